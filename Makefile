@@ -1,0 +1,44 @@
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types test-slow test-gpu format clean
+
+help: ## list every target
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv and install gigacount with its development tools
+
+# constraints.txt holds torch to its CPU build: a bare `torch` pulls gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,plots]'
+	touch $@
+
+demo: $(STAMP) ## draw a gigapixel scene with known truth, count it, leave pictures in demo/
+	$(PY) -m gigacount.demo demo
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(STAMP)
+	$(PY) -m mypy
+
+test: $(STAMP) lint types ## lint, types and the fast tests
+	$(PY) -m pytest -q
+
+test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
+	$(PY) -m pytest -q -m slow
+
+test-gpu: $(STAMP) ## tests that need a CUDA device
+	$(PY) -m pytest -q -m gpu
+
+format: $(STAMP) ## rewrite the source in the house style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## remove what make made
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,49 @@
+"""Everything that gigacount raises on purpose.
+
+GigacountError          one line for the user: what is wrong, where, what to do
+├── UsageError          options that make no sense together or at all; exit status 2
+│   └── UnknownNameError     a name that is not in its table; lists the choices
+├── ImageError          a picture that cannot be read: missing, not a picture, damaged
+├── WeightsError        network weights that are missing, altered or of another network
+├── DataError           labels, data sets, regions or result files that cannot be used
+└── OutputError         results that cannot be written: exists already, no space, no permission
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class GigacountError(Exception):
+    """Base class, caught once in the command line and shown as one line."""
+
+    exit_code = 1
+
+
+class UsageError(GigacountError):
+    """The request itself makes no sense."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that a table does not hold: `UnknownNameError("network", "csrmet", NETWORKS)`."""
+
+    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
+        super().__init__(f"there is no {kind} '{name}'; choose one of: {', '.join(choices)}")
+
+
+class ImageError(GigacountError):
+    """A picture that cannot be read."""
+
+
+class WeightsError(GigacountError):
+    """Network weights that are missing, altered or of another network."""
+
+
+class DataError(GigacountError):
+    """Labels, data sets, regions or result files that cannot be used."""
+
+
+class OutputError(GigacountError):
+    """Results that cannot be written."""

@@ -1,0 +1,113 @@
+"""Windows of a picture and what can be computed from their sides alone.
+
+All lengths are full-resolution pixels, x right, y down. Sizes are (width, height).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+Size = tuple[int, int]
+
+ASPECT_TOLERANCE = 1.05
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A rectangle of the full-resolution picture, in whole pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def size_wh(self) -> Size:
+        return self.width, self.height
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def contains(self, other: Window) -> bool:
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and other.right <= self.right
+            and other.bottom <= self.bottom
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """One look: a window, the size in pixels at which it is read, and its zoom level (0 is the coarsest)."""
+
+    window: Window
+    size_wh: Size
+    level: int = 0
+
+    @property
+    def scale(self) -> float:
+        """Read pixels per full-resolution pixel, as the geometric mean of both axes."""
+        return math.sqrt(self.size_wh[0] * self.size_wh[1] / self.window.pixels)
+
+
+def whole(size_wh: Size) -> Window:
+    """The window that covers a picture of `size_wh`."""
+    return Window(0, 0, *size_wh)
+
+
+def fit(window_wh: Size, max_wh: Size, enlarge: float = 1.0) -> Size:
+    """The size at which a window is read when `max_wh` is the most that the network takes.
+
+    `max_wh` exactly, as the paper reads it, when the window has about that shape (within 5 %). Any other shape keeps
+    its aspect and gets the same number of pixels: a 50,000 x 2,000 panorama squeezed into 16:9 would show nobody.
+    Never enlarged by more than `enlarge` (1: a small picture is read as it is).
+    """
+    w, h = window_wh
+    scale = math.sqrt(max_wh[0] * max_wh[1] / (w * h))
+    if scale >= enlarge:
+        return max(1, round(w * enlarge)), max(1, round(h * enlarge))
+    shape = (w / h) / (max_wh[0] / max_wh[1])
+    if 1 / ASPECT_TOLERANCE <= shape <= ASPECT_TOLERANCE:
+        return max_wh
+    return max(1, round(w * scale)), max(1, round(h * scale))
+
+
+def place(center_xy: tuple[float, float], window_wh: tuple[float, float], size_wh: Size, cell_px: int) -> Window:
+    """The window of about `window_wh` around a centre, moved inside the picture and snapped to the cell grid.
+
+    Left and top are multiples of `cell_px`; so are right and bottom, unless they are the picture's own edge.
+    """
+    left, width = _place_1d(center_xy[0], window_wh[0], size_wh[0], cell_px)
+    top, height = _place_1d(center_xy[1], window_wh[1], size_wh[1], cell_px)
+    return Window(left, top, width, height)
+
+
+def _place_1d(center: float, length: float, limit: int, cell: int) -> tuple[int, int]:
+    cells = math.ceil(limit / cell)
+    n = min(max(round(length / cell), 1), cells)
+    first = min(max(round(center / cell - n / 2), 0), cells - n)
+    start = first * cell
+    return start, min(start + n * cell, limit) - start
+
+
+def tile(size_wh: Size, tile_wh: Size, cell_px: int) -> Iterator[Window]:
+    """Windows of at most `tile_wh`, snapped to the cell grid, that partition a picture; row by row.
+
+    The last column and row are narrower where the sides do not divide.
+    """
+    step_x, step_y = (max(side // cell_px, 1) * cell_px for side in tile_wh)
+    for top in range(0, size_wh[1], step_y):
+        for left in range(0, size_wh[0], step_x):
+            yield Window(left, top, min(step_x, size_wh[0] - left), min(step_y, size_wh[1] - top))
