@@ -1,13 +1,21 @@
-"""What every network offers to the rest of gigacount."""
+"""What every network offers to the rest of gigacount, and the few steps that all of them share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gigacount.errors import WeightsError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,63 @@ class Prediction:
     points: list[NDArray[np.float32]] | None = None
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training crop.
+
+    flip: probability of mirroring left and right.
+    grey: probability of dropping the colours.
+    gamma: range of the exponent applied to the 0..1 values, and the probability of applying it; None for never.
+    scale: range of the factor by which the picture is resized before the crop is cut.
+    """
+
+    flip: float = 0.5
+    grey: float = 0.0
+    gamma: tuple[float, float] | None = None
+    gamma_probability: float = 0.5
+    scale: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a paper trains its network.
+
+    lr, backbone_lr: learning rates of the new layers and of `Network.encoder`; None gives the encoder `lr` too.
+    momentum: of "sgd"; ignored by the others.
+    crop_wh: training crop in pixels; None for whole pictures.
+    batch: crops a step.
+    schedule, decay: "constant"; "exponential", lr x decay after every epoch; "polynomial",
+        lr x (1 - done / total) ** decay; "cosine", from lr to 0.
+    mean, std: of RGB values scaled to 0..1.
+    """
+
+    optimiser: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = 1e-4
+    backbone_lr: float | None = None
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    crop_wh: tuple[int, int] | None = (512, 512)
+    batch: int = 8
+    epochs: int = 100
+    schedule: Literal["constant", "exponential", "polynomial", "cosine"] = "constant"
+    decay: float = 1.0
+    augmentation: Augmentation = Augmentation()
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
 class Network(nn.Module):
     """Base class: a module that counts, may locate, and knows its training targets and loss.
 
     stride: input pixels per side of a density cell.
     locates: whether `predict(..., locate=True)` returns points.
+    recipe: the paper's training.
+    encoder: the feature extractor that may start from a classification network's weights, where there is one.
     """
 
     stride: int = 8
     locates: bool = False
+    recipe: Recipe = Recipe()
 
     @abstractmethod
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
@@ -44,3 +100,32 @@ class Network(nn.Module):
     @abstractmethod
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         """Scalar training loss of normalised pictures (B, 3, H, W) against stacked `targets`."""
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Zeros (the mean colour of normalised pictures) right and bottom, until H and W of (B, C, H, W) divide."""
+    rows, cols = images.shape[-2:]
+    return F.pad(images, (0, -cols % multiple, 0, -rows % multiple))
+
+
+def crop_cells(maps: Tensor, images: Tensor, stride: int) -> Tensor:
+    """The ceil(H / stride) x ceil(W / stride) cells of padded `maps` (..., h, w) that lie over `images` (B, C, H, W)."""
+    rows, cols = (-(-side // stride) for side in images.shape[-2:])
+    return maps[..., :rows, :cols]
+
+
+def load_matching(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what `module` needs out of `state`, which may hold more: a classifier, later layers.
+
+    Raises WeightsError naming the first tensors that are missing or of another shape.
+    """
+    # Files older than PyTorch 0.4.1 lack the batch counters, which inference does not use.
+    needed = {k: v for k, v in module.state_dict().items() if k in state or not k.endswith("num_batches_tracked")}
+    wrong = [f"{name} is missing" for name in needed if name not in state]
+    for name, tensor in needed.items():
+        if name in state and state[name].shape != tensor.shape:
+            wrong.append(f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsError(f"these weights do not fit {type(module).__name__}: {', '.join(wrong[:3])}{more}")
+    module.load_state_dict({name: state[name] for name in needed}, strict=False)
