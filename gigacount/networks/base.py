@@ -109,7 +109,7 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 
 def crop_cells(maps: Tensor, images: Tensor, stride: int) -> Tensor:
-    """The ceil(H / stride) x ceil(W / stride) cells of padded `maps` (..., h, w) that lie over `images` (B, C, H, W)."""
+    """The ceil(H / stride) x ceil(W / stride) cells of padded `maps` (..., h, w) that lie over `images` (..., H, W)."""
     rows, cols = (-(-side // stride) for side in images.shape[-2:])
     return maps[..., :rows, :cols]
 
