@@ -15,7 +15,7 @@ _HOMES = {
     "Window": "gigacount.geometry",
     "DensityMap": "gigacount.density",
     "Predictor": "gigacount.predict",
-    "CountOptions": "gigacount.count",
+    "CountOptions": "gigacount.options",
     "CountResult": "gigacount.count",
     "count_image": "gigacount.count",
     "GigacountError": "gigacount.errors",

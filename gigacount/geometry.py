@@ -12,6 +12,7 @@ from dataclasses import dataclass
 Size = tuple[int, int]
 
 ASPECT_TOLERANCE = 1.05
+NETWORK_MULTIPLE = 32
 
 
 @dataclass(frozen=True, order=True)
@@ -72,34 +73,35 @@ def fit(window_wh: Size, max_wh: Size, enlarge: float = 1.0) -> Size:
 
     `max_wh` exactly, as the paper reads it, when the window has about that shape (within 5 %). Any other shape keeps
     its aspect and gets the same number of pixels: a 50,000 x 2,000 panorama squeezed into 16:9 would show nobody.
-    Never enlarged by more than `enlarge` (1: a small picture is read as it is).
+    Never enlarged by more than `enlarge` (1: a small picture is read as it is). Networks pad to whole strides, so a
+    side counts as at least 32 px: a picture one pixel wide gets no longer than that allows.
     """
     w, h = window_wh
-    scale = math.sqrt(max_wh[0] * max_wh[1] / (w * h))
-    if scale >= enlarge:
-        return max(1, round(w * enlarge)), max(1, round(h * enlarge))
+    budget = max_wh[0] * max_wh[1]
+    scale = min(math.sqrt(budget / (w * h)), enlarge)
     shape = (w / h) / (max_wh[0] / max_wh[1])
-    if 1 / ASPECT_TOLERANCE <= shape <= ASPECT_TOLERANCE:
+    if scale < enlarge and 1 / ASPECT_TOLERANCE <= shape <= ASPECT_TOLERANCE:
         return max_wh
-    return max(1, round(w * scale)), max(1, round(h * scale))
+    longest = max(budget // NETWORK_MULTIPLE, 1)
+    return min(max(round(w * scale), 1), longest), min(max(round(h * scale), 1), longest)
 
 
-def place(center_xy: tuple[float, float], window_wh: tuple[float, float], size_wh: Size, cell_px: int) -> Window:
-    """The window of about `window_wh` around a centre, moved inside the picture and snapped to the cell grid.
+def place(center_xy: tuple[float, float], window_wh: tuple[float, float], bounds: Window, cell_px: int) -> Window:
+    """The window of about `window_wh` around a centre, moved inside `bounds` and snapped to the cell grid.
 
-    Left and top are multiples of `cell_px`; so are right and bottom, unless they are the picture's own edge.
+    `bounds` lies on the grid: its left and top are multiples of `cell_px`, its right and bottom too unless they are
+    the picture's own edge. The result does likewise.
     """
-    left, width = _place_1d(center_xy[0], window_wh[0], size_wh[0], cell_px)
-    top, height = _place_1d(center_xy[1], window_wh[1], size_wh[1], cell_px)
+    left, width = _place_1d(center_xy[0], window_wh[0], (bounds.left, bounds.right), cell_px)
+    top, height = _place_1d(center_xy[1], window_wh[1], (bounds.top, bounds.bottom), cell_px)
     return Window(left, top, width, height)
 
 
-def _place_1d(center: float, length: float, limit: int, cell: int) -> tuple[int, int]:
-    cells = math.ceil(limit / cell)
-    n = min(max(round(length / cell), 1), cells)
-    first = min(max(round(center / cell - n / 2), 0), cells - n)
-    start = first * cell
-    return start, min(start + n * cell, limit) - start
+def _place_1d(center: float, length: float, bounds: tuple[int, int], cell: int) -> tuple[int, int]:
+    low, high = bounds[0] // cell, math.ceil(bounds[1] / cell)
+    cells = min(max(round(length / cell), 1), high - low)
+    first = min(max(round(center / cell - cells / 2), low), high - cells)
+    return first * cell, min((first + cells) * cell, bounds[1]) - first * cell
 
 
 def tile(size_wh: Size, tile_wh: Size, cell_px: int) -> Iterator[Window]:

@@ -1,0 +1,72 @@
+"""The networks: one table, one `load`.
+
+Importing this package does not import torch; `load` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gigacount.errors import UnknownNameError, WeightsError
+from gigacount.networks.record import NetworkRecord, read_record
+
+if TYPE_CHECKING:
+    from gigacount.networks.base import Network
+
+NETWORKS: dict[str, str] = {
+    "light": "gigacount.networks.light:Light",
+}
+"""Network name -> "module:class"; the class without arguments is the network as published."""
+
+
+def models_folder() -> Path:
+    """The shipped weights: inside the installed package, or at the top of a source checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def records() -> dict[str, NetworkRecord]:
+    """The records of all shipped weights by name."""
+    found = (read_record(path) for path in sorted(models_folder().glob("*.toml")))
+    return {record.name: record for record in found}
+
+
+def find_record(name: str) -> NetworkRecord:
+    """The record of shipped weights `name`, or of a user's own: the path of its `.toml` or `.safetensors`.
+
+    Raises UnknownNameError for a name that is neither, WeightsError for a network without weights here.
+    """
+    path = Path(name)
+    if path.suffix in (".toml", ".safetensors") or len(path.parts) > 1:
+        return read_record(path.with_suffix(".toml"))
+    shipped = records()
+    if name in shipped:
+        return shipped[name]
+    if name in NETWORKS:
+        raise WeightsError(
+            f"network '{name}' has no weights in {models_folder()}; train it (gigacount train --network {name} ...) "
+            f"and give the path of the result, or choose one of: {', '.join(shipped)}"
+        )
+    raise UnknownNameError("network", name, sorted({*NETWORKS, *shipped}))
+
+
+def build(network: str, **settings: object) -> Network:
+    """A network of the table with fresh parameters; `settings` go to its constructor."""
+    if network not in NETWORKS:
+        raise UnknownNameError("network", network, NETWORKS)
+    import importlib
+
+    module, name = NETWORKS[network].split(":")
+    made: Network = getattr(importlib.import_module(module), name)(**settings)
+    return made
+
+
+def load(record: NetworkRecord) -> Network:
+    """Build the record's network and load its weights, hash-checked, ready for inference."""
+    from gigacount.networks.weights import load_weights
+
+    network = build(record.network, **record.settings)
+    load_weights(network, record)
+    return network.eval()

@@ -10,6 +10,8 @@ the mean count, so the total is unbiased (a relative-error term, tried first, re
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.networks.backbones import MobileNetV2
-from gigacount.networks.base import Network, Prediction
+from gigacount.networks.base import Network, Prediction, pad_to_multiple
 
 STRIDE = 8
 POINT_STRIDE = 4
+FAINTEST = 0.05  # peaks below this score are never heads; the record's threshold is higher
 BLOCK_WEIGHTS = {8: 0.25, 16: 0.5, 32: 1.0, 64: 1.0}  # block side in px -> weight of its likelihood
 
 
@@ -30,7 +33,6 @@ class Light(Network):
 
     stride = STRIDE
     locates = True
-    multiple = 32
 
     def __init__(self, width: int = 128, point_width: int = 48) -> None:
         super().__init__()
@@ -61,7 +63,14 @@ class Light(Network):
         return density, self.points(p4).float()
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        raise NotImplementedError
+        height, width = images.shape[2:]
+        density, maps = self(pad_to_multiple(images, 32), locate)
+        cells = density[:, 0, : math.ceil(height / STRIDE), : math.ceil(width / STRIDE)]
+        if maps is None:
+            return Prediction(cells)
+        rows, cols = math.ceil(height / POINT_STRIDE), math.ceil(width / POINT_STRIDE)
+        heat = torch.sigmoid(maps[:, 0, :rows, :cols])
+        return Prediction(cells, [peaks(picture) for picture in heat])
 
     def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
         """`counts` (H/8, W/8) heads per cell, `heat` and `iknn` (H/4, W/4)."""
@@ -131,3 +140,23 @@ def point_maps(points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> tupl
     cells = (points_xy / POINT_STRIDE).astype(int)
     heat[cells[:, 1], cells[:, 0]] = 1
     return heat, iknn
+
+
+def peaks(heat: Tensor) -> NDArray[np.float32]:
+    """(N, 3) x, y (input pixels) and score of the local maxima of a heat map (rows, cols) at stride 4.
+
+    The position within the cell comes from a parabola through the maximum and its two neighbours on each axis.
+    """
+    padded = F.pad(heat[None, None], (1, 1, 1, 1))
+    summit = (heat == F.max_pool2d(padded, 3, 1)[0, 0]) & (heat > FAINTEST)
+    row, col = summit.nonzero(as_tuple=True)
+    around = padded[0, 0]
+    middle = heat[row, col]
+
+    def shift(before: Tensor, after: Tensor) -> Tensor:
+        return 0.5 * (after - before) / (2 * middle - before - after).clamp(min=1e-6)
+
+    dx = shift(around[row + 1, col], around[row + 1, col + 2])
+    dy = shift(around[row, col + 1], around[row + 2, col + 1])
+    points = torch.stack([(col + 0.5 + dx) * POINT_STRIDE, (row + 0.5 + dy) * POINT_STRIDE, middle], 1)
+    return points.float().cpu().numpy()

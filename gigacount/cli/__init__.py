@@ -1,0 +1,73 @@
+"""The command line: parse, build options, call one function, print.
+
+Commands import what they need when they run, so that `gigacount --help` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from gigacount import __version__
+from gigacount.cli.count import count
+from gigacount.cli.info import info
+from gigacount.cli.networks import networks
+from gigacount.cli.show import complain
+from gigacount.errors import GigacountError
+
+app = typer.Typer(
+    name="gigacount",
+    help="Count and locate people in gigapixel photographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(count)
+app.command()(info)
+app.command()(networks)
+
+UsageProblem: type[Exception] = typer.BadParameter.__bases__[0]  # Typer's own class for wrong usage, wherever it lives
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gigacount {__version__}")
+        raise typer.Exit()
+
+
+def usage_message(error: Exception) -> str:
+    """Typer's own words for wrong usage, with the way to the help."""
+    told = getattr(error, "format_message", None)
+    return f"{str(told() if told else error).rstrip('.')}; see gigacount --help"
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=print_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails (at any place)."),
+) -> None:
+    """Count and locate people in gigapixel photographs."""
+
+
+def main() -> NoReturn:
+    """Run the command line: exit 0 when all went well, 1 when a picture failed, 2 on wrong usage, 130 on Ctrl-C."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        sys.exit(app(arguments, prog_name="gigacount", standalone_mode=False) or 0)
+    except GigacountError as error:
+        if debug:
+            raise
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except UsageProblem as error:
+        complain(usage_message(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as in `gigacount ... | head`
+        sys.exit(1)

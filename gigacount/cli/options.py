@@ -1,0 +1,42 @@
+"""Options that several commands share. Their defaults are read from the option dataclasses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gigacount.cli.parse import size_text
+from gigacount.options import CountOptions
+
+DEFAULTS = CountOptions()
+LOOKING = DEFAULTS.looking
+READING = DEFAULTS.reading
+
+Strategy = Annotated[str, typer.Option(help="gigazoom, downsample or sliding.")]
+Network = Annotated[str, typer.Option(help="Name of shipped weights (see `gigacount networks`), or a path.")]
+CoarseNetwork = Annotated[str | None, typer.Option(help="Another network for the first look at the whole picture.")]
+Levels = Annotated[int, typer.Option(help="Zoom-ins from the whole picture to 1:1.")]
+Zoom = Annotated[str, typer.Option(help="How windows shrink: exponential or linear.")]
+Clusters = Annotated[int, typer.Option(help="Dense regions to zoom into.")]
+Overzoom = Annotated[int, typer.Option(help="Further zoom-ins past 1:1.")]
+MaxSize = Annotated[str, typer.Option(help="Pixels that the network takes at once, WIDTHxHEIGHT.")]
+Threshold = Annotated[float, typer.Option(help="How high a density peak must be to be zoomed into.")]
+AbsoluteThreshold = Annotated[
+    bool, typer.Option("--absolute-threshold", help="The threshold is people per cell, not a share of the peak.")
+]
+Tile = Annotated[str, typer.Option(help="Windows of sliding, WIDTHxHEIGHT.")]
+Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Count what can be read of a damaged picture.")]
+TrustLoaders = Annotated[
+    bool, typer.Option("--trust-loaders", help="Also use loaders that libvips calls unsafe for unknown files.")
+]
+MaxPixels = Annotated[int, typer.Option(help="Refuse pictures that declare more pixels than this.")]
+Scratch = Annotated[Path | None, typer.Option(help="Folder for the scratch file; default: the system's.")]
+
+MAX_SIZE = size_text(LOOKING.max_size)
+TILE = size_text(LOOKING.tile)
+SCALES = ",".join("1" if scale == 1 else f"1/{1 / scale:g}" for scale in LOOKING.scales)

@@ -1,0 +1,40 @@
+"""Values of options: sizes, lists, choices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from gigacount.errors import UnknownNameError, UsageError
+
+
+def parse_size(text: str, option: str) -> tuple[int, int]:
+    """`2560x1440` -> (2560, 1440)."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×]\s*(\d{1,9})\s*", text)
+    if not match:
+        raise UsageError(f"{option} must look like 2560x1440, not '{text}'")
+    return int(match[1]), int(match[2])
+
+
+def size_text(size_wh: tuple[int, int]) -> str:
+    return f"{size_wh[0]}x{size_wh[1]}"
+
+
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """`1,1/4,0.125` -> (1.0, 0.25, 0.125)."""
+    numbers = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)(?:\s*/\s*(\d+(?:\.\d+)?))?\s*", part)
+        if not match or (match[2] and float(match[2]) == 0):
+            raise UsageError(f"{option} must be numbers such as 1,1/4,1/8, not '{text}'")
+        numbers.append(float(match[1]) / float(match[2] or 1))
+    return tuple(numbers)
+
+
+def parse_choices(text: str, kind: str, choices: Collection[str]) -> tuple[str, ...]:
+    """`json,tif` -> ("json", "tif"); every one must be among `choices`."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        if name not in choices:
+            raise UnknownNameError(kind, name, choices)
+    return names

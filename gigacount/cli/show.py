@@ -1,0 +1,37 @@
+"""What the user sees: errors as one line, messages and progress on standard error; standard output is the answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+Progress = Callable[[int, int], None]
+
+
+def complain(message: str) -> None:
+    """One red line on standard error."""
+    line = " ".join(message.split())
+    typer.secho(f"gigacount: {line}", fg=typer.colors.RED, err=True)
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    typer.echo(message, err=True)
+
+
+@contextmanager
+def progress_bar(label: str, quiet: bool) -> Iterator[Progress | None]:
+    """Windows done and planned with the time left, on a terminal; nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("windows")
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, planned: bar.update(task, completed=done, total=planned)

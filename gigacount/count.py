@@ -1,0 +1,72 @@
+"""Count one picture: open, look, add up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gigacount.errors import ImageError
+from gigacount.image import GigaImage
+from gigacount.look import Looker, Progress
+from gigacount.options import CountOptions
+from gigacount.output.identity import image_identity
+from gigacount.predict import Predictor
+from gigacount.results import CountResult
+from gigacount.strategies import find_strategy
+
+__all__ = ["CountOptions", "CountResult", "Counter", "count_image"]
+
+
+class Counter:
+    """Counts pictures with networks that are loaded once.
+
+    notify: called with a line for the user, such as where the scratch file is.
+    """
+
+    def __init__(self, options: CountOptions, notify: Callable[[str], None] | None = None) -> None:
+        self.options = options
+        self.strategy = find_strategy(options.strategy)
+        self.notify = notify
+        self.predictor = Predictor(options.network, options.device, options.precision)
+        self.coarse: Predictor | None = None
+        if options.coarse_network is not None:
+            self.coarse = Predictor(options.coarse_network, options.device, options.precision)
+
+    def count(self, path: Path, progress: Progress | None = None) -> CountResult:
+        """Count the people in the picture at `path`; raises ImageError where it cannot be read."""
+        start = time.perf_counter()
+        options, identity = self.options, image_identity(path)
+        with GigaImage.open(path, options.reading, self.notify) as image:
+            planned = sum(level.looks for level in self.strategy.plan(image.size_wh, options.looking))
+            image.prepare(planned)
+            look = Looker(image, self.predictor, self.coarse, planned=planned, progress=progress)
+            density = self.strategy.run(look, image.size_wh, options.looking)
+            preview = look.preview()
+        if image_identity(path) != identity:
+            raise ImageError(f"{path}: the file changed while it was read; count it again")
+        roles = {"network": self.predictor, "coarse_network": self.coarse}
+        return CountResult(
+            image=path,
+            density=density,
+            looked=[(looked.view, looked.count) for looked in look.looked],
+            preview=preview,
+            networks={
+                role: {"name": used.record.name, "sha256": used.record.sha256} for role, used in roles.items() if used
+            },
+            options=options,
+            identity=identity,
+            inferences=look.inferences,
+            device=str(self.predictor.device),
+            precision=self.predictor.precision,
+            seconds={
+                "read": look.read_seconds,
+                "network": look.network_seconds,
+                "total": time.perf_counter() - start,
+            },
+        )
+
+
+def count_image(path: Path, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
+    """Count one picture. For several, make one `Counter`: it loads the network once."""
+    return Counter(options or CountOptions()).count(path, progress)

@@ -1,0 +1,119 @@
+"""The canvas on which every look is painted, and count-preserving resampling.
+
+A cell holds the people in that cell, never a density per pixel: summing gives the count at every resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from gigacount.geometry import Size, Window, whole
+
+Density = NDArray[np.float32]
+
+MAX_CELLS = 64_000_000
+BAND_CELLS = 4_000_000  # cells resampled at once, so that a replacement's extra memory stays small
+
+
+def choose_cell_px(size_wh: Size, smallest: int = 8) -> int:
+    """The cell side for a picture: `smallest`, doubled until the canvas has at most 64 million cells."""
+    cell = smallest
+    while math.ceil(size_wh[0] / cell) * math.ceil(size_wh[1] / cell) > MAX_CELLS:
+        cell *= 2
+    return cell
+
+
+@dataclass(frozen=True)
+class DensityMap:
+    """People per square cell over a whole picture.
+
+    cells: (rows, cols) float32. cell_px: cell side in full-resolution pixels. The last row and column reach past the
+    picture's edge where its sides are no multiples of `cell_px`; they hold the people of the part inside.
+    """
+
+    cells: Density
+    size_wh: Size
+    cell_px: int
+
+    @classmethod
+    def empty(cls, size_wh: Size, cell_px: int | None = None) -> DensityMap:
+        cell = cell_px or choose_cell_px(size_wh)
+        shape = math.ceil(size_wh[1] / cell), math.ceil(size_wh[0] / cell)
+        return cls(np.zeros(shape, np.float32), size_wh, cell)
+
+    @property
+    def count(self) -> float:
+        return float(self.cells.sum(dtype=np.float64))
+
+    def replace(self, window: Window, density: Density) -> None:
+        """Paint `density` (rows, cols) of people over `window`; what stood there before is gone.
+
+        The sum over the window's cells becomes the sum of `density`. The window must lie on the cell grid, as
+        `geometry.place` and `geometry.tile` make it; raises ValueError otherwise.
+        """
+        rows, cols = self._cells_of(window)
+        target = self.cells[rows, cols]
+        down = overlap(density.shape[0], window.height, target.shape[0], self.cell_px)
+        across = overlap(density.shape[1], window.width, target.shape[1], self.cell_px).T.tocsr()
+        people = density.astype(np.float64)
+        step = max(BAND_CELLS // target.shape[1], 1)
+        for first in range(0, target.shape[0], step):
+            target[first : first + step] = (down[first : first + step] @ people) @ across
+
+    def sum_in(self, window: Window) -> float:
+        """People in the cells of a window that lies on the cell grid."""
+        rows, cols = self._cells_of(window)
+        return float(self.cells[rows, cols].sum(dtype=np.float64))
+
+    def pooled(self, max_wh: Size) -> Density:
+        """The map summed into blocks of whole cells, at most `max_wh` blocks: a small picture of where people are."""
+        factor = max(math.ceil(self.cells.shape[1] / max_wh[0]), math.ceil(self.cells.shape[0] / max_wh[1]), 1)
+        rows, cols = (np.arange(0, side, factor) for side in self.cells.shape)
+        return np.add.reduceat(np.add.reduceat(self.cells, rows, axis=0), cols, axis=1)
+
+    def _cells_of(self, window: Window) -> tuple[slice, slice]:
+        cell = self.cell_px
+        if not whole(self.size_wh).contains(window):
+            raise ValueError(f"{window} is not inside a picture of {self.size_wh}")
+        ends = ((window.right, self.size_wh[0]), (window.bottom, self.size_wh[1]))
+        if window.left % cell or window.top % cell or any(end % cell and end != side for end, side in ends):
+            raise ValueError(f"{window} is not on the grid of {cell} px cells")
+        return (
+            slice(window.top // cell, math.ceil(window.bottom / cell)),
+            slice(window.left // cell, math.ceil(window.right / cell)),
+        )
+
+
+def overlap(sources: int, length: float, targets: int, target_px: float) -> sparse.csr_matrix:
+    """(targets, sources) matrix that spreads each of `sources` equal parts of `length` over cells of `target_px`.
+
+    Entry (i, j) is the share of source j that lies in cell i; a source's shares sum to exactly what it holds, so the
+    product with a vector of people keeps their number. The last cell takes what reaches past the end.
+    """
+    edges = np.minimum(np.arange(targets + 1) * target_px, length)
+    edges[-1] = length
+    part = length / sources
+    cuts = np.union1d(edges, np.arange(sources + 1) * part)
+    cuts = cuts[(cuts >= 0) & (cuts <= length)]
+    middles = (cuts[:-1] + cuts[1:]) / 2
+    source = np.minimum((middles / part).astype(np.int64), sources - 1)
+    target = np.clip(np.searchsorted(edges, middles, side="right") - 1, 0, targets - 1)
+    shares = sparse.csr_matrix((np.diff(cuts), (target, source)), shape=(targets, sources))
+    sums = np.asarray(shares.sum(axis=0)).ravel()  # a source's shares, all but 1 up to rounding of the cuts
+    return (shares @ sparse.diags_array(1 / sums)).tocsr()
+
+
+def points_to_density(points_xy: NDArray[np.float64], window: Window, shape: tuple[int, int]) -> Density:
+    """People per cell of a (rows, cols) grid over `window`, from points in full-resolution pixels."""
+    rows, cols = shape
+    x = (points_xy[:, 0] - window.left) * cols / window.width
+    y = (points_xy[:, 1] - window.top) * rows / window.height
+    inside = (x >= 0) & (y >= 0) & (x < cols) & (y < rows)
+    density = np.zeros(shape, np.float32)
+    np.add.at(density, (y[inside].astype(int), x[inside].astype(int)), 1)
+    return density

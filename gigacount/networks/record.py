@@ -1,0 +1,87 @@
+"""A network's record: what must be known to use its weights, and what was measured with them. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from gigacount.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """The content of `models/<name>.toml`.
+
+    name: what `--network` takes. network: its entry in NETWORKS. weights: safetensors file beside the record, and
+    sha256 its hash. mean, std: of the RGB input scaled to 0..1. stride: input pixels per side of a density cell.
+    density_divisor: what the density output is divided by to give people. head_px: smallest and largest head diameter
+    in input pixels that the network works on. min_score: threshold of its points, chosen on validation data; None
+    when it does not locate. settings: arguments of the network's constructor. training, errors: free tables: data,
+    recipe, hours; and measured errors with data set, split and date.
+    """
+
+    name: str
+    network: str
+    weights: str
+    sha256: str
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    stride: int = 8
+    density_divisor: float = 1.0
+    head_px: tuple[float, float] = (4.0, 200.0)
+    min_score: float | None = None
+    paper: str = ""
+    licence: str = ""
+    about: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    folder: Path = Path()
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / self.weights
+
+
+def read_record(path: Path) -> NetworkRecord:
+    """Read `<name>.toml`; raises WeightsError where it is missing, no TOML, or lacks or misspells a field."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the network's record: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: not a network record (TOML): {error}") from error
+    known = {f.name for f in fields(NetworkRecord)} - {"folder"}
+    unknown, missing = set(content) - known, {"name", "network", "weights", "sha256"} - set(content)
+    if unknown or missing:
+        faults = [f"unknown field '{name}'" for name in sorted(unknown)] + [f"no '{name}'" for name in sorted(missing)]
+        raise WeightsError(f"{path}: not a network record: {', '.join(faults)}")
+    for name, length in (("mean", 3), ("std", 3), ("head_px", 2)):
+        values = content.get(name, [0] * length)
+        if not isinstance(values, list) or len(values) != length or not all(isinstance(v, int | float) for v in values):
+            raise WeightsError(f"{path}: '{name}' must be {length} numbers, not {values}")
+        if name in content:
+            content[name] = tuple(float(v) for v in values)
+    if not all(isinstance(content[name], str) for name in ("name", "network", "weights", "sha256")):
+        raise WeightsError(f"{path}: name, network, weights and sha256 must be text")
+    if Path(content["weights"]).name != content["weights"]:
+        raise WeightsError(f"{path}: weights must name a file beside the record, not '{content['weights']}'")
+    return NetworkRecord(**content, folder=path.parent)
+
+
+def check_hash(record: NetworkRecord) -> None:
+    """Refuse weights that are missing or are not those that the record was written for."""
+    path = record.weights_path
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights: {error.strerror}") from error
+    if digest != record.sha256:
+        raise WeightsError(
+            f"{path}: these are not the weights of its record (SHA-256 {digest[:12]}…, expected "
+            f"{record.sha256[:12]}…); install them again, or write the new hash if you changed them on purpose"
+        )

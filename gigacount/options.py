@@ -1,0 +1,99 @@
+"""Options of every stage: frozen dataclasses, each default written once, here. Free of heavy imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gigacount.errors import UsageError
+from gigacount.geometry import Size
+
+
+def demand(fine: bool, message: str) -> None:
+    """Raise UsageError with `message` unless `fine`."""
+    if not fine:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How pictures are read.
+
+    allow_damaged: read what can be read of a damaged picture instead of failing. max_pixels: refuse pictures that
+    declare more. trust_loaders: also use loaders that libvips marks unsafe for untrusted files. scratch_folder: where
+    a picture without random access is decoded to; None is the system's folder for temporary files.
+    """
+
+    allow_damaged: bool = False
+    max_pixels: int = 200_000_000_000
+    trust_loaders: bool = False
+    scratch_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        demand(self.max_pixels >= 1, f"max-pixels must be at least 1, not {self.max_pixels}")
+
+
+@dataclass(frozen=True)
+class PeakOptions:
+    """How zoom centres are found in the coarsest density map (GigaZoom III-B, IV-A).
+
+    sigma, radius: of the smoothing Gaussian, in cells of the coarse map.
+    threshold: lambda; a peak counts when it is higher than this.
+    relative: whether lambda is a fraction of the highest peak (default) or people per cell. The paper does not say.
+        Absolute, 0.1 people in a cell of 8 x 8 read pixels is a dense crowd: sparse pictures have no peak at all.
+    """
+
+    sigma: float = 4.0
+    radius: int = 7
+    threshold: float = 0.1
+    relative: bool = True
+
+    def __post_init__(self) -> None:
+        demand(0 <= self.threshold <= 1e6, f"threshold must be between 0 and 1000000, not {self.threshold}")
+
+
+@dataclass(frozen=True)
+class StrategyOptions:
+    """Where to look. Defaults are the paper's (GigaZoom IV-A).
+
+    levels: L, zoom-ins from the whole picture to 1:1. zoom: `exponential` (eq. 2) or `linear` (eq. 1).
+    clusters: k, regions zoomed into. overzoom: further zoom-ins past 1:1, at the last ratio.
+    max_size: (width, height) of what the network takes at once. peaks: how zoom centres are found.
+    tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
+        and 1/64 by area).
+    """
+
+    levels: int = 10
+    zoom: str = "exponential"
+    clusters: int = 2
+    overzoom: int = 0
+    max_size: Size = (2560, 1440)
+    peaks: PeakOptions = field(default_factory=PeakOptions)
+    tile: Size = (1920, 1200)
+    scales: tuple[float, ...] = (1.0, 1 / 4, 1 / 8)
+
+    def __post_init__(self) -> None:
+        demand(1 <= self.levels <= 1000, f"levels must be between 1 and 1000, not {self.levels}")
+        demand(self.zoom in ("exponential", "linear"), f"zoom must be exponential or linear, not '{self.zoom}'")
+        demand(1 <= self.clusters <= 1000, f"clusters must be between 1 and 1000, not {self.clusters}")
+        demand(0 <= self.overzoom <= 10, f"overzoom must be between 0 and 10, not {self.overzoom}")
+        for name, (width, height) in (("max-size", self.max_size), ("tile", self.tile)):
+            demand(min(width, height) >= 64, f"{name} must be at least 64x64, not {width}x{height}")
+            demand(width * height <= 2**28, f"{name} must be at most 268 megapixels, not {width}x{height}")
+        demand(
+            0 < len(self.scales) <= 20 and all(1 / 4096 <= scale <= 4 for scale in self.scales),
+            f"scales must be at most 20 numbers between 1/4096 and 4, not {', '.join(map(str, self.scales))}",
+        )
+
+
+@dataclass(frozen=True)
+class CountOptions:
+    """What decides the count of a picture: two runs with equal options and weights give equal counts."""
+
+    strategy: str = "gigazoom"
+    network: str = "light"
+    coarse_network: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    looking: StrategyOptions = field(default_factory=StrategyOptions)
+    reading: ReadOptions = field(default_factory=ReadOptions)

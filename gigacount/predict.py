@@ -1,0 +1,130 @@
+"""Predictor: uint8 pictures in, people per cell out, on any device in the precision that suits it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gigacount.density import Density
+from gigacount.errors import UnknownNameError, UsageError
+from gigacount.networks import find_record, load
+from gigacount.networks.base import Network, Prediction
+from gigacount.networks.record import NetworkRecord
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the network saw in one picture: people per cell (rows, cols), and (N, 3) x, y, score in its pixels."""
+
+    density: Density
+    points: NDArray[np.float32] | None
+
+
+class Predictor:
+    """A network with its weights, ready to look at pictures.
+
+    name: of shipped weights, or the path of a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto, fp32,
+    bf16, fp16. Raises UsageError for a device that is not there or a precision that it cannot do.
+    """
+
+    def __init__(self, name: str, device: str = "auto", precision: str = "auto") -> None:
+        self.record: NetworkRecord = find_record(name)
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(precision, self.device)
+        network = fold_batch_norms(load(self.record))
+        self.network: Network = network.to(self.device, memory_format=torch.channels_last)
+        shape = (1, 3, 1, 1)
+        self._mean = 255 * torch.tensor(self.record.mean, device=self.device).view(shape)
+        self._std = 255 * torch.tensor(self.record.std, device=self.device).view(shape)
+
+    @property
+    def precision(self) -> str:
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+
+    def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
+        """Look at pictures (H, W, 3) of one size. Raises UsageError where the device's memory does not suffice."""
+        batch = torch.from_numpy(np.stack(pictures)).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        try:
+            with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
+                prediction = self.network.predict(self._normalise(batch), locate)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                size = f"{pictures[0].shape[1]}x{pictures[0].shape[0]}"
+                raise UsageError(
+                    f"not enough memory on {self.device} to look at {size} pixels; lower --max-size"
+                ) from None
+            raise
+        return self._found(prediction)
+
+    def _normalise(self, batch: Tensor) -> Tensor:
+        pixels = batch.to(torch.float32)  # stays channels-last: the pictures came as (B, H, W, 3)
+        return pixels.sub_(self._mean).div_(self._std)
+
+    def _found(self, prediction: Prediction) -> list[Found]:
+        density = (prediction.density.float() / self.record.density_divisor).cpu().numpy()
+        points = prediction.points or [None] * len(density)
+        return [Found(cells, heads) for cells, heads in zip(density, points, strict=True)]
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.split(":")[0]
+    if kind not in DEVICES:
+        raise UnknownNameError("device", name, DEVICES)
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[kind]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        there = False
+    if not there or (kind == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"device '{name}' is not available on this machine; use --device auto or cpu")
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The fastest precision that keeps the count, for `auto`: bf16 where the processor multiplies it natively."""
+    if precision != "auto":
+        if precision not in PRECISIONS:
+            raise UnknownNameError("precision", precision, ["auto", *PRECISIONS])
+        if precision == "fp16" and device.type == "cpu":
+            raise UsageError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        return PRECISIONS[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has AVX512-BF16 or AMX (or, on Arm, BF16) instructions."""
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    if ask is not None:
+        found = ask()
+        return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    older = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(older and older())
+
+
+def fold_batch_norms(network: Network) -> Network:
+    """Fold every batch norm that follows a convolution inside an `nn.Sequential` into it; exact up to rounding."""
+    for module in network.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        children = list(module.named_children())
+        for (name, first), (next_name, second) in pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(first, second))
+                setattr(module, next_name, nn.Identity())
+    return network

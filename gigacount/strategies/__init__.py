@@ -1,0 +1,28 @@
+"""Strategies decide where to look; `look` does the rest.
+
+A strategy is one function `(look, size_wh, options) -> DensityMap`. It sees sizes, windows and densities, never
+pixels, torch or files, so it can be read beside its paper and tested with a `look` made from known points.
+"""
+
+from __future__ import annotations
+
+from gigacount.errors import UnknownNameError
+from gigacount.strategies.base import Look, PlannedLevel, Strategy
+from gigacount.strategies.downsample import downsample, plan_downsample
+from gigacount.strategies.gigazoom import gigazoom, plan_gigazoom
+from gigacount.strategies.sliding import plan_sliding, sliding
+
+STRATEGIES: dict[str, Strategy] = {
+    "gigazoom": Strategy(gigazoom, plan_gigazoom),
+    "downsample": Strategy(downsample, plan_downsample),
+    "sliding": Strategy(sliding, plan_sliding),
+}
+
+__all__ = ["STRATEGIES", "Look", "PlannedLevel", "Strategy", "find_strategy"]
+
+
+def find_strategy(name: str) -> Strategy:
+    """The strategy `name`; raises UnknownNameError."""
+    if name not in STRATEGIES:
+        raise UnknownNameError("strategy", name, STRATEGIES)
+    return STRATEGIES[name]
