@@ -45,7 +45,7 @@ def write_overlay(preview: Pixels, density: DensityMap, views: Sequence[View], p
     height, width = picture.shape[:2]
     image = pyvips.Image.new_from_memory(picture.data, width, height, 3, "uchar").copy(interpretation="srgb")
     try:
-        image.jpegsave(str(path), Q=88)
+        image.jpegsave(str(path), Q=88, subsample_mode="off")
     except pyvips.Error as error:
         raise OutputError(f"{path}: cannot write the overlay: {str(error).splitlines()[-1].strip()}") from error
 
@@ -78,7 +78,7 @@ def outline(picture: Pixels, view: View, size_wh: tuple[int, int]) -> None:
     scale_x, scale_y = width / size_wh[0], height / size_wh[1]
     left, right = round(view.window.left * scale_x), round(view.window.right * scale_x)
     top, bottom = round(view.window.top * scale_y), round(view.window.bottom * scale_y)
-    thick = max(1, round(width / 1000))
+    thick = max(2, round(width / 900))
     for band in (
         np.s_[top : top + thick, left:right],
         np.s_[max(bottom - thick, 0) : bottom, left:right],

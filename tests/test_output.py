@@ -1,0 +1,225 @@
+"""Results on disk: what stands in them, and that they are all there or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+import tifffile
+
+from gigacount.density import DensityMap
+from gigacount.errors import OutputError
+from gigacount.geometry import View, Window, whole
+from gigacount.options import CountOptions, ReadOptions, StrategyOptions
+from gigacount.output import WRITERS, ResultFolder, result_folder, reusable, write_count
+from gigacount.output.identity import image_identity, options_dict
+from gigacount.output.overlay import GLYPHS, blend_density, write_overlay, write_text
+from gigacount.results import CountResult
+
+SIZE = (3001, 1999)
+
+
+def density(people: float = 500) -> DensityMap:
+    canvas = DensityMap.empty(SIZE)
+    canvas.cells[100:140, 200:280] = people / (40 * 80)
+    return canvas
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> CountResult:
+    image = tmp_path / "square.jpg"
+    image.write_bytes(b"a picture")
+    views = [View(whole(SIZE), (1500, 1000)), View(Window(1600, 800, 640, 320), (640, 320), 1)]
+    return CountResult(
+        image=image,
+        density=density(),
+        looked=[(views[0], 480.0), (views[1], 500.0)],
+        preview=np.full((1000, 1500, 3), 120, np.uint8),
+        networks={"network": {"name": "light", "sha256": "abc"}},
+        options=CountOptions(),
+        identity=image_identity(image),
+        inferences=2,
+        device="cpu",
+        precision="fp32",
+        seconds={"total": 1.5},
+    )
+
+
+def test_the_folder_is_named_after_the_whole_file_name() -> None:
+    assert result_folder(Path("a/b.tif"), None) == Path("a/b.tif.gigacount")
+    assert result_folder(Path("a/b.tif"), Path("out")) == Path("out/b.tif.gigacount")
+
+
+def test_count_in_json_equals_the_sum_of_the_map(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_count(result, folder, ("tif", "overlay"))
+    content = json.loads((folder.path / "count.json").read_text())
+    cells = tifffile.imread(folder.path / "density.tif")
+    assert content["count"] == pytest.approx(float(cells.sum(dtype=np.float64)), rel=1e-3)
+    assert content["count"] == pytest.approx(500, rel=1e-5)
+    assert content["image"]["width"] == 3001
+    assert content["windows"][1]["left"] == 1600
+    assert sorted(p.name for p in folder.path.iterdir()) == ["count.json", "density.tif", "overlay.jpg"]
+
+
+def test_the_map_is_a_tiled_float_tiff_that_says_what_it_holds(result: CountResult, tmp_path: Path) -> None:
+    WRITERS["tif"](result, tmp_path)
+    with tifffile.TiffFile(tmp_path / "density.tif") as file:
+        page = file.pages[0]
+        assert page.is_tiled
+        assert page.dtype == np.float32
+        assert page.shape == (250, 376)
+        about = json.loads(page.description)
+        np.testing.assert_array_equal(page.asarray(), result.density.cells)
+    assert about["cell_px"] == 8
+    assert (about["image_width"], about["image_height"]) == SIZE
+    assert about["unit"] == "people per cell"
+
+
+def test_overlay_shows_density_windows_and_count(result: CountResult, tmp_path: Path) -> None:
+    write_overlay(result.preview, result.density, [view for view, _ in result.looked], tmp_path / "o.jpg")
+    picture = pyvips.Image.new_from_file(str(tmp_path / "o.jpg")).numpy()
+    assert picture.shape == (1000, 1500, 3)
+    assert np.ptp(picture[480, 960].astype(int)) > 40  # coloured where the people are
+    assert np.ptp(picture[900, 100].astype(int)) < 12  # grey where nobody is
+    edge = picture[400:561, 799:803].astype(int).reshape(-1, 3)
+    assert (edge[:, 2] > edge[:, 0] + 60).mean() > 0.2  # a bluish line at the window's left edge
+    assert (picture[:40, :300] > 240).any()  # white letters
+
+
+def test_density_colours_follow_density() -> None:
+    canvas = DensityMap.empty((800, 800))
+    canvas.cells[20:40, 20:40] = 0.05
+    canvas.cells[60:80, 60:80] = 0.5
+    preview = np.zeros((100, 100, 3), np.uint8)
+    picture = blend_density(preview, canvas).astype(int).sum(axis=2)
+    assert picture[70, 70] > picture[30, 30] > picture[5, 5]
+
+
+def test_text_fits_tiny_pictures() -> None:
+    picture = np.zeros((3, 5, 3), np.uint8)
+    write_text(picture, "12,345 people")
+    assert picture.shape == (3, 5, 3)
+
+
+def test_every_letter_of_a_count_has_a_glyph() -> None:
+    assert set(f"{1234567890:,.0f} people") <= set(GLYPHS)
+    assert all(len(bytes.fromhex(rows)) == 7 for rows in GLYPHS.values())
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (33, 7)])
+def test_overlay_of_odd_shapes(size: tuple[int, int], tmp_path: Path) -> None:
+    canvas = DensityMap.empty(size)
+    canvas.cells[:] = 0.25
+    write_overlay(np.zeros((size[1], size[0], 3), np.uint8), canvas, [], tmp_path / "o.jpg")
+    assert pyvips.Image.new_from_file(str(tmp_path / "o.jpg")).width == size[0]
+
+
+def test_a_result_is_reused_for_the_same_file_options_and_weights_alone(
+    result: CountResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Record:
+        sha256 = "abc"
+
+    monkeypatch.setattr("gigacount.output.identity.find_record", lambda name: Record)
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    assert reusable(folder, result.image, result.options, ()) is None
+    write_count(result, folder, ("tif",))
+    earlier = reusable(folder, result.image, result.options, ("tif",))
+    assert earlier is not None
+    assert earlier["count"] == result.count
+    assert reusable(folder, result.image, result.options, ("overlay",)) is None
+    assert reusable(folder, result.image, replace(result.options, strategy="sliding"), ()) is None
+    levels = replace(result.options, looking=StrategyOptions(levels=5))
+    assert reusable(folder, result.image, levels, ()) is None
+    Record.sha256 = "def"
+    assert reusable(folder, result.image, result.options, ()) is None
+    Record.sha256 = "abc"
+    os.utime(result.image, ns=(1, 1))
+    assert reusable(folder, result.image, result.options, ()) is None
+
+
+def test_options_that_cannot_change_a_count_are_not_compared() -> None:
+    elsewhere = CountOptions(reading=ReadOptions(scratch_folder=Path("/x"), max_pixels=7))
+    assert options_dict(CountOptions()) == options_dict(elsewhere)
+    assert options_dict(CountOptions()) != options_dict(CountOptions(reading=ReadOptions(allow_damaged=True)))
+
+
+def test_an_existing_result_is_not_overwritten_silently(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_count(result, folder, ())
+    with pytest.raises(OutputError, match="--overwrite"):
+        folder.demand_free(overwrite=False)
+    folder.demand_free(overwrite=True)
+
+
+@pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only")])
+def test_a_failing_write_leaves_what_was_there(
+    result: CountResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_count(result, folder, ())
+
+    def fail(result: CountResult, path: Path) -> None:
+        (path / "half").write_text("written")
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setitem(WRITERS, "tif", fail)
+    with pytest.raises(OutputError, match=words):
+        write_count(replace(result, density=density(7)), folder, ("tif",))
+    finished = folder.finished()
+    assert finished is not None
+    assert finished["count"] == pytest.approx(500, rel=1e-5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.gigacount", "square.jpg"]
+
+
+def test_an_overwrite_replaces_everything(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_count(result, folder, ("tif",))
+    write_count(replace(result, density=density(7)), folder, ())
+    assert sorted(p.name for p in folder.path.iterdir()) == ["count.json"]
+    finished = folder.finished()
+    assert finished is not None
+    assert finished["count"] == pytest.approx(7, rel=1e-5)
+
+
+def test_leftovers_of_killed_processes_go_and_an_old_result_comes_back(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    dead = f".r.gigacount.{socket.gethostname()}.999999999.x"
+    (tmp_path / dead).mkdir()
+    write_count(result, folder, ())
+    assert not (tmp_path / dead).exists()
+    folder.path.rename(tmp_path / f"{dead}.old")  # as if killed between the two renames of an overwrite
+    with folder.replacing() as fresh:
+        assert folder.finished() is not None
+        (fresh / "count.json").write_text("{}")
+    assert folder.finished() == {}
+
+
+def test_work_under_way_elsewhere_is_left_alone(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    other_host, alive = ".r.gigacount.elsewhere.1.x", f".r.gigacount.{socket.gethostname()}.{os.getpid()}.x"
+    for name in (other_host, alive):
+        (tmp_path / name).mkdir()
+    write_count(result, folder, ())
+    assert (tmp_path / other_host).exists()
+    assert (tmp_path / alive).exists()
+
+
+def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "r.gigacount").write_text("mine")
+    with pytest.raises(OutputError, match="no folder"):
+        ResultFolder(tmp_path / "r.gigacount").demand_free(overwrite=True)
+
+
+def test_a_broken_count_json_is_no_result(tmp_path: Path) -> None:
+    for content in ("", "[1]", "{"):
+        (tmp_path / "count.json").write_text(content)
+        assert ResultFolder(tmp_path).finished() is None
