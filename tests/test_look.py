@@ -1,0 +1,132 @@
+"""The seam between strategies and pixels: order, reading ahead, views seen once, points in the picture's pixels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gigacount.errors import ImageError
+from gigacount.geometry import Size, View, Window, whole
+from gigacount.image import GigaImage
+from gigacount.look import Looker
+from gigacount.predict import Found, Predictor
+
+SIZE = (4000, 2000)
+
+
+class FakeImage:
+    """Pixels tell where they were read: the red channel is the window's left side divided by 100."""
+
+    size_wh = SIZE
+
+    def __init__(self) -> None:
+        self.reads: list[Window] = []
+        self.second_read = threading.Event()
+
+    def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+        self.reads.append(window)
+        if len(self.reads) == 2:
+            self.second_read.set()
+        if window.left == 1300:
+            raise ImageError("damaged there")
+        picture = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+        picture[..., 0] = window.left // 100
+        return picture
+
+
+class FakePredictor:
+    def __init__(self, image: FakeImage, people: float = 1.0) -> None:
+        self.image, self.people = image, people
+        self.overlapped = False
+
+    def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
+        self.overlapped = self.overlapped or self.image.second_read.wait(0.5)
+        (picture,) = pictures
+        density = np.full((2, 3), float(picture[0, 0, 0]) * self.people, np.float32)
+        points = np.array([[10, 20, 0.9]], np.float32) if locate else None
+        return [Found(density, points)]
+
+
+def looker(image: FakeImage, **settings: Any) -> Looker:
+    predictor = cast(Predictor, FakePredictor(image))
+    return Looker(cast(GigaImage, image), predictor, **settings)
+
+
+VIEWS = [View(Window(left, 0, 800, 400), (200, 100), 1) for left in (0, 1600, 800)]
+
+
+def test_densities_come_in_the_order_of_the_views() -> None:
+    look = looker(FakeImage())
+    assert [density[0, 0] for density in look(VIEWS)] == [0, 16, 8]
+    assert [looked.view for looked in look.looked] == VIEWS
+    assert [looked.count for looked in look.looked] == [0, 96, 48]
+
+
+def test_the_next_window_is_read_while_the_network_works() -> None:
+    image = FakeImage()
+    predictor = FakePredictor(image)
+    look = Looker(cast(GigaImage, image), cast(Predictor, predictor))
+    look(VIEWS[:2])
+    assert predictor.overlapped
+
+
+def test_zooms_that_meet_are_looked_at_once_but_reported_twice() -> None:
+    image = FakeImage()
+    look = looker(image)
+    look([VIEWS[1], VIEWS[1]])
+    look([VIEWS[1], VIEWS[2]])
+    assert len(image.reads) == 2
+    assert look.inferences == 2
+    assert len(look.looked) == 4
+
+
+def test_the_coarse_network_looks_at_level_0_alone() -> None:
+    image = FakeImage()
+    coarse = cast(Predictor, FakePredictor(image, people=0.0))
+    look = looker(image, coarse_predictor=coarse)
+    first, second = look([View(VIEWS[1].window, (200, 100), 0), VIEWS[1]])
+    assert first.sum() == 0
+    assert second.sum() == 96
+
+
+def test_points_come_in_the_pixels_of_the_picture() -> None:
+    look = looker(FakeImage(), locate=True)
+    look(VIEWS[1:2])
+    points = look.looked[0].points
+    assert points is not None
+    np.testing.assert_allclose(points, [[1600 + 10 * 4, 20 * 4, 0.9]])
+
+
+def test_progress_is_told_window_by_window() -> None:
+    told: list[tuple[int, int]] = []
+    look = looker(FakeImage(), planned=2, progress=lambda done, planned: told.append((done, planned)))
+    look(VIEWS)
+    assert told == [(1, 2), (2, 2), (3, 3)]
+
+
+def test_an_error_while_reading_ahead_reaches_the_caller() -> None:
+    look = looker(FakeImage())
+    with pytest.raises(ImageError, match="damaged there"):
+        look([VIEWS[0], View(Window(1300, 0, 80, 80), (80, 80), 1), VIEWS[1]])
+
+
+def test_the_preview_uses_pixels_already_read() -> None:
+    image = FakeImage()
+    look = looker(image)
+    look([View(whole(SIZE), (2715, 1358))])
+    reads = len(image.reads)
+    assert look.preview().shape == (1358, 2715, 3)
+    assert len(image.reads) == reads
+
+
+def test_the_preview_is_read_where_no_look_saw_the_whole() -> None:
+    image = FakeImage()
+    look = looker(image)
+    look(VIEWS)
+    assert look.preview().shape == (1358, 2715, 3)
+    assert image.reads[-1] == whole(SIZE)

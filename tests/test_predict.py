@@ -1,0 +1,168 @@
+"""The predictor with a tiny network of its own: normalisation, divisor, precision, batch norm folding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gigacount.errors import UnknownNameError, UsageError, WeightsError
+from gigacount.networks import find_record, load, records
+from gigacount.networks.light import Light
+from gigacount.networks.record import read_record
+from gigacount.networks.weights import save_weights
+from gigacount.predict import Predictor, choose_device, choose_dtype, fold_batch_norms
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record with random weights of the light network."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    network = Light()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn(module.num_features) * 0.1
+            module.running_var = torch.rand(module.num_features) + 0.5
+    save_weights(network, folder / "mine.safetensors")
+    write_record(folder / "mine.toml", folder / "mine.safetensors")
+    return folder / "mine.toml"
+
+
+def write_record(path: Path, weights: Path, **more: object) -> None:
+    import hashlib
+
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    lines = {"name": "mine", "network": "light", "weights": weights.name, "sha256": digest, **more}
+    path.write_text("\n".join(f"{key} = {value!r}" for key, value in lines.items()))
+
+
+def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_odd_sizes_give_every_begun_cell(light: Path) -> None:
+    (found,) = Predictor(str(light), precision="fp32").predict([picture(101, 67)])
+    assert found.density.shape == (9, 13)
+    assert found.density.dtype == np.float32
+    assert np.isfinite(found.density).all()
+    assert (found.density >= 0).all()
+    assert found.points is None
+
+
+def test_points_lie_in_the_picture_with_scores(light: Path) -> None:
+    (found,) = Predictor(str(light), precision="fp32").predict([picture(96, 64)], locate=True)
+    assert found.points is not None
+    assert found.points.shape[1] == 3
+    assert ((found.points[:, 2] >= 0) & (found.points[:, 2] <= 1)).all()
+
+
+def test_folded_batch_norm_changes_nothing() -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+    network[1].running_mean = torch.randn(8)
+    network[1].running_var = torch.rand(8) + 0.5
+    network.eval()
+    images = torch.randn(2, 3, 16, 16)
+    before = network(images)
+    folded = fold_batch_norms(network)  # type: ignore[arg-type]
+    assert isinstance(folded[1], nn.Identity)  # type: ignore[index]
+    torch.testing.assert_close(folded(images), before)
+
+
+def test_batch_and_single_agree(light: Path) -> None:
+    predictor = Predictor(str(light), precision="fp32")
+    one, two = picture(64, 64), picture(64, 64, 1)
+    together = predictor.predict([one, two])
+    for found, alone in zip(together, (one, two), strict=True):
+        np.testing.assert_allclose(found.density, predictor.predict([alone])[0].density, rtol=1e-4, atol=1e-6)
+
+
+def test_the_divisor_of_the_record_is_applied(light: Path) -> None:
+    other = light.with_name("hundred.toml")
+    write_record(other, light.with_name("mine.safetensors"), density_divisor=100.0)
+    plain = Predictor(str(light), precision="fp32").predict([picture(64, 64)])[0].density
+    divided = Predictor(str(other), precision="fp32").predict([picture(64, 64)])[0].density
+    np.testing.assert_allclose(divided * 100, plain, rtol=1e-5)
+
+
+def test_the_record_normalises(light: Path) -> None:
+    other = light.with_name("shifted.toml")
+    write_record(other, light.with_name("mine.safetensors"), mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    predictor = Predictor(str(other), precision="fp32")
+    inputs: list[torch.Tensor] = []
+    predictor.network.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    predictor.predict([np.full((32, 32, 3), 255, np.uint8)])
+    assert inputs[0].max() == inputs[0].min() == 1
+
+
+def test_bf16_keeps_the_count(light: Path) -> None:
+    exact = Predictor(str(light), precision="fp32").predict([picture(256, 256)])[0].density.sum()
+    fast = Predictor(str(light), precision="bf16").predict([picture(256, 256)])[0].density.sum()
+    assert fast == pytest.approx(exact, rel=0.01)
+
+
+def test_altered_weights_are_refused(light: Path) -> None:
+    weights = light.with_name("altered.safetensors")
+    content = bytearray(light.with_name("mine.safetensors").read_bytes())
+    record = light.with_name("altered.toml")
+    weights.write_bytes(content)
+    write_record(record, weights)
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match="not the weights of its record"):
+        Predictor(str(record))
+
+
+def test_weights_of_another_network_say_what_differs(light: Path) -> None:
+    record = light.with_name("other.toml")
+    digest = read_record(light).sha256
+    record.write_text(
+        f'name = "other"\nnetwork = "light"\nweights = "mine.safetensors"\nsha256 = "{digest}"\n[settings]\nwidth = 64\n'
+    )
+    with pytest.raises(WeightsError, match="of another shape: .*instead of"):
+        load(read_record(record))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name = ", "TOML"),
+        ('name = "x"', "no 'network'"),
+        ('name="x"\nnetwork="light"\nweights="w"\nsha256="0"\ncolour=1', "unknown field 'colour'"),
+        ('name="x"\nnetwork="light"\nweights="../w"\nsha256="0"', "beside the record"),
+        ('name="x"\nnetwork="light"\nweights="w"\nsha256="0"\nmean=[1]', "'mean' must be 3 numbers"),
+    ],
+)
+def test_broken_records_are_explained(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "x.toml").write_text(content)
+    with pytest.raises(WeightsError, match=words):
+        read_record(tmp_path / "x.toml")
+
+
+def test_unknown_names_list_the_choices() -> None:
+    with pytest.raises(UnknownNameError, match="light"):
+        find_record("ligth")
+    with pytest.raises(UnknownNameError, match="auto, cpu"):
+        choose_device("tpu")
+    with pytest.raises(UnknownNameError, match="fp32"):
+        choose_dtype("fp64", torch.device("cpu"))
+    with pytest.raises(UsageError, match="needs a GPU"):
+        choose_dtype("fp16", torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_device_that_is_not_there_is_said() -> None:
+    with pytest.raises(UsageError, match="not available"):
+        choose_device("cuda")
+
+
+@pytest.mark.weights
+def test_every_shipped_record_loads() -> None:
+    assert "light" in records()
+    for record in records().values():
+        assert load(record).stride == record.stride
+        assert record.errors
