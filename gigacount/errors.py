@@ -6,6 +6,8 @@ GigacountError          one line for the user: what is wrong, where, what to do
 ├── ImageError          a picture that cannot be read: missing, not a picture, damaged
 ├── WeightsError        network weights that are missing, altered or of another network
 ├── DataError           labels, data sets, regions or result files that cannot be used
+│   ├── NotFoundError        a data set, or a split of it, that is not where it was looked for
+│   └── EntryError           one picture or label file of a data set; `data check` counts them by kind
 └── OutputError         results that cannot be written: exists already, no space, no permission
 """
 
@@ -43,6 +45,18 @@ class WeightsError(GigacountError):
 
 class DataError(GigacountError):
     """Labels, data sets, regions or result files that cannot be used."""
+
+
+class NotFoundError(DataError):
+    """A data set, or a split of it, that is not where it was looked for."""
+
+
+class EntryError(DataError):
+    """One picture or label file of a data set: `EntryError("picture without labels", "a.jpg: no a.txt")`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class OutputError(GigacountError):

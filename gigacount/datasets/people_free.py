@@ -7,9 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from gigacount.datasets.entries import OnError, divided, pictures, strict
 from gigacount.datasets.sample import Sample
+from gigacount.errors import NotFoundError
 
 
-def read_people_free(root: Path, split: str) -> Iterator[Sample]:
-    for image in sorted(p for p in root.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
-        yield Sample(image, np.zeros((0, 2)))
+def read_people_free(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
+    for folder in divided(root, split):
+        images = pictures(folder)
+        if not images:
+            raise NotFoundError(f"no pictures in {folder}")
+        for image in images:
+            yield Sample(image, np.zeros((0, 2)))

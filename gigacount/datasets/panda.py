@@ -1,0 +1,97 @@
+"""PANDA (Wang et al., CVPR 2020): gigapixel photographs.
+
+    PANDA_Crowd/Marathon/marathon_01.jpg ...            three scenes, 45 pictures: what GigaZoom is measured on
+               /head_bbox_annotations.json
+    PANDA_IMAGE/image_train/01_University_Canteen/IMG_01_01.jpg ...
+               /image_annos/person_bbox_train.json
+
+Labels: {"<scene>/<picture>": {"image size": {"width", "height"}, "objects list": [...]}}, coordinates as fractions of
+the picture's sides. An object is a person with "rects" (head, visible body, full body), a head box ("rect" with tl
+and br) or a head point ("rect" with x and y). Among persons, objects without "rects" are regions to be ignored.
+
+GigaZoom (IV-A) splits the 45 pictures into 30 for training, 6 for validation and 9 for test without printing which.
+Here they are taken in order of scene and picture, and `TEST` and `VALIDATION` hold the places of those apart: every
+fifth is a test picture, and two of every fifteen are for validation, so that 15 of a scene give 10, 2 and 3. Files
+train.txt, val.txt and test.txt beside the labels, with a picture's name on each line, take precedence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gigacount.datasets.entries import ALL, Heads, OnError, choose, from_boxes, natural, read_listed, strict
+from gigacount.datasets.files import bad, load_json, parse_content, read_text
+from gigacount.datasets.sample import Sample
+from gigacount.errors import NotFoundError
+
+PICTURES = 45
+TEST = (4, 9, 14, 19, 24, 29, 34, 39, 44)
+VALIDATION = (2, 12, 17, 27, 32, 42)
+
+LABELS = ("head_bbox*.json", "head_point*.json", "person_bbox_train.json", "human_bbox_train.json")
+PICTURE_FOLDERS = ("", "image_train", "image_test", "images")
+
+
+def read_panda(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
+    path = _label_file(root)
+    content = load_json(path)
+    if not isinstance(content, dict):
+        raise bad(path, "not an object with an entry for each picture")
+    base = path.parent.parent if path.parent.name == "image_annos" else path.parent
+    persons = any("rects" in thing for picture in content.values() for thing in picture.get("objects list", ()))
+    parse = _parse_persons if persons else _parse_heads
+    names = _names(sorted(content, key=natural), path.parent, split)
+    entries = ((name, partial(parse_content, path, content.get(name), parse)) for name in names)
+    yield from read_listed(entries, path, [base / folder for folder in PICTURE_FOLDERS], on_error)
+
+
+def _label_file(root: Path) -> Path:
+    """The label file at `root`, or the best inside it: head boxes before head points before persons."""
+    if root.is_file():
+        return root
+    places = [root, root / "image_annos"]
+    found = (path for pattern in LABELS for place in places for path in sorted(place.glob(pattern)))
+    first = next(found, None)
+    if first is None:
+        raise NotFoundError(f"no labels of PANDA: looked for {', '.join(LABELS)} in {root} and {root / 'image_annos'}")
+    return first
+
+
+def _names(names: list[str], folder: Path, split: str) -> list[str]:
+    """The pictures of a split, of all pictures in their order."""
+    if split == ALL:
+        return names
+    places = {name: folder / f"{name}.txt" for name in ("train", "val", "test")}
+    if split not in places or any(place.is_file() for place in places.values()):
+        return [line.strip() for line in read_text(choose(split, places)[0]).splitlines() if line.strip()]
+    if len(names) != PICTURES:
+        raise NotFoundError(
+            f"{folder}: splits are known for the {PICTURES} pictures of PANDA-Crowd, not for these {len(names)}; "
+            f"list the pictures of each split in {places['train']}, val.txt and test.txt"
+        )
+    chosen = {"test": set(TEST), "val": set(VALIDATION)}
+    chosen["train"] = set(range(PICTURES)) - chosen["test"] - chosen["val"]
+    return [name for i, name in enumerate(names) if i in chosen[split]]
+
+
+def _parse_persons(picture: Any) -> Heads:
+    return _heads([thing["rects"]["head"] for thing in picture["objects list"] if "rects" in thing], picture)
+
+
+def _parse_heads(picture: Any) -> Heads:
+    return _heads([thing["rect"] for thing in picture["objects list"]], picture)
+
+
+def _heads(rects: list[Any], picture: Any) -> Heads:
+    """Head boxes or points in pixels, cut to the picture as PANDA's toolkit does."""
+    size_wh = picture["image size"]["width"], picture["image size"]["height"]
+    if rects and "tl" not in rects[0]:
+        points = np.array([(rect["x"], rect["y"]) for rect in rects], np.float64)
+        return Heads(np.clip(points, 0, 1) * size_wh, None, size_wh)
+    corners = [[rect[corner][axis] for corner in ("tl", "br") for axis in ("x", "y")] for rect in rects]
+    return from_boxes(np.clip(np.array(corners, np.float64).reshape(-1, 4), 0, 1) * (*size_wh, *size_wh), size_wh)
