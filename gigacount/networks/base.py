@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gigacount.errors import WeightsError
+from gigacount.errors import UnknownNameError, WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -82,12 +82,14 @@ class Network(nn.Module):
     stride: input pixels per side of a density cell.
     locates: whether `predict(..., locate=True)` returns points.
     recipe: the paper's training.
+    stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
     encoder: the feature extractor that may start from a classification network's weights, where there is one.
     """
 
     stride: int = 8
     locates: bool = False
     recipe: Recipe = Recipe()
+    stages: tuple[str, ...] = ()
 
     @abstractmethod
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
@@ -100,6 +102,33 @@ class Network(nn.Module):
     @abstractmethod
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         """Scalar training loss of normalised pictures (B, 3, H, W) against stacked `targets`."""
+
+    def begin_stage(self, stage: str) -> None:
+        """Train this one of `stages` from now on: freeze the other parameters, let `loss` be this stage's."""
+        raise UnknownNameError("training stage", stage, self.stages)
+
+    def calibrate(self, pictures: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
+        """After training, settle what is fitted on training pictures (3, H, W) with heads (N, 2): nothing here."""
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """What an optimiser takes: the trainable parameters, those of `encoder` at the recipe's `backbone_lr`."""
+        slow = recipe.lr if recipe.backbone_lr is None else recipe.backbone_lr
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(slow if name.startswith("encoder.") else recipe.lr, []).append(parameter)
+        return [{"params": parameters, "lr": lr} for lr, parameters in groups.items()]
+
+    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
+        """Start the encoder from a classification network's weights. Raises WeightsError where they do not fit."""
+        if "encoder" not in dict(self.named_children()):
+            raise WeightsError(f"{type(self).__name__} has no backbone; train it from fresh parameters")
+        load_matching(self.get_submodule("encoder"), state)
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict as the authors published it, under this class's parameter names; here they are the same."""
+        return dict(state)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
