@@ -1,0 +1,321 @@
+"""IIM: independent instance maps (Gao, Han, Wang, Yuan and Li, "Learning Independent Instance Maps for Crowd
+Localization", 2021). Every connected component of the binary map is one person.
+
+A confidence predictor (3.3.1) says how much each pixel looks like a head, a binarisation module (3.2, 3.3.2) says how
+much is enough there, and the binarisation layer (3.1) compares the two. Settings that the paper leaves to its
+supplement follow the authors' public code (taohan10200/IIM).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gigacount.errors import UnknownNameError
+from gigacount.geometry import Size
+from gigacount.labels import boxes_from_points, instance_mask
+from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple
+from gigacount.networks.hrnet import HRNetW48, resize
+from gigacount.networks.peaks import points_to_cells
+from gigacount.networks.vgg import VGG16
+from gigacount.networks.windows import Tiling, Windows, whole_or_tiled
+
+STRIDE = 8
+MULTIPLE = 16  # of the sides that the networks take
+# Tiles of 512 x 1024 px without overlap, but for the last row and column; smaller pictures are seen at once.
+TILING = Tiling(Windows((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixels=4 * 512 * 1024)
+LEAST_PIXELS = 3  # of a component that counts
+CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the confidence (public code)
+THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)
+LARGEST_BOX = 50  # px; the authors' advice for data sets that have only points
+
+# Section 4.2; weight decay and epochs are the public code's. The rate is the confidence predictor's.
+RECIPE = Recipe(
+    optimiser="adam",
+    lr=1e-5,
+    weight_decay=1e-5,
+    crop_wh=(1024, 512),
+    batch=12,
+    epochs=600,
+    schedule="exponential",
+    decay=0.99,
+    augmentation=Augmentation(flip=0.5, scale=(0.8, 1.2)),
+)
+THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the recipe's: 1e-6
+
+
+class Binarise(torch.autograd.Function):
+    """Binarisation layer B(I, T) = [I >= T], eq. 1.
+
+    Backward: the count of ones falls by one for every unit of threshold (eq. 3 and 6, for uniformly distributed I), so
+    dL/dT = -dL/dB (eq. 4 and 7); dL/dI has the sign of dL/dB (eq. 8), and a fifth of its size in the public code.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, confidence: Tensor, threshold: Tensor) -> Tensor:
+        return (confidence >= threshold).to(confidence.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return CONFIDENCE_GRADIENT * gradient, -gradient
+
+
+def binarise(confidence: Tensor, threshold: Tensor) -> Tensor:
+    """The binary map of confidences (B, 1, H, W) and thresholds that broadcast to them, with the paper's gradients."""
+    binary: Tensor = Binarise.apply(confidence, threshold.expand_as(confidence))  # type: ignore[no-untyped-call]
+    return binary
+
+
+def compressed_sigmoid(x: Tensor) -> Tensor:
+    """Eq. 9: 1 / (2 + exp(-x)) + 0.2, from 0.2 to 0.7."""
+    return 1 / (2 + torch.exp(-x)) + 0.2
+
+
+class ImageBinarisation(nn.Module):
+    """IBM (3.3.2): a 1x1 convolution and global mean pooling give one threshold for the picture."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.encoder = nn.Conv2d(channels, 1, 1, bias=False)
+
+    def forward(self, features: Tensor, confidence: Tensor) -> Tensor:
+        """F (B, C, H/4, W/4), P (B, 1, H, W) -> T (B, 1, 1, 1)."""
+        x = self.encoder(where_confident(features, confidence)).mean((2, 3), keepdim=True)
+        return compressed_sigmoid(THRESHOLD_GAIN * x.float())
+
+
+class PixelBinarisation(nn.Module):
+    """PBM (3.3.2): convolutions and two wide mean poolings at stride 8 give one threshold for each pixel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = (channels, 256, 128, 64)
+        layers: list[nn.Module] = []
+        for narrowing in pairwise(widths):
+            layers += [nn.Conv2d(*narrowing, 3, padding=1, bias=False), nn.PReLU()]
+        smooth = nn.AvgPool2d(15, stride=1, padding=7)
+        self.encoder = nn.Sequential(*layers, smooth, nn.Conv2d(64, 1, 1, bias=False), smooth)
+        # Part of the published weights; the authors' code uses neither.
+        self.weight = nn.Parameter(torch.full((1,), 0.5))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor, confidence: Tensor) -> Tensor:
+        """F (B, C, H/4, W/4), P (B, 1, H, W) -> T (B, 1, H, W)."""
+        x = self.encoder(where_confident(features, confidence))  # (B, 1, H/8, W/8)
+        return F.interpolate(compressed_sigmoid(THRESHOLD_GAIN * x.float()), scale_factor=8.0)
+
+
+def where_confident(features: Tensor, confidence: Tensor) -> Tensor:
+    """F := P * F at stride 8, both resized by nearest neighbour and cut off from the gradient (3.2, figure 2)."""
+    return features.detach()[:, :, ::2, ::2] * confidence.detach()[:, :, ::8, ::8]  # (B, C, H/8, W/8)
+
+
+class FeaturePyramid(nn.Module):
+    """FPN: each level 1x1 to 256 channels, the coarser one added, 3x3; then all concatenated at stride 4."""
+
+    def __init__(self, channels: tuple[int, ...], width: int = 256) -> None:
+        super().__init__()
+        self.lateral_convs = nn.ModuleList(ConvBnRelu(c, width, 1) for c in channels)
+        self.fpn_convs = nn.ModuleList(ConvBnRelu(width, width, 3) for _ in channels)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """(B, 256, H/4, W/4), (B, 512, H/8, W/8), (B, 512, H/16, W/16) -> (B, 768, H/4, W/4)."""
+        finest = levels[0].shape[-2:]
+        merged = [conv(level) for conv, level in zip(self.lateral_convs, levels, strict=True)]
+        for fine in range(len(merged) - 2, -1, -1):
+            merged[fine] = merged[fine] + F.interpolate(merged[fine + 1], size=merged[fine].shape[-2:])
+        outputs = [conv(level) for conv, level in zip(self.fpn_convs, merged, strict=True)]
+        return torch.cat([F.interpolate(output, size=finest) for output in outputs], dim=1)
+
+
+class ConvBnRelu(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+def confidence_head(channels: int, momentum: float) -> nn.Sequential:
+    """Features at stride 4 -> logits of the confidence map at full size."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 1),
+        nn.BatchNorm2d(channels, momentum=momentum),
+        nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(channels, 64, 4, stride=2, padding=1),  # (B, 64, H/2, W/2)
+        nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),  # (B, 1, H, W)
+    )
+
+
+BINARISATIONS: dict[str, type[nn.Module]] = {"pixel": PixelBinarisation, "image": ImageBinarisation}
+
+
+@dataclass(frozen=True)
+class Instances:
+    """People found in one picture.
+
+    points: (N, 3) float32, x and y of the component's centroid in pixels, and its highest confidence.
+    boxes_xyxy: (N, 4) float32, left, top, right, bottom in pixels, the right and bottom edges just outside.
+    """
+
+    points: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float32]
+
+    @property
+    def count(self) -> int:
+        return len(self.points)
+
+
+def find_instances(binary: NDArray[np.bool_], confidence: NDArray[np.float32]) -> Instances:
+    """The 4-connected components of at least 3 pixels in (H, W)."""
+    labels, n = ndimage.label(binary)
+    row, col = binary.nonzero()
+    instance = labels[row, col] - 1
+    pixels = np.bincount(instance, minlength=n)
+    kept = pixels >= LEAST_PIXELS
+    x, y = (np.bincount(instance, at + 0.5, minlength=n)[kept] / pixels[kept] for at in (col, row))
+    score = np.zeros(n)
+    np.maximum.at(score, instance, confidence[row, col])
+    spans = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in ndimage.find_objects(labels)]
+    boxes = np.asarray(spans, np.float32).reshape(-1, 4)[kept]
+    return Instances(np.stack([x, y, score[kept]], axis=1).astype(np.float32), boxes)
+
+
+class IIM(Network):
+    """What both confidence predictors share: features F at stride 4 -> confidence P -> threshold T -> instances.
+
+    binarisation: "pixel" (PBM, the paper's best) or "image" (IBM). Raises UnknownNameError for another.
+    """
+
+    stride = STRIDE
+    locates = True
+    recipe = RECIPE
+
+    def __init__(self, channels: int, binarisation: str, momentum: float = 0.1) -> None:
+        super().__init__()
+        if binarisation not in BINARISATIONS:
+            raise UnknownNameError("binarisation", binarisation, BINARISATIONS)
+        self.head = confidence_head(channels, momentum)
+        self.binarisation = BINARISATIONS[binarisation](channels)
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), sides multiples of 16 -> (B, C, H/4, W/4)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), sides multiples of 16 -> confidence and threshold (B, 2, H, W)."""
+        features = self.features(images)
+        confidence = torch.sigmoid(self.head(features).float())  # (B, 1, H, W)
+        threshold = self.binarisation(features, confidence)  # (B, 1, H, W) or (B, 1, 1, 1)
+        return torch.cat([confidence, threshold.expand_as(confidence)], dim=1)
+
+    def confidence_and_threshold(self, images: Tensor) -> Tensor:
+        """Both maps (B, 2, H, W) for pictures of any size, in tiles from 2 megapixels on.
+
+        The public code also tiles smaller pictures whose sides are not multiples of 16; here they are only padded.
+        """
+        return whole_or_tiled(images, self, TILING)
+
+    def instances(self, images: Tensor) -> list[Instances]:
+        """Centres, boxes and counts in each of (B, 3, H, W) pictures of any size."""
+        confidence, threshold = self.confidence_and_threshold(images).unbind(1)
+        pairs = zip((confidence >= threshold).cpu().numpy(), confidence.cpu().numpy(), strict=True)
+        return [find_instances(*pair) for pair in pairs]
+
+    def predict(self, images: Tensor, locate: bool = False) -> Prediction:
+        """One person per component, in the cell of its centre."""
+        points = [found.points for found in self.instances(images)]
+        height, width = images.shape[-2:]
+        cells = torch.stack([points_to_cells(one, (height, width), STRIDE) for one in points])
+        return Prediction(cells.to(images.device), points if locate else None)
+
+    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
+        """`mask` (H, W): squares around the heads, shrunk until they stand apart."""
+        return {"mask": instance_mask(boxes_from_points(points_xy, size_wh, LARGEST_BOX), size_wh)}
+
+    def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """MSE of the confidence map plus L1 of the binary map (3.3.3)."""
+        height, width = images.shape[-2:]
+        confidence, threshold = self(pad_to_multiple(images, MULTIPLE))[..., :height, :width].unbind(1)
+        mask = targets["mask"]
+        return F.mse_loss(confidence, mask) + (binarise(confidence, threshold) - mask).abs().mean()
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """The threshold encoder learns at a tenth of the confidence predictor's rate; its weights do not decay."""
+        threshold = list(self.binarisation.parameters())
+        predictor = [p for name, p in self.named_parameters() if not name.startswith("binarisation.")]
+        return [
+            {"params": predictor, "lr": recipe.lr},
+            {"params": threshold, "lr": recipe.lr * THRESHOLD_RATE, "weight_decay": 0.0},
+        ]
+
+
+class IIMHRNet(IIM):
+    """IIM with HRNet-W48: 68,611,638 parameters."""
+
+    def __init__(self, binarisation: Literal["pixel", "image"] = "pixel") -> None:
+        super().__init__(sum(HRNetW48.out_channels), binarisation, momentum=0.01)
+        self.encoder = HRNetW48()
+
+    def features(self, images: Tensor) -> Tensor:
+        branches = self.encoder(images)
+        return torch.cat([resize(branch, branches[0]) for branch in branches], dim=1)  # (B, 720, H/4, W/4)
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        names = {"Extractor.last_layer.": "head.", "Extractor.": "encoder.", **BINARISATION_NAMES}
+        return renamed(state, names)
+
+
+class IIMVGG(IIM):
+    """IIM with VGG-16-BN and a feature pyramid: 20,341,190 parameters."""
+
+    def __init__(self, binarisation: Literal["pixel", "image"] = "pixel") -> None:
+        super().__init__(3 * 256, binarisation)
+        self.encoder = VGG16(batch_norm=True)
+        self.neck = FeaturePyramid((256, 512, 512))
+
+    def features(self, images: Tensor) -> Tensor:
+        levels = list(self.encoder.stages(images))[2:]  # strides 4, 8 and 16
+        pyramid: Tensor = self.neck(levels)
+        return pyramid  # (B, 768, H/4, W/4)
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        # The authors cut torchvision's features[0:43] into three: [0:23], [23:33] and [33:43].
+        parts = {
+            f"Extractor.layer{part}.{layer}.": f"encoder.features.{start + layer}."
+            for part, start, layers in ((1, 0, 23), (2, 23, 10), (3, 33, 10))
+            for layer in range(layers)
+        }
+        names = {**parts, "Extractor.neck.": "neck.", "Extractor.de_pred.": "head.", **BINARISATION_NAMES}
+        return renamed(state, names)
+
+
+BINARISATION_NAMES = {"Binar.Threshold_Module.": "binarisation.encoder.", "Binar.": "binarisation."}
+
+
+def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """`state` with the first prefix that fits exchanged; "module." of parallel training is dropped."""
+
+    def new(name: str) -> str:
+        name = name.replace("module.", "")
+        for old, mine in prefixes.items():
+            if name.startswith(old):
+                return mine + name.removeprefix(old)
+        return name
+
+    return {new(name): tensor for name, tensor in state.items()}
