@@ -1,0 +1,97 @@
+"""CSRNet: VGG-16's first ten convolutions, then six dilated ones (Li, Zhang and Chen, CVPR 2018).
+
+The network that GigaZoom and Gigapixel CSRNet look with. Front end at stride 8, back end 512, 512, 512, 256, 128, 64
+channels with ReLU, a linear 1 x 1 output: a cell may be slightly negative. Labels and loss are MCNN's, as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gigacount.errors import UnknownNameError
+from gigacount.geometry import Size
+from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple
+from gigacount.networks.mcnn import adaptive_density, euclidean_loss
+from gigacount.networks.vgg import VGG16
+
+STRIDE = 8
+BACK_END = (512, 512, 512, 256, 128, 64)
+
+# Table 3 of the paper: dilation of each convolution of the back end.
+CONFIGURATIONS = {
+    "A": (1, 1, 1, 1, 1, 1),
+    "B": (2, 2, 2, 2, 2, 2),
+    "C": (2, 2, 2, 4, 4, 4),
+    "D": (4, 4, 4, 4, 4, 4),
+}
+
+# Patches are a quarter of the picture (of 1024 x 768 here), mirrored, SGD at a fixed 1e-6 (section 3.2); momentum,
+# decay, batch and epochs are from the authors' code, which takes whole pictures at 1e-7. All of it supposes ImageNet
+# weights in the encoder.
+RECIPE = Recipe(
+    optimiser="sgd",
+    lr=1e-6,
+    momentum=0.95,
+    weight_decay=5e-4,
+    crop_wh=(512, 384),
+    batch=1,
+    epochs=400,
+    augmentation=Augmentation(flip=0.5),
+)
+
+
+class CSRNet(Network):
+    """Congested scene recognition network: 16,263,489 parameters.
+
+    configuration: A to D, the dilation of the back end; raises UnknownNameError for another.
+    sigma: of the Gaussians in its training targets, in pixels (the paper: 15 for ShanghaiTech part B); None adapts it
+        to the distance of the nearest heads (part A).
+    """
+
+    stride = STRIDE
+    recipe = RECIPE
+
+    def __init__(self, configuration: str = "B", sigma: float | None = None) -> None:
+        super().__init__()
+        if configuration not in CONFIGURATIONS:
+            raise UnknownNameError("CSRNet configuration", configuration, CONFIGURATIONS)
+        self.sigma = sigma
+        self.encoder = VGG16(convs=10)
+        layers: list[nn.Module] = []
+        channels = self.encoder.out_channels
+        for width, dilation in zip(BACK_END, CONFIGURATIONS[configuration], strict=True):
+            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+            channels = width
+        self.backend = nn.Sequential(*layers)
+        self.output_layer = nn.Conv2d(channels, 1, 1)
+        for module in (*self.backend, self.output_layer):
+            if isinstance(module, nn.Conv2d):  # section 3.2: Gaussian of standard deviation 0.01
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.get_parameter("bias"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), sides multiples of 8 -> people per cell (B, H/8, W/8) float32."""
+        x = self.encoder(images)  # (B, 512, H/8, W/8)
+        x = self.backend(x)  # (B, 64, H/8, W/8)
+        density: Tensor = self.output_layer(x)  # (B, 1, H/8, W/8)
+        return density[:, 0].float()
+
+    def predict(self, images: Tensor, locate: bool = False) -> Prediction:
+        return Prediction(crop_cells(self(pad_to_multiple(images, STRIDE)), images, STRIDE))
+
+    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
+        """`density` (ceil(H/8), ceil(W/8)): people per cell, summed from full resolution."""
+        return {"density": adaptive_density(points_xy, size_wh, STRIDE, self.sigma)}
+
+    def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """1 / (2 B) times the sum of squared differences over all cells (section 3.2)."""
+        return euclidean_loss(self.predict(images).density, targets["density"])
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The authors' release calls the encoder `frontend`."""
+        return {name.replace("frontend.", "encoder.features."): tensor for name, tensor in state.items()}
