@@ -76,7 +76,7 @@ def mixed(
     points: Sequence[Sequence[float]], boxes: Sequence[Sequence[float]], size_wh: tuple[int, int] | None
 ) -> Heads:
     """Heads of which some are boxes and some points; they keep their boxes only where all have one."""
-    if boxes and not points:
+    if not points:
         return from_boxes(boxes, size_wh)
     positions = np.asarray(points, np.float64).reshape(-1, 2)
     return Heads(np.concatenate([from_boxes(boxes).points_xy, positions]), None, size_wh)
@@ -89,8 +89,8 @@ def read_pairs(
     for key, image in images.items():
         try:
             if key not in labels:
-                known = next(iter(labels.values()), "there is none at all")
-                raise EntryError(NO_LABELS, f"{image}: no label file for it (others are like {known})")
+                example = f" (others are like {next(iter(labels.values()))})" if labels else ""
+                raise EntryError(NO_LABELS, f"{image}: no label file for it{example}")
             yield parse(labels[key]).of(image, labels[key])
         except EntryError as error:
             on_error(error)
@@ -174,7 +174,7 @@ def choose(split: str, places: Mapping[str, Path]) -> list[Path]:
         return [present[split]]
     if split in places or split == ALL:
         looked = ", ".join(str(place) for name, place in places.items() if split in (name, ALL))
-        raise NotFoundError(f"no '{split}' split: looked for {looked}; give the folder that the data set unpacks to")
+        raise NotFoundError(f"no '{split}' split: looked for {looked}; give the folder that holds it")
     raise NotFoundError(f"this data set has no '{split}' split, only {', '.join(places)}")
 
 

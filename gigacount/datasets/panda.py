@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from gigacount.datasets.entries import ALL, Heads, OnError, choose, from_boxes, natural, read_listed, strict
-from gigacount.datasets.files import bad, load_json, parse_content, read_text
+from gigacount.datasets.files import MALFORMED, bad, load_json, parse_content, read_text
 from gigacount.datasets.sample import Sample
 from gigacount.errors import NotFoundError
 
@@ -40,10 +40,11 @@ PICTURE_FOLDERS = ("", "image_train", "image_test", "images")
 def read_panda(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
     path = _label_file(root)
     content = load_json(path)
-    if not isinstance(content, dict):
-        raise bad(path, "not an object with an entry for each picture")
+    try:
+        persons = any("rects" in thing for picture in content.values() for thing in picture["objects list"])
+    except MALFORMED as error:
+        raise bad(path, f"not PANDA's labels ({type(error).__name__}: {error})") from error
     base = path.parent.parent if path.parent.name == "image_annos" else path.parent
-    persons = any("rects" in thing for picture in content.values() for thing in picture.get("objects list", ()))
     parse = _parse_persons if persons else _parse_heads
     names = _names(sorted(content, key=natural), path.parent, split)
     entries = ((name, partial(parse_content, path, content.get(name), parse)) for name in names)

@@ -31,6 +31,7 @@ from gigacount.datasets.files import bad, number_lines, read_text
 from gigacount.datasets.forms import paired_folders, sole_people_classes
 from gigacount.datasets.sample import Sample
 from gigacount.errors import EntryError, ImageError
+from gigacount.image import GigaImage
 
 CLASS_FILES = ("classes.txt", "obj.names")
 
@@ -66,8 +67,6 @@ def _parse(path: Path, people: frozenset[int] | None) -> Heads:
 
 
 def _in_pixels(sample: Sample) -> Sample:
-    from gigacount.image import GigaImage
-
     try:
         with GigaImage.open(sample.image) as image:
             size = np.array(image.size_wh)
