@@ -24,7 +24,7 @@ class Counter:
     notify: called with a line for the user, such as where the scratch file is.
     """
 
-    def __init__(self, options: CountOptions, notify: Callable[[str], None] | None = None) -> None:
+    def __init__(self, options: CountOptions, notify: Callable[[str], None] = lambda line: None) -> None:
         self.options = options
         self.strategy = find_strategy(options.strategy)
         self.notify = notify

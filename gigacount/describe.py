@@ -44,12 +44,17 @@ class Description:
             "cell_px": self.cell_px,
             "memory_bytes": self.memory_bytes,
         }
-        return {"image": self.image.as_dict(), "plan": plan}
+        image = asdict(self.image) | {"path": str(self.image.path), "gigapixels": self.gigapixels}
+        return {"image": image, "plan": plan}
+
+    @property
+    def gigapixels(self) -> float:
+        return self.image.size_wh[0] * self.image.size_wh[1] / 1e9
 
     def as_text(self) -> str:
         canvas = f"{self.canvas_wh[0]:,} x {self.canvas_wh[1]:,} cells of {self.cell_px} px"
         lines = [
-            *self.image.as_lines(),
+            *image_lines(self.image, self.gigapixels),
             f"{'plan':<12}{self.strategy}: at most {self.inferences} looks",
             f"{'canvas':<12}{canvas}",
             f"{'memory':<12}about {self.memory_bytes / 1e9:.1f} GB on a CPU with the default network",
@@ -59,6 +64,26 @@ class Description:
             window, read = (f"{w:,} x {h:,}" for w, h in (level.window_wh, level.size_wh))
             lines.append(f"{level.level:<12}{window:>18}{read:>16}{level.looks:>8}")
         return "\n".join(lines)
+
+
+def image_lines(image: ImageInfo, gigapixels: float) -> list[str]:
+    width, height = image.size_wh
+    if image.tile_wh:
+        layout = f"tiles of {image.tile_wh[0]} x {image.tile_wh[1]}"
+    else:
+        layout = "no random access: decoded once, into a scratch file if more than one look is needed"
+    levels = ", ".join(f"{w:,} x {h:,}" for w, h in image.level_sizes[1:]) or "none"
+    depth = f"{image.bits}-bit{' float' if image.floating_point else ''}"
+    profile = ", embedded profile" if image.icc else ""
+    turned = f", turned upright (EXIF orientation {image.orientation})" if image.orientation != 1 else ""
+    return [
+        f"{'image':<12}{image.path}",
+        f"{'size':<12}{width:,} x {height:,} px, {gigapixels:.3f} gigapixels{turned}",
+        f"{'format':<12}{image.format}, {image.file_bytes:,} bytes",
+        f"{'layout':<12}{layout}",
+        f"{'pyramid':<12}{levels}",
+        f"{'colour':<12}{image.colour}, {image.bands} bands, {depth}{profile}",
+    ]
 
 
 def describe(path: Path, options: CountOptions) -> Description:

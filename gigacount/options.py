@@ -19,9 +19,10 @@ def demand(fine: bool, message: str) -> None:
 class ReadOptions:
     """How pictures are read.
 
-    allow_damaged: read what can be read of a damaged picture instead of failing. max_pixels: refuse pictures that
-    declare more. trust_loaders: also use loaders that libvips marks unsafe for untrusted files. scratch_folder: where
-    a picture without random access is decoded to; None is the system's folder for temporary files.
+    allow_damaged: read what is left of a damaged picture, the rest grey, instead of refusing it.
+    max_pixels: refuse pictures that declare more (decompression bombs), before anything is allocated.
+    trust_loaders: also use libvips' loaders that are not hardened against hostile files (slides, camera raw, SVG, ...).
+    scratch_folder: where a picture without random access is decoded to; None is the system's folder for temporary files.
     """
 
     allow_damaged: bool = False
@@ -97,3 +98,44 @@ class CountOptions:
     precision: str = "auto"
     looking: StrategyOptions = field(default_factory=StrategyOptions)
     reading: ReadOptions = field(default_factory=ReadOptions)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run.
+
+    network: a name of NETWORKS. data: `NAME:PATH` or `NAME:PATH@WEIGHT`; the weight is the share of crops from that
+    set, by default its number of pictures. out: folder for checkpoints, log and result. steps: how long; minutes: stop, and
+    have the learning rate run out, after so much time instead. init: a record whose weights to start from;
+    backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed. ema: decay of
+    the averaged weights that are validated and kept. batch, lr: instead of the recipe's.
+    """
+
+    network: str
+    data: tuple[str, ...]
+    out: Path
+    split: str = "train"
+    steps: int = 10_000
+    minutes: float | None = None
+    init: str | None = None
+    backbone_weights: Path | None = None
+    validation: float = 0.1
+    validate_every: int = 500
+    save_every: int = 250
+    ema: float = 0.999
+    batch: int | None = None
+    lr: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        demand(len(self.data) > 0, "training needs at least one --data NAME:PATH")
+        demand(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
+        demand(self.minutes is None or self.minutes > 0, f"minutes must be above 0, not {self.minutes}")
+        demand(0 <= self.validation < 1, f"validation must be at least 0 and below 1, not {self.validation}")
+        demand(self.validate_every >= 1 and self.save_every >= 1, "validate-every and save-every must be at least 1")
+        demand(0 <= self.ema < 1, f"ema must be at least 0 and below 1, not {self.ema}")
+        demand(self.batch is None or self.batch >= 1, f"batch must be at least 1, not {self.batch}")
+        demand(self.lr is None or self.lr > 0, f"lr must be above 0, not {self.lr}")

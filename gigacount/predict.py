@@ -42,7 +42,7 @@ class Predictor:
         self.device = choose_device(device)
         self.dtype = choose_dtype(precision, self.device)
         network = fold_batch_norms(load(self.record))
-        self.network: Network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = channels_last(network.to(self.device))
         shape = (1, 3, 1, 1)
         self._mean = 255 * torch.tensor(self.record.mean, device=self.device).view(shape)
         self._std = 255 * torch.tensor(self.record.std, device=self.device).view(shape)
@@ -72,8 +72,14 @@ class Predictor:
 
     def _found(self, prediction: Prediction) -> list[Found]:
         density = (prediction.density.float() / self.record.density_divisor).cpu().numpy()
-        points = prediction.points or [None] * len(density)
+        points: Sequence[NDArray[np.float32] | None] = prediction.points or [None] * len(density)
         return [Found(cells, heads) for cells, heads in zip(density, points, strict=True)]
+
+
+def channels_last(network: Network) -> Network:
+    """Lay the weights out as convolutions on this hardware like them; in place."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def choose_device(name: str) -> torch.device:

@@ -111,7 +111,7 @@ class Run:
             return earlier
         folder.demand_free(self.overwrite)
         if self._counter is None:
-            self._counter = Counter(self.options, None if self.quiet else say)
+            self._counter = Counter(self.options, self._say)
         with progress_bar(image.name, self.quiet) as progress:
             result = self._counter.count(image, progress)
         return write_count(result, folder, self.formats)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from gigacount.networks.record import NetworkRecord
 
 
 def networks(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a network.")] = False) -> int:
@@ -15,6 +18,7 @@ def networks(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
 
     default_name = CountOptions().network
     shipped = records()
+    rows: list[tuple[str, str, NetworkRecord | None]]
     rows = [(name, record.network, record) for name, record in shipped.items()]
     rows += [(name, name, None) for name in NETWORKS if name not in {record.network for record in shipped.values()}]
     for name, network, record in sorted(rows, key=lambda row: (row[0] != default_name, row[2] is None, row[0])):

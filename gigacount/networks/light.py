@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.networks.backbones import MobileNetV2
-from gigacount.networks.base import Network, Prediction, pad_to_multiple
+from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple
 
 STRIDE = 8
 POINT_STRIDE = 4
@@ -33,6 +33,18 @@ class Light(Network):
 
     stride = STRIDE
     locates = True
+    recipe = Recipe(
+        optimiser="adamw",
+        lr=1.5e-3,
+        backbone_lr=3e-4,
+        weight_decay=1e-4,
+        crop_wh=(256, 256),
+        batch=16,
+        schedule="cosine",
+        augmentation=Augmentation(flip=0.5, grey=0.1, gamma=(0.6, 1.6), scale=(0.4, 2.5)),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
 
     def __init__(self, width: int = 128, point_width: int = 48) -> None:
         super().__init__()
@@ -48,8 +60,8 @@ class Light(Network):
         self.shrink8 = nn.Conv2d(width, point_width, 1)
         self.merge4 = nn.Sequential(conv_bn_relu(point_width, point_width), conv_bn_relu(point_width, point_width))
         self.points = nn.Conv2d(point_width, 2, 1)
-        nn.init.constant_(self.density.bias, -4.0)
-        nn.init.constant_(self.points.bias, -3.0)
+        nn.init.constant_(self.density.get_parameter("bias"), -4.0)  # 0.02 people a cell, about a photograph's mean
+        nn.init.constant_(self.points.get_parameter("bias"), -3.0)
 
     def forward(self, images: Tensor, locate: bool = True) -> tuple[Tensor, Tensor | None]:
         """(B, 3, H, W), sides multiples of 32 -> density (B, 1, H/8, W/8), heat and ikNN logits (B, 2, H/4, W/4)."""
@@ -132,8 +144,8 @@ def point_maps(points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> tupl
     tree = cKDTree(points_xy)
     y, x = np.mgrid[0:rows, 0:cols]
     centres = (np.stack([x, y], -1).reshape(-1, 2) + 0.5) * POINT_STRIDE
-    distance, nearest = tree.query(centres)
-    spacing = tree.query(points_xy, 2)[0][:, 1]  # inf for a single head
+    distance, nearest = (np.asarray(found) for found in tree.query(centres))
+    spacing = np.asarray(tree.query(points_xy, 2)[0])[:, 1]  # inf for a single head
     sigma = np.clip(spacing / 4, 0.5 * POINT_STRIDE, 1.5 * POINT_STRIDE)[nearest]
     heat[:] = np.minimum(np.exp(-(distance**2) / (2 * sigma**2)), 0.99).reshape(rows, cols)
     iknn[:] = (1 / (distance + 1)).reshape(rows, cols)

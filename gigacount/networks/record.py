@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -72,12 +73,37 @@ def read_record(path: Path) -> NetworkRecord:
     return NetworkRecord(**content, folder=path.parent)
 
 
+def write_record(record: NetworkRecord, path: Path) -> None:
+    """Write a record as TOML, atomically; fields that hold nothing are left out."""
+    values = {f.name: getattr(record, f.name) for f in fields(NetworkRecord) if f.name != "folder"}
+    plain = {name: value for name, value in values.items() if value not in (None, "", {}, [])}
+    tables = {name: plain.pop(name) for name in ("settings", "training") if name in plain}
+    rows = plain.pop("errors", [])
+    lines = [f"{name} = {toml_value(value)}" for name, value in plain.items()]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
+    for row in rows:
+        lines += ["", "[[errors]]", *(f"{key} = {toml_value(value)}" for key, value in row.items())]
+    temporary = path.with_suffix(".toml.tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def toml_value(value: object) -> str:
+    """Text, numbers, booleans and lists of them as TOML; JSON's notation of these is TOML's."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_hash(record: NetworkRecord) -> None:
     """Refuse weights that are missing or are not those that the record was written for."""
     path = record.weights_path
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_file(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights: {error.strerror}") from error
     if digest != record.sha256:

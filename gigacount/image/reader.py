@@ -1,0 +1,108 @@
+"""GigaImage: the only way to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigacount.geometry import Size, Window, whole
+from gigacount.options import ReadOptions
+
+from .info import ImageInfo
+from .picture import Picture
+from .resample import resample
+from .sources import open_source
+from .vips import VipsError
+
+
+def _silent(message: str) -> None:
+    """Tell nobody."""
+
+
+class GigaImage:
+    """A picture of any size, read window by window as the upright sRGB picture that a viewer shows.
+
+        with GigaImage.open(Path("photo.jpg")) as image:
+            pixels = image.read(Window(8000, 4000, 5120, 2880), (2560, 1440))  # uint8 (1440, 2560, 3)
+
+    Looks may be taken from several threads. Closing (also by an error or Ctrl-C) leaves no file behind.
+    """
+
+    def __init__(self, picture: Picture, notify: Callable[[str], None] = _silent) -> None:
+        self._picture = picture
+        try:
+            self._source = open_source(picture, notify)
+        except VipsError as error:
+            raise picture.damaged(error) from error
+
+    @classmethod
+    def open(cls, path: Path, options: ReadOptions | None = None, notify: Callable[[str], None] = _silent) -> GigaImage:
+        """Open a picture by its header, which is fast. `notify` gets a line when a scratch file is made, and the like.
+
+        Raises ImageError, in one line: missing, unreadable, no picture, too large.
+        """
+        return cls(Picture.open(path, options or ReadOptions()), notify)
+
+    @property
+    def info(self) -> ImageInfo:
+        """The picture's header."""
+        return self._picture.info
+
+    @property
+    def size_wh(self) -> Size:
+        """Pixels of the upright picture."""
+        return self._picture.info.size_wh
+
+    @property
+    def decodes(self) -> int:
+        """How often the file has been decoded from end to end."""
+        return self._source.decodes
+
+    @property
+    def scratch(self) -> tuple[Path, int] | None:
+        """The folder and size in bytes of the scratch file, while there is one."""
+        scratch = self._source.scratch
+        return (scratch.folder, scratch.size) if scratch else None
+
+    def prepare(self, looks: int) -> None:
+        """Announce how many looks will be taken, so that the file is decoded once and only as far as they need.
+
+        Returns at once: decoding goes on in the background. Raises OutputError when there is no room for the scratch.
+        """
+        self._source.prepare(looks)
+
+    def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+        """A window of the upright picture at `size_wh` pixels, as sRGB (height, width, 3).
+
+        Pixel j of the result is centred at (j + 0.5) / size of the window, whether it is shrunk or enlarged.
+        Raises ImageError when the file is damaged, OutputError when the scratch file cannot be written.
+        """
+        if not whole(self.size_wh).contains(window) or min(*window.size_wh, *size_wh) < 1:
+            raise ValueError(f"no look of {size_wh} at {window} in a picture of {self.size_wh}")
+        orientation = self._picture.orientation
+        stored = orientation.stored(window, self.size_wh)
+        stored_wh = orientation.size(size_wh)
+        ratio = min(stored.width / stored_wh[0], stored.height / stored_wh[1])
+        try:
+            level = self._source.level(stored, ratio)
+            pixels = self._picture.colour.finish(resample(level, stored, stored_wh))
+        except VipsError as error:
+            raise self._picture.damaged(error) from error
+        return np.ascontiguousarray(orientation.upright(pixels))
+
+    def close(self) -> None:
+        """Stop decoding and remove the scratch file."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

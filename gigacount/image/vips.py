@@ -1,0 +1,158 @@
+"""libvips behind a few functions: the only file that imports it, and the seam where its untyped objects come in.
+
+Importing this file costs nothing; libvips is loaded by the first call.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+VipsImage = Any  # pyvips has no types
+
+NOT_PICTURES = ("Csv", "Matrix", "Raw", "Vips")
+"""Formats that libvips opens and nobody photographs in; a text file beginning with two numbers is a "matrix" to it."""
+
+_loading = Lock()
+
+
+class VipsError(Exception):
+    """What libvips says: `reason` in one line, `details` in full."""
+
+    def __init__(self, details: str) -> None:
+        self.details = details
+        lines = [line.strip() for line in details.splitlines() if line.strip()]
+        telling = [line for line in lines if not line.endswith("load error") and not line.startswith("unable to ")]
+        last = (telling or lines or ["libvips gives no reason"])[-1]
+        self.reason = re.sub(r"^[\w-]+: ", "", last)[:200]
+        super().__init__(self.reason)
+
+
+def lacks_codec(error: VipsError) -> bool:
+    """Whether the pixels are compressed in a way that this build of libvips cannot read, rather than damaged."""
+    return any(phrase in error.details for phrase in ("not configured", "not implemented", "nsupported codec"))
+
+
+@cache
+def _pyvips() -> Any:
+    import pyvips
+
+    # Results are kept by whoever needs them: the cache of operations would hold pictures, and stale ones, by file name.
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn libvips' exceptions into VipsError."""
+    try:
+        yield
+    except _pyvips().Error as error:
+        raise VipsError(str(error)) from error
+
+
+def version() -> str:
+    """The version of libvips, like "8.18.7"."""
+    return ".".join(str(_pyvips().version(part)) for part in range(3))
+
+
+def find_loader(path: Path, trusted: bool) -> str | None:
+    """The name of the libvips class that loads this file, judged by its first bytes; None when there is none."""
+    pyvips = _pyvips()
+    with _loading:
+        pyvips.block_untrusted_set(not trusted)
+        # The empty options keep brackets in a file name from being taken for options.
+        found = pyvips.vips_lib.vips_foreign_find_load(os.fsencode(path) + b"[]")
+        pyvips.vips_lib.vips_error_clear()
+    if found == pyvips.ffi.NULL:
+        return None
+    loader: str = pyvips.ffi.string(found).decode()
+    if format_of(loader) in NOT_PICTURES:
+        return None
+    # A JPEG with a gain map is a JPEG: its plain picture is what a viewer without HDR shows, and it streams.
+    return loader.replace("Uhdr", "Jpeg")
+
+
+def format_of(loader: str) -> str:
+    """ "Jpeg" of "VipsForeignLoadJpegFile"."""
+    return re.sub(r"^VipsForeignLoad(Ns)?|File$", "", loader)
+
+
+def load(path: Path, loader: str, trusted: bool, **options: Any) -> VipsImage:
+    """Open a file; only its header is read. Raises VipsError."""
+    pyvips = _pyvips()
+    with _loading, errors():
+        pyvips.block_untrusted_set(not trusted)
+        return pyvips.Operation.call(loader, os.fsencode(path), **options)
+
+
+def field(image: VipsImage, name: str, default: Any = None) -> Any:
+    """A metadata field, or `default` when the picture has none of that name."""
+    return image.get(name) if image.get_typeof(name) else default
+
+
+def to_array(image: VipsImage) -> NDArray[np.uint8]:
+    """Compute the pixels of an 8-bit image, (rows, cols, bands). Raises VipsError."""
+    with errors():
+        pixels = image.write_to_memory()
+    return np.frombuffer(pixels, np.uint8).reshape(image.height, image.width, image.bands)
+
+
+def from_array(array: NDArray[np.uint8]) -> VipsImage:
+    """An image of one (grey) or three (RGB) bands over the memory of `array` (rows, cols, bands)."""
+    rows, cols, bands = array.shape
+    image = _pyvips().Image.new_from_memory(np.ascontiguousarray(array), cols, rows, bands, "uchar")
+    return image.copy(interpretation="srgb" if bands == 3 else "b-w")
+
+
+def shrink(image: VipsImage, step_xy: tuple[int, int]) -> VipsImage:
+    """The mean of boxes of `step_xy` pixels; boxes that stick out at the right and bottom repeat the edge."""
+    with errors():
+        return image if step_xy == (1, 1) else image.shrink(*step_xy, ceil=True)
+
+
+def reduce(image: VipsImage, ratio_xy: tuple[float, float]) -> VipsImage:
+    """Shrink by ratios >= 1 with a Lanczos kernel as wide as they need; the centre of the image stays its centre."""
+    ratio_x, ratio_y = ratio_xy
+    if ratio_y > 1:
+        image = image.reducev(ratio_y, kernel="lanczos3", gap=0)
+    if ratio_x > 1:
+        image = image.reduceh(ratio_x, kernel="lanczos3", gap=0)
+    return image
+
+
+def sample(
+    image: VipsImage, step_xy: tuple[float, float], first_xy: tuple[float, float], size: tuple[int, int]
+) -> VipsImage:
+    """`size` (width, height) bicubic samples, `step_xy` <= 1 pixels apart, from pixel coordinates `first_xy`."""
+    (step_x, step_y), (first_x, first_y) = step_xy, first_xy
+    return image.affine(
+        [1 / step_x, 0, 0, 1 / step_y],
+        odx=-first_x / step_x,
+        ody=-first_y / step_y,
+        oarea=[0, 0, *size],
+        interpolate=_pyvips().Interpolate.new("bicubic"),
+        extend="copy",
+    )
+
+
+def to_srgb(image: VipsImage) -> VipsImage:
+    """Convert by the embedded ICC profile to 8-bit sRGB. Raises VipsError when the profile does not fit the picture."""
+    with errors():
+        return image.icc_transform("srgb", embedded=True, depth=8)
+
+
+def with_profile(image: VipsImage, profile: bytes) -> VipsImage:
+    """The same pixels with an embedded ICC profile."""
+    copy = image.copy()
+    copy.set_type(_pyvips().GValue.blob_type, "icc-profile-data", profile)
+    return copy

@@ -1,0 +1,100 @@
+"""Crops: a random place at a random scale, mirrored, its colours changed; each step's crops follow from its number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from gigacount.geometry import Size, Window
+from gigacount.networks.base import Augmentation, Network, Recipe
+from gigacount.train.sources import Picture, Source
+
+GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
+CLOSE_UP = 1.6  # people-free pictures are enlarged so much further: enlarged texture is what is mistaken for heads
+
+
+class CropMaker:
+    """Makes the batch of any step, by that step's own random numbers: a resumed run sees what an unbroken one sees."""
+
+    def __init__(self, sources: Sequence[Source], network: Network, recipe: Recipe, seed: int) -> None:
+        self.sources, self.network, self.recipe, self.seed = sources, network, recipe, seed
+        weights = np.array([source.weight for source in sources])
+        self._shares = weights / weights.sum()
+
+    def batch(self, step: int, rank: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
+        rng = np.random.default_rng((self.seed, step, rank))
+        pictures, targets = [], []
+        for _ in range(self.recipe.batch):
+            source = self.sources[rng.choice(len(self.sources), p=self._shares)]
+            picture = source.train[rng.integers(len(source.train))]
+            pixels, points_xy = self._crop(picture, rng)
+            pictures.append(pixels)
+            targets.append(self.network.targets(points_xy, (pixels.shape[2], pixels.shape[1])))
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.recipe.mean, self.recipe.std))
+        images = ((torch.stack(pictures) - mean) / std).contiguous(memory_format=torch.channels_last)
+        return images, {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
+
+    def _crop(self, picture: Picture, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
+        """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
+        augmentation = self.recipe.augmentation
+        picture.open()
+        low, high = augmentation.scale
+        if len(picture.sample.points_xy) == 0 and high > 1:
+            high *= CLOSE_UP
+        scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+        size = self.recipe.crop_wh or (
+            max(round(picture.size_wh[0] * scale), 1),
+            max(round(picture.size_wh[1] * scale), 1),
+        )
+        need = max(round(size[0] / scale), 1), max(round(size[1] / scale), 1)
+        left, top = (place(side, n, rng) for side, n in zip(picture.size_wh, need, strict=True))
+        pixels = cut(picture, Window(left, top, *need), size)
+        points = (picture.sample.points_xy - (left, top)) * (size[0] / need[0], size[1] / need[1])
+        points = points[(points >= 0).all(axis=1) & (points < size).all(axis=1)]
+        if rng.random() < augmentation.flip:
+            pixels = pixels.flip(2)
+            points = np.stack([np.nextafter(size[0], 0) - points[:, 0], points[:, 1]], axis=1)
+        return recolour(pixels, augmentation, rng), np.clip(points, 0, np.nextafter(size, 0))
+
+
+def place(side: int, need: int, rng: np.random.Generator) -> int:
+    """A random start for `need` pixels along `side`; before the picture where it is too small."""
+    return int(rng.integers(0, side - need + 1)) if side >= need else -int(rng.integers(0, need - side + 1))
+
+
+def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:
+    """The window, which may reach past the picture, as RGB 0..1 (3, H, W) of `size_wh`."""
+    width, height = picture.size_wh
+    left, top = max(window.left, 0), max(window.top, 0)
+    right, bottom = min(window.right, width), min(window.bottom, height)
+    inside = Window(left, top, right - left, bottom - top)
+    scale_x, scale_y = size_wh[0] / window.width, size_wh[1] / window.height
+    if picture.in_memory:
+        scale_x = scale_y = 1.0
+    reduced = max(round(inside.width * scale_x), 1), max(round(inside.height * scale_y), 1)
+    seen = torch.from_numpy(picture.read(inside, reduced).copy()).permute(2, 0, 1)
+    full = max(round(window.width * scale_x), 1), max(round(window.height * scale_y), 1)
+    canvas = torch.full((3, full[1], full[0]), GREY, dtype=torch.uint8)
+    x, y = round((left - window.left) * scale_x), round((top - window.top) * scale_y)
+    patch = canvas[:, y : y + seen.shape[1], x : x + seen.shape[2]]
+    patch.copy_(seen[:, : patch.shape[1], : patch.shape[2]])
+    if full != size_wh:
+        shape = size_wh[1], size_wh[0]
+        canvas = F.interpolate(canvas[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]
+    return canvas.float() / 255
+
+
+def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Drop the colours, change the gamma, with the recipe's probabilities."""
+    if rng.random() < augmentation.grey:
+        pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
+    if augmentation.gamma is not None and rng.random() < augmentation.gamma_probability:
+        pixels = pixels ** rng.uniform(*augmentation.gamma)
+    return pixels

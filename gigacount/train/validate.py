@@ -1,0 +1,62 @@
+"""Errors on held-out pictures: whole, at their own size, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gigacount.geometry import fit, whole
+from gigacount.networks.base import Network, Recipe
+from gigacount.train.sources import Picture, Source
+
+LARGEST_WH = (2560, 1440)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Counting errors on one set's held-out pictures; bias is the mean of estimate minus truth, in people."""
+
+    name: str
+    pictures: int
+    truth_mean: float
+    mae: float
+    rmse: float
+    bias: float
+
+    @property
+    def score(self) -> float:
+        """What checkpoints are chosen by: the MAE against the set's mean count; of people-free sets, against 10."""
+        return self.mae / max(self.truth_mean, 10.0)
+
+
+@torch.inference_mode()
+def validate(network: Network, sources: Sequence[Source], recipe: Recipe, dtype: torch.dtype) -> list[Errors]:
+    """The errors of each set that has held-out pictures; `network` is in eval mode."""
+    device = next(network.parameters()).device
+    results = []
+    for source in sources:
+        if not source.held_out:
+            continue
+        truth = np.array([len(picture.sample.points_xy) for picture in source.held_out], np.float64)
+        with torch.autocast(device.type, dtype, dtype != torch.float32):
+            counts = [
+                network.predict(tensor(picture, recipe, device)).density.sum().item() for picture in source.held_out
+            ]
+        differences = np.array(counts) - truth
+        mae, rmse = float(np.abs(differences).mean()), float(np.sqrt((differences**2).mean()))
+        results.append(Errors(source.name, len(truth), float(truth.mean()), mae, rmse, float(differences.mean())))
+    return results
+
+
+def tensor(picture: Picture, recipe: Recipe, device: torch.device) -> Tensor:
+    """The whole picture as a normalised batch of one, shrunk where it is too large for one look."""
+    picture.open()
+    everything = whole(picture.size_wh)
+    size = picture.size_wh if picture.in_memory else fit(picture.size_wh, LARGEST_WH)
+    pixels = torch.from_numpy(picture.read(everything, size).copy()).to(device).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
