@@ -182,7 +182,7 @@ def csv(root: Path) -> Path:
     for split, names in (("train", TRAIN), ("test", TEST)):
         lines = ["image,x,y,left,top,right,bottom"]
         for name in names:
-            picture(root / "images" / f"{name}.jpg", len(name))
+            picture(root / "images" / f"{name}.jpg", ORDER.index(name))
             rows = [",".join(f"{n:g}" for n in p + b) for p, b in zip(POINTS[name], BOXES[name], strict=True)]
             lines += [f"{name}.jpg,{row}" for row in rows or [",,,,,"]]
         dump(root / f"{split}.csv", "\n".join(lines) + "\n")
@@ -205,7 +205,7 @@ def coco(root: Path) -> Path:
     for split, names in (("train", TRAIN), ("test", TEST)):
         images, annotations = [], []
         for i, name in enumerate(names, 1):
-            picture(root / f"{split}2017" / f"{name}.jpg", len(name))
+            picture(root / f"{split}2017" / f"{name}.jpg", ORDER.index(name))
             images.append({"id": i, "file_name": f"{name}.jpg", "width": 64, "height": 48})
             annotations += [
                 {"image_id": i, "category_id": 7, "bbox": [a, b, c - a, d - b], "iscrowd": 0}
