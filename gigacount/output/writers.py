@@ -81,7 +81,7 @@ def write_count(result: CountResult, folder: ResultFolder, formats: Collection[s
     """
     content = count_json(result, formats)
     with folder.replacing() as fresh:
-        for name in formats:
+        for name in (name for name in formats if name != "json"):
             WRITERS[name](result, fresh)
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (fresh / COUNT_FILE).write_text(text + "\n", encoding="utf-8")

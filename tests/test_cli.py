@@ -1,0 +1,275 @@
+"""The command line from outside: answers on stdout, one-line errors on stderr, exit codes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+
+from gigacount.cli.options import MAX_SIZE, SCALES, TILE
+from gigacount.cli.parse import parse_choices, parse_numbers, parse_size
+from gigacount.errors import UnknownNameError, UsageError
+from gigacount.networks.light import Light
+from gigacount.networks.record import NetworkRecord, hash_file, write_record
+from gigacount.networks.weights import save_weights
+from gigacount.options import CountOptions
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that have learned nothing: the tests here are about everything but the count."""
+    folder = tmp_path_factory.mktemp("network")
+    torch.manual_seed(0)
+    save_weights(Light(), folder / "tiny.safetensors")
+    digest = hash_file(folder / "tiny.safetensors")
+    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
+    return folder / "tiny.toml"
+
+
+@pytest.fixture
+def run(tmp_path: Path, network: Path) -> Run:
+    def call(*arguments: str | Path, **settings: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gigacount", *map(str, arguments)]
+        if arguments and arguments[0] == "count":
+            command += ["--network", str(network)]
+        environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120, **settings
+        )  # type: ignore[call-overload, no-any-return]
+
+    return call
+
+
+def draw(path: Path, size: tuple[int, int] = (320, 200)) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    pyvips.Image.new_from_array(pixels).write_to_file(str(path))
+    return path
+
+
+def one_line(completed: subprocess.CompletedProcess[str]) -> str:
+    assert completed.stdout == ""
+    assert "Traceback" not in completed.stderr
+    assert completed.stderr.count("\n") == 1, completed.stderr
+    assert completed.stderr.startswith("gigacount: ")
+    return completed.stderr
+
+
+def test_count_prints_the_number_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    done = run("count", draw(tmp_path / "a.png"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    content = json.loads((tmp_path / "a.png.gigacount" / "count.json").read_text())
+    assert done.stdout == f"{content['count']:.1f}\n"
+    files = sorted(p.name for p in (tmp_path / "a.png.gigacount").iterdir())
+    assert files == ["count.json", "density.tif", "overlay.jpg"]
+
+
+def test_several_pictures_print_path_tab_count_and_a_bad_one_does_not_stop_them(run: Run, tmp_path: Path) -> None:
+    good, bad, other = draw(tmp_path / "a.png"), tmp_path / "b.png", draw(tmp_path / "c.jpg")
+    bad.write_text("no picture")
+    done = run("count", good, bad, other, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [str(good), str(other)]
+    assert all(float(line.split("\t")[1]) >= 0 for line in lines)
+    assert "b.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "c.jpg.gigacount" / "count.json").exists()
+
+
+def test_json_prints_an_object_a_line(run: Run, tmp_path: Path) -> None:
+    done = run("count", draw(tmp_path / "a.png"), draw(tmp_path / "b.png"), "--json", "--format", "json")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(answer["image"]["path"]).name for answer in answers] == ["a.png", "b.png"]
+    assert sorted(p.name for p in (tmp_path / "a.png.gigacount").iterdir()) == ["count.json"]
+
+
+def test_a_result_is_reused_and_never_silently_overwritten(run: Run, tmp_path: Path) -> None:
+    image = draw(tmp_path / "a.png")
+    first = run("count", image)
+    again = run("count", image)
+    assert again.stdout == first.stdout
+    assert "counted before" in again.stderr
+    assert "--overwrite" in one_line(run("count", image, "--strategy", "downsample"))
+    assert run("count", image, "--strategy", "downsample", "--overwrite").returncode == 0
+
+
+def test_the_same_picture_gives_the_same_count(run: Run, tmp_path: Path) -> None:
+    image = draw(tmp_path / "a.png", (900, 700))
+    arguments = ("count", image, "--overwrite", "--max-size", "128x96", "--levels", "3")
+    assert run(*arguments).stdout == run(*arguments).stdout
+
+
+@pytest.mark.parametrize("strategy", ["gigazoom", "downsample", "sliding"])
+def test_each_strategy_counts(run: Run, tmp_path: Path, strategy: str) -> None:
+    image = draw(tmp_path / "a.jpg", (700, 500))
+    done = run("count", image, "--strategy", strategy, "--max-size", "128x72", "--levels", "2", "--tile", "128x96")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0
+
+
+def test_a_coarse_network_is_used_and_recorded(run: Run, tmp_path: Path, network: Path) -> None:
+    image = draw(tmp_path / "a.png")
+    assert run("count", image, "--coarse-network", network).returncode == 0
+    content = json.loads((tmp_path / "a.png.gigacount" / "count.json").read_text())
+    assert set(content["networks"]) == {"network", "coarse_network"}
+
+
+BAD_USAGE = {
+    "levels": (["--levels", "0"], "levels"),
+    "clusters": (["--clusters", "-2"], "clusters"),
+    "max size": (["--max-size", "63x500"], "64x64"),
+    "no size": (["--max-size", "large"], "2560x1440"),
+    "strategy": (["--strategy", "magic"], "gigazoom, downsample, sliding"),
+    "zoom": (["--zoom", "cubic"], "exponential or linear"),
+    "device": (["--device", "tpu"], "auto, cpu, cuda, mps"),
+    "precision": (["--precision", "fp8"], "bf16"),
+    "format": (["--format", "tif,doc"], "overlay"),
+    "scales": (["--scales", "1/0"], "scales"),
+    "option": (["--lvels", "3"], "--lvels"),
+    "coarse network": (["--coarse-network", "nothing"], "light"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_USAGE)
+def test_wrong_usage_is_one_line_and_exit_2(run: Run, tmp_path: Path, case: str) -> None:
+    arguments, words = BAD_USAGE[case]
+    done = run("count", draw(tmp_path / "a.png"), *arguments)
+    assert words in one_line(done)
+    assert done.returncode == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_no_command_and_no_picture_are_wrong_usage(run: Run) -> None:
+    assert run("count").returncode == 2
+    assert run("cuont", "a.jpg").returncode == 2
+
+
+def bad_picture(kind: str, folder: Path) -> Path:
+    path = folder / "bad.jpg"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("these are words")
+    elif kind == "cut":
+        draw(path, (640, 480))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "broken tile":
+        path = path.with_suffix(".tif")
+        pixels = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+        pyvips.Image.new_from_array(pixels).tiffsave(str(path), tile=True, compression="deflate")
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 4000] = bytes(4000)
+        path.write_bytes(content)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "cut", "broken tile", "fifo"])
+def test_a_bad_picture_is_one_line_and_leaves_nothing(run: Run, tmp_path: Path, kind: str) -> None:
+    path = bad_picture(kind, tmp_path)
+    done = run("count", path)
+    assert path.name in one_line(done)
+    assert done.returncode == 1
+    assert [p.name for p in tmp_path.iterdir() if p != path] == []
+
+
+def test_a_damaged_picture_counts_when_allowed(run: Run, tmp_path: Path) -> None:
+    done = run("count", bad_picture("cut", tmp_path), "--allow-damaged")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) >= 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_permissions_are_said(run: Run, tmp_path: Path) -> None:
+    image = draw(tmp_path / "a.png")
+    image.chmod(0)
+    assert "permission" in one_line(run("count", image)).lower()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert "out" in one_line(run("count", draw(tmp_path / "a.png"), "--out", tmp_path / "out"))
+
+
+def test_too_many_pixels_are_refused(run: Run, tmp_path: Path) -> None:
+    assert "--max-pixels" in one_line(run("count", draw(tmp_path / "a.png"), "--max-pixels", "1000"))
+
+
+def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
+    assert "Traceback" in run("count", tmp_path / "none.jpg", "--debug").stderr
+
+
+def test_info_describes_picture_and_plan(run: Run, tmp_path: Path) -> None:
+    image = draw(tmp_path / "a.jpg", (3000, 1000))
+    text = run("info", image, "--max-size", "256x144", "--levels", "4").stdout
+    assert "3,000 x 1,000 px" in text
+    assert "at most 9 looks" in text
+    about = json.loads(run("info", image, "--max-size", "256x144", "--levels", "4", "--json").stdout)
+    assert about["plan"]["inferences"] == 9
+    assert about["image"]["size_wh"] == [3000, 1000]
+
+
+def test_networks_lists_every_network(run: Run) -> None:
+    from gigacount.networks import NETWORKS
+
+    listed = [json.loads(line)["network"] for line in run("networks", "--json").stdout.splitlines()]
+    assert set(listed) == set(NETWORKS)
+
+
+def test_version_and_help(run: Run) -> None:
+    from gigacount import __version__
+
+    assert run("--version").stdout == f"gigacount {__version__}\n"
+    start = time.perf_counter()
+    text = run("--help").stdout
+    assert time.perf_counter() - start < 10  # a gross fault such as importing torch; `make bench` has the real figure
+    assert "count" in text
+    assert "info" in text
+
+
+def test_defaults_of_the_command_line_are_those_of_the_options() -> None:
+    from gigacount.cli.count import count
+
+    options = CountOptions()
+    defaults = {name: p.default for name, p in inspect.signature(count).parameters.items()}
+    for name in ("strategy", "network", "coarse_network", "device", "precision"):
+        assert defaults[name] == getattr(options, name)
+    for name in ("levels", "zoom", "clusters", "overzoom"):
+        assert defaults[name] == getattr(options.looking, name)
+    assert parse_size(MAX_SIZE, "") == options.looking.max_size
+    assert parse_size(TILE, "") == options.looking.tile
+    assert parse_numbers(SCALES, "") == options.looking.scales
+    assert defaults["threshold"] == options.looking.peaks.threshold
+    assert defaults["absolute_threshold"] is not options.looking.peaks.relative
+    assert defaults["max_pixels"] == options.reading.max_pixels
+
+
+def test_values_are_parsed_or_explained() -> None:
+    assert parse_size(" 640X480", "--tile") == (640, 480)
+    assert parse_numbers("1, 1/4,0.5", "--scales") == (1, 0.25, 0.5)
+    assert parse_choices("tif, json", "format", ("tif", "json")) == ("tif", "json")
+    for text in ("640", "640x", "x480", "-1x5", "640x480x3"):
+        with pytest.raises(UsageError, match="--tile"):
+            parse_size(text, "--tile")
+    for text in ("", "1,,2", "a", "1/0"):
+        with pytest.raises(UsageError, match="--scales"):
+            parse_numbers(text, "--scales")
+    with pytest.raises(UnknownNameError, match="tif, json"):
+        parse_choices("xls", "format", ("tif", "json"))
