@@ -14,7 +14,6 @@ from threading import Event, Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
 from gigacount.geometry import Size, Window
@@ -23,7 +22,7 @@ from .colour import store
 from .levels import CHUNK_BYTES, Level, MemoryLevel, ScratchLevel, TileLevel
 from .picture import Picture, strictness
 from .scratch import Scratch
-from .vips import VipsError, VipsImage, format_of, from_array, lacks_codec, shrink, to_array
+from .vips import VipsError, VipsImage, lacks_codec, shrink, stop, to_array, write_raw
 
 Notify = Callable[[str], None]
 
@@ -32,6 +31,9 @@ REDUCED_PIXELS = 50_000_000
 
 WORTH_REDUCING = 4
 """A look at no less than this part of a picture (1/4 of its pixels) is worth making the reduced copy."""
+
+FOLLOW_SECONDS = 0.01
+"""How often to see whether more rows of the scratch file have been written."""
 
 WHOLE_BYTES = 2**31
 """The largest file of a single compressed strip that libvips may hold in memory."""
@@ -146,8 +148,9 @@ class Streamed(Source):
 
     def __init__(self, picture: Picture, notify: Notify) -> None:
         super().__init__(picture, notify)
-        self._load_options: dict[str, Any] = {"access": "sequential", "fail_on": strictness(picture.loader)}
+        self._load_options: dict[str, Any] = {"fail_on": strictness(picture.loader)}
         self._worker = ThreadPoolExecutor(1, "gigacount-decode")
+        self._decoding: VipsImage = None
         self._coarse: Future[Decoded] | None = None
         self._fine: Future[Decoded] | None = None
 
@@ -167,15 +170,17 @@ class Streamed(Source):
 
     def close(self) -> None:
         super().close()
+        if self._decoding is not None:
+            stop(self._decoding)
         self._worker.shutdown(cancel_futures=True)
         if self.scratch is not None:
             self.scratch.close()
-        self._coarse = self._fine = self.scratch = None
+        self._coarse = self._fine = self.scratch = self._decoding = None
 
     def _start_coarse(self) -> Future[Decoded]:
         with self.lock:
             if self._coarse is None:
-                self._coarse = self._fine or self._worker.submit(self._decode, None)
+                self._coarse = self._fine or self._worker.submit(self._decode, None, True)
             return self._coarse
 
     def _start_fine(self) -> Future[Decoded]:
@@ -188,59 +193,73 @@ class Streamed(Source):
                 self.notify(
                     f"{self.picture.path}: decoded into a scratch file of {size:.2f} GB in {folder} until the end"
                 )
-                self._fine = self._worker.submit(self._decode, self.scratch)
+                self._fine = self._worker.submit(self._decode, self.scratch, self._coarse is None)
             return self._fine
 
-    def _decode(self, scratch: Scratch | None) -> Decoded:
-        """Decode the file from top to bottom; again, with other options, where that helps. Raises ImageError."""
+    def _decode(self, scratch: Scratch | None, reduce: bool) -> Decoded:
+        """Decode the file from top to bottom; again, with other options, where that helps. Raises ImageError.
+
+        reduce: whether to make the reduced copy. Settled when the decoding is asked for, not when it begins: by then a
+        coarse look may be waiting for this very decoding.
+        """
         check_memory(self.picture)
         while True:
+            self.decodes += 1
             try:
-                return self._sweep(scratch)
+                return self._decode_reduced() if scratch is None else self._decode_full(scratch)
             except VipsError as error:
+                if self.stopping.is_set():
+                    raise ImageError(f"{self.picture.path}: closed while it was decoded") from error
+                if scratch is not None and "target: write error" in error.details:
+                    raise scratch.failed(error.system_error) from error
                 self._load_options |= self._remedy(error)
 
-    def _sweep(self, scratch: Scratch | None) -> Decoded:
-        on_load = min(self.reduction, 8) if scratch is None and format_of(self.picture.loader) == "Jpeg" else 1
-        options = self._load_options | ({"shrink": on_load} if on_load > 1 else {})
-        image = store(self.picture.load(**options))
-        width, height = (-(-side // on_load) for side in self.picture.size_wh)
-        if (image.width, image.height) != (width, height):
-            raise ImageError(f"{self.picture.path}: changed while it was read")
+    def _decode_reduced(self) -> Decoded:
+        """The reduced copy alone; libjpeg does the first halvings while it decodes."""
+        on_load = min(self.reduction, 8) if self.picture.info.format == "JPEG" else 1
+        image = self._open(on_load)
         step = self.reduction // on_load
-        reduced = None
-        if self._coarse is None or scratch is None:
-            reduced = np.empty((-(-height // step), -(-width // step), image.bands), np.uint8)
+        return Decoded(MemoryLevel(to_array(shrink(image, (step, step))), self.reduction), None)
 
-        def keep(top: int, strip: NDArray[np.uint8]) -> None:
-            if scratch is not None:
-                scratch.write(strip, top * width * image.bands)
-            if reduced is not None:
-                rows = slice(top // step, -(-(top + strip.shape[0]) // step))
-                reduced[rows] = to_array(shrink(from_array(strip), (step, step)))
+    def _decode_full(self, scratch: Scratch) -> Decoded:
+        """All pixels to the scratch file, and what has arrived there to the reduced copy meanwhile."""
+        image = self._open(1)
+        scratch.rewind()
+        full = ScratchLevel(scratch, self.picture.size_wh, image.bands)
+        arrived = Event()
+        with ThreadPoolExecutor(1, "gigacount-reduce") as follower:
+            reduced = follower.submit(self._follow, full, scratch, arrived) if self._coarse is None else None
+            try:
+                write_raw(image, scratch.descriptor)
+            finally:
+                arrived.set()
+        return Decoded(reduced.result() if reduced else None, full)
 
-        self._each_strip(image, step, keep)
-        return Decoded(
-            None if reduced is None else MemoryLevel(reduced, self.reduction),
-            None if scratch is None else ScratchLevel(scratch, self.picture.size_wh, image.bands),
-        )
+    def _follow(self, full: ScratchLevel, scratch: Scratch, arrived: Event) -> MemoryLevel:
+        """Reduce rows of the scratch file as they arrive."""
+        step, (width, height) = self.reduction, full.size_wh
+        cols, rows = -(-width // step), -(-height // step)
+        reduced = np.empty((rows, cols, full.bands), np.uint8)
+        at_once = max(CHUNK_BYTES // (width * full.bands * step), 1)
+        for first in range(0, rows, at_once):
+            count = min(at_once, rows - first)
+            needed = min((first + count) * step, height) * width * full.bands
+            while scratch.written < needed and not arrived.wait(FOLLOW_SECONDS):
+                pass
+            if scratch.written < needed:
+                break  # decoding has failed and says so itself
+            reduced[first : first + count] = full.boxes((0, first), (cols, count), (step, step))
+        return MemoryLevel(reduced, step)
 
-    def _each_strip(self, image: VipsImage, step: int, keep: Callable[[int, NDArray[np.uint8]], None]) -> None:
-        """Decode strip by strip while another thread keeps the strip before. Strips are a multiple of `step` rows."""
-        rows = max(CHUNK_BYTES // (image.width * image.bands * step), 1) * step
-        with ThreadPoolExecutor(1, "gigacount-keep") as keeper:
-            kept: Future[None] | None = None
-            for top in range(0, image.height, rows):
-                if self.stopping.is_set():
-                    raise ImageError(f"{self.picture.path}: closed while it was decoded")
-                strip = to_array(image.crop(0, top, image.width, min(rows, image.height - top)))
-                if kept is None:
-                    self.decodes += 1
-                else:
-                    kept.result()
-                kept = keeper.submit(keep, top, strip)
-            if kept is not None:
-                kept.result()
+    def _open(self, on_load: int) -> VipsImage:
+        """The picture as a stream of stored pixels, shrunk on load (JPEG only). Raises VipsError, ImageError."""
+        image = store(self.picture.load_stream(**self._load_options, **({"shrink": on_load} if on_load > 1 else {})))
+        if (image.width, image.height) != tuple(-(-side // on_load) for side in self.picture.size_wh):
+            raise ImageError(f"{self.picture.path}: changed while it was read")
+        self._decoding = image
+        if self.stopping.is_set():
+            stop(image)
+        return image
 
     def _remedy(self, error: VipsError) -> dict[str, Any]:
         """Other options to try, after a failure, or the error for the user."""
@@ -250,9 +269,11 @@ class Streamed(Source):
         if "byte limit" in error.details and "unlimited" not in self._load_options:
             if picture.info.file_bytes > WHOLE_BYTES:
                 raise ImageError(f"{picture.path}: compressed in strips too large to decode; save it with tiles")
+            self.decodes -= 1  # it failed in the first rows
             return {"unlimited": True}
         jpeg_says = [line for line in error.details.splitlines() if line.strip().startswith("VipsJpeg:")]
         if fail_on == "warning" and jpeg_says and all(_HARMLESS.match(line.strip()) for line in jpeg_says):
+            self.decodes -= 1  # these are found in the header
             return {"fail_on": "truncated"}
         if picture.options.allow_damaged and fail_on != "none":
             self.notify(f"{picture.path}: damaged or cut short ({error.reason}); reading what is left")
@@ -261,7 +282,7 @@ class Streamed(Source):
 
 
 def check_memory(picture: Picture) -> None:
-    """Refuse a picture that libvips decodes as a whole when that would take half of this computer's memory (ImageError).
+    """Refuse, by ImageError, what libvips decodes as a whole when that would take half of this computer's memory.
 
     That is so for progressive JPEG (its coefficients), interlaced PNG, and the formats of small pictures.
     """
