@@ -108,6 +108,32 @@ def overlap(sources: int, length: float, targets: int, target_px: float) -> spar
     return (shares @ sparse.diags_array(1 / sums)).tocsr()
 
 
+def crop(density: Density, outer: Window, inner: Window, cell_wh: tuple[float, float]) -> Density:
+    """The part in `inner` of a density (rows, cols) over `outer` with cells of (width, height) full-resolution pixels.
+
+    A cell that an edge of `inner` cuts gives the share of its people that lies inside.
+    """
+    rows, down = _span(inner.top - outer.top, outer.bottom - inner.bottom, inner.height, (density.shape[0], cell_wh[1]))
+    cols, across = _span(
+        inner.left - outer.left, outer.right - inner.right, inner.width, (density.shape[1], cell_wh[0])
+    )
+    return np.asarray(density[rows, cols] * down[:, None] * across, np.float32)
+
+
+def _span(before: int, after: int, length: int, grid: tuple[int, float]) -> tuple[slice, Density]:
+    """The cells of a (number, side) grid along `length` pixels with so many before and after, and their shares.
+
+    The last cell may reach past the picture's edge; it belongs wholly to what ends at that edge.
+    """
+    cells, side = grid
+    start = round(before / side, 6)
+    stop = float(cells) if after == 0 else round((before + length) / side, 6)
+    first, last = math.floor(start), min(math.ceil(stop), cells)
+    index = np.arange(first, last)
+    shares = np.minimum(index + 1, stop) - np.maximum(index, start)
+    return slice(first, last), shares.astype(np.float32)
+
+
 def points_to_density(points_xy: NDArray[np.float64], window: Window, shape: tuple[int, int]) -> Density:
     """People per cell of a (rows, cols) grid over `window`, from points in full-resolution pixels."""
     rows, cols = shape

@@ -51,11 +51,28 @@ class Window:
 
 @dataclass(frozen=True)
 class View:
-    """One look: a window, the size in pixels at which it is read, and its zoom level (0 is the coarsest)."""
+    """One look: a window, the size in pixels at which it is read, and its zoom level (0 is the coarsest).
+
+    context: full-resolution pixels around the window that are read along, so that the network sees whole heads and
+    their surroundings at its edge. The density is the window's alone.
+    """
 
     window: Window
     size_wh: Size
     level: int = 0
+    context: int = 0
+
+    def with_context(self, bounds: Window) -> View:
+        """The look that is taken: the window and its context, as far as `bounds` reach, at the same scale."""
+        if self.context == 0:
+            return self
+        inner = self.window
+        left, top = max(inner.left - self.context, bounds.left), max(inner.top - self.context, bounds.top)
+        right, bottom = min(inner.right + self.context, bounds.right), min(inner.bottom + self.context, bounds.bottom)
+        outer = Window(left, top, right - left, bottom - top)
+        sides = zip(outer.size_wh, inner.size_wh, self.size_wh, strict=True)
+        width, height = (max(round(side * read / length), 1) for side, length, read in sides)
+        return View(outer, (width, height), self.level)
 
     @property
     def scale(self) -> float:

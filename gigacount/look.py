@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.density import Density
-from gigacount.geometry import View, fit, whole
+from gigacount.density import Density, crop
+from gigacount.geometry import Size, View, Window, fit, whole
 from gigacount.image import GigaImage
 from gigacount.predict import Found, Predictor
 
@@ -26,7 +26,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Looked:
-    """One look that was made: the view, the people it found, and their heads in full-resolution pixels (N, 3)."""
+    """One look that was made: the view, the people in its window, and heads in full-resolution pixels (N, 3).
+
+    The heads are all that were seen, those in the view's context as well: see `points.gather`.
+    """
 
     view: View
     count: float
@@ -78,7 +81,7 @@ class Looker:
 
     def _read(self, view: View) -> NDArray[np.uint8]:
         start = time.perf_counter()
-        picture = self.image.read(view.window, view.size_wh)
+        picture = self.image.read(*self._seen(view))
         self.read_seconds += time.perf_counter() - start
         if view.window.size_wh == self.image.size_wh:
             self.whole_picture = picture
@@ -90,12 +93,22 @@ class Looker:
         (found,) = predictor.predict([picture], self.locate)
         self.network_seconds += time.perf_counter() - start
         self.inferences += 1
+        if view.context:
+            outer, (width, height) = self._seen(view)
+            stride = predictor.record.stride
+            cell_wh = stride * outer.width / width, stride * outer.height / height
+            found = replace(found, density=crop(found.density, outer, view.window, cell_wh))
         return found
+
+    def _seen(self, view: View) -> tuple[Window, Size]:
+        """What is read for a view: its window with the context, and the size."""
+        seen = view.with_context(whole(self.image.size_wh))
+        return seen.window, seen.size_wh
 
     def _report(self, view: View, found: Found) -> None:
         points = None
         if found.points is not None:
-            window, (width, height) = view.window, view.size_wh
+            window, (width, height) = self._seen(view)
             points = found.points.copy()
             points[:, 0] = window.left + points[:, 0] * (window.width / width)
             points[:, 1] = window.top + points[:, 1] * (window.height / height)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from gigacount.errors import UnknownNameError
 from gigacount.strategies.base import Look, PlannedLevel, Strategy
 from gigacount.strategies.downsample import downsample, plan_downsample
+from gigacount.strategies.full import full, plan_full
 from gigacount.strategies.gigazoom import gigazoom, plan_gigazoom
 from gigacount.strategies.sliding import plan_sliding, sliding
 
@@ -16,6 +17,7 @@ STRATEGIES: dict[str, Strategy] = {
     "gigazoom": Strategy(gigazoom, plan_gigazoom),
     "downsample": Strategy(downsample, plan_downsample),
     "sliding": Strategy(sliding, plan_sliding),
+    "full": Strategy(full, plan_full),
 }
 
 __all__ = ["STRATEGIES", "Look", "PlannedLevel", "Strategy", "find_strategy"]

@@ -14,6 +14,16 @@ Look = Callable[[Sequence[View]], list[Density]]
 
 A batch that a strategy asks for at once is independent, so reading and computing may overlap."""
 
+CHUNK = 16  # windows asked for at once: enough to overlap reading and computing, few enough to hold
+
+
+def paint(canvas: DensityMap, look: Look, views: Sequence[View]) -> None:
+    """Look at all `views` and paint what is seen, holding only a few at a time."""
+    for first in range(0, len(views), CHUNK):
+        chunk = views[first : first + CHUNK]
+        for view, density in zip(chunk, look(chunk), strict=True):
+            canvas.replace(view.window, density)
+
 
 @dataclass(frozen=True)
 class PlannedLevel:

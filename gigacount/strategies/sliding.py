@@ -9,20 +9,14 @@ from __future__ import annotations
 from gigacount.density import DensityMap
 from gigacount.geometry import Size, View, tile
 from gigacount.options import StrategyOptions
-from gigacount.strategies.base import Look, PlannedLevel
-
-CHUNK = 16  # windows asked for at once: enough to overlap reading and computing, few enough to hold
+from gigacount.strategies.base import Look, PlannedLevel, paint
 
 
 def sliding(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
     total = DensityMap.empty(size_wh)
     for level, scale in enumerate(sorted(options.scales)):
         canvas = DensityMap.empty(size_wh) if level else total
-        views = views_at(scale, level, canvas, options)
-        for first in range(0, len(views), CHUNK):
-            chunk = views[first : first + CHUNK]
-            for view, density in zip(chunk, look(chunk), strict=True):
-                canvas.replace(view.window, density)
+        paint(canvas, look, views_at(scale, level, canvas, options))
         if level:
             total.cells[:] += canvas.cells
     total.cells[:] /= len(options.scales)
