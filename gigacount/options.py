@@ -61,7 +61,8 @@ class StrategyOptions:
     clusters: k, regions zoomed into. overzoom: further zoom-ins past 1:1, at the last ratio.
     max_size: (width, height) of what the network takes at once. peaks: how zoom centres are found.
     tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
-        and 1/64 by area).
+        and 1/64 by area). `full` has the same windows at the finest of these scales.
+    context: read pixels that `full` sees around each of its windows.
     """
 
     levels: int = 10
@@ -72,6 +73,7 @@ class StrategyOptions:
     peaks: PeakOptions = field(default_factory=PeakOptions)
     tile: Size = (1920, 1200)
     scales: tuple[float, ...] = (1.0, 1 / 4, 1 / 8)
+    context: int = 64
 
     def __post_init__(self) -> None:
         demand(1 <= self.levels <= 1000, f"levels must be between 1 and 1000, not {self.levels}")
@@ -85,6 +87,7 @@ class StrategyOptions:
             0 < len(self.scales) <= 20 and all(1 / 4096 <= scale <= 4 for scale in self.scales),
             f"scales must be at most 20 numbers between 1/4096 and 4, not {', '.join(map(str, self.scales))}",
         )
+        demand(0 <= self.context <= 1024, f"context must be between 0 and 1024, not {self.context}")
 
 
 @dataclass(frozen=True)
