@@ -1,0 +1,87 @@
+"""Counts measured: a data set, something that counts its pictures, and how wrong it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gigacount.datasets.sample import Sample
+from gigacount.density import DensityMap
+from gigacount.errors import DataError
+from gigacount.evaluate.options import EvaluateOptions
+from gigacount.metrics.counting import (
+    DENSITY_LEVELS,
+    GAME_LEVELS,
+    CountingMetrics,
+    ImageCount,
+    counting_metrics,
+    grid_of_density,
+    grid_of_points,
+)
+
+
+@dataclass(frozen=True)
+class CountEstimate:
+    """What was counted in one picture; the density map where errors of place are wanted too."""
+
+    count: float
+    density: DensityMap | None = None
+
+
+@dataclass(frozen=True)
+class CountReport:
+    """Counts measured over a data set: the metrics, and the pictures that they come from."""
+
+    metrics: CountingMetrics
+    images: tuple[ImageCount, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON knows it, with a row for each picture."""
+        return {"metrics": self.metrics.as_dict(), "images": [image_row(image) for image in self.images]}
+
+
+def count_samples(samples: Iterable[Sample], estimate: Callable[[Sample], CountEstimate]) -> Iterator[ImageCount]:
+    """Truth and estimate of labelled pictures, one at a time, so that a caller can show and keep each.
+
+    estimate: counts the picture of a sample; only it knows networks and strategies.
+    """
+    for sample in samples:
+        found = estimate(sample)
+        density = found.density
+        yield ImageCount(
+            name=str(sample.image),
+            truth=len(sample.points_xy),
+            estimate=found.count,
+            truth_grid=None if density is None else grid_of_points(sample.points_xy, density.size_wh),
+            estimate_grid=None if density is None else grid_of_density(density),
+        )
+
+
+def evaluate_counts(images: Iterable[ImageCount], options: EvaluateOptions | None = None) -> CountReport:
+    """Measure counts over a data set.
+
+    Raises DataError for no pictures, two of the same name, and counts that are no numbers.
+    """
+    options = options or EvaluateOptions()
+    counted = tuple(images)
+    twice = [name for name, times in Counter(image.name for image in counted).items() if times > 1]
+    if twice:
+        raise DataError(f"{len(twice)} pictures were counted more than once, such as '{twice[0]}'")
+    return CountReport(counting_metrics(counted, options.resamples, options.seed), counted)
+
+
+def image_row(image: ImageCount) -> dict[str, Any]:
+    """One picture as a row of a table; None where a value is undefined."""
+    games = image.game or [None] * (GAME_LEVELS + 1)
+    return {
+        "image": image.name,
+        "truth": image.truth,
+        "estimate": image.estimate,
+        "error": image.error,
+        "nae": image.nae,
+        "level": DENSITY_LEVELS[image.level],
+        **{f"game_{level}": error for level, error in enumerate(games)},
+        "grid_error": image.grid_error,
+    }

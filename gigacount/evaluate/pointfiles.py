@@ -1,0 +1,286 @@
+"""Files of points for many pictures, as truth or as prediction.
+
+nwpu      a line per picture: `id n` and n times `x y sigma_s sigma_l size_class` (truth) or n times `x y`
+csv       a line per head with the columns image, x, y; a line `name,,` is a picture without heads. Truth may add
+          sigma_s, sigma_l and size_class, or head boxes as left, top, right, bottom or as width, height; predictions
+          may add score. Other columns are ignored. Commas, semicolons or tabs
+geojson   a FeatureCollection of Point and MultiPoint features, the same names as properties or as QuPath measurements;
+          a feature without geometry is a picture without heads
+
+A CSV or GeoJSON file that does not name its pictures holds a single one. All positions are in pixels.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gigacount.datasets.files import bad, load_json, read_text
+from gigacount.errors import DataError, EntryError, UnknownNameError
+from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
+
+POSITION = ("x", "y")
+SIGMAS = ("sigma_s", "sigma_l")
+BOX = ("left", "top", "right", "bottom")
+SIDES = ("width", "height")
+NWPU_TRUTH = (*POSITION, *SIGMAS, "size_class")
+TRUTH_COLUMNS = (*NWPU_TRUTH, *BOX, *SIDES)
+PREDICTION_COLUMNS = (*POSITION, "score")
+NOT_NEGATIVE = (*SIGMAS, *SIDES)
+SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True)
+class PointFile:
+    """The points of a file: per picture an (N, C) array of `columns`. named: whether the file names its pictures."""
+
+    path: Path
+    columns: tuple[str, ...]
+    pictures: dict[str, Floats]
+    named: bool
+
+    def take(self, name: str, columns: Sequence[str]) -> Floats | None:
+        """(N, len(columns)) values of a picture, or None where the file lacks one of the columns."""
+        if not set(columns) <= set(self.columns):
+            return None
+        return self.pictures[name][:, [self.columns.index(column) for column in columns]]
+
+    def truth(self, name: str) -> TruePoints:
+        points, sigmas, classes = self.pictures[name][:, :2], self.take(name, SIGMAS), self.take(name, ("size_class",))
+        if sigmas is not None:
+            size_class = None if classes is None else classes[:, 0].astype(np.int64)
+            return TruePoints(points, sigmas[:, 0], sigmas[:, 1], size_class)
+        box, sides = self.take(name, BOX), self.take(name, SIDES)
+        if box is not None:
+            sides = box[:, 2:] - box[:, :2]
+        return TruePoints(points) if sides is None else TruePoints.from_boxes(points, sides)
+
+    def predicted(self, name: str) -> PredictedPoints:
+        scores = self.take(name, ("score",))
+        return PredictedPoints(self.pictures[name][:, :2], None if scores is None else scores[:, 0])
+
+
+def read_pairs(truth: Path, predictions: Path, form: str | None = None) -> list[PointPair]:
+    """Truth and prediction of every picture, in the order of the truth.
+
+    form: a name of `FORMATS`, or None to go by each file's suffix. Raises UnknownNameError for any other name and
+    DataError, naming file and line, for files that cannot be used or do not hold the same pictures.
+    """
+    true, found = read_points(truth, TRUTH_COLUMNS, form), read_points(predictions, PREDICTION_COLUMNS, form)
+    if not true.pictures:
+        raise DataError(f"{truth}: there is no picture in it")
+    return [PointPair(a, true.truth(a), found.predicted(b)) for a, b in _same_pictures(true, found)]
+
+
+def _same_pictures(true: PointFile, found: PointFile) -> list[tuple[str, str]]:
+    """The pictures' names in both files."""
+    both = true, found
+    if not all(file.named for file in both):
+        if all(len(file.pictures) == 1 for file in both):
+            return list(zip(true.pictures, found.pictures, strict=True))
+        plain, other = sorted(both, key=lambda file: file.named)
+        raise DataError(
+            f"{plain.path}: does not name its pictures, and {other.path} holds {len(other.pictures)} of them"
+        )
+    for file, other in (both, both[::-1]):
+        missing = [name for name in other.pictures if name not in file.pictures]
+        if missing:
+            raise DataError(
+                f"{file.path}: lacks {len(missing)} of the {len(other.pictures)} pictures in {other.path}: "
+                f"{_listed(missing)}; a picture without heads needs its line too"
+            )
+    return [(name, name) for name in true.pictures]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def read_points(path: Path, columns: Sequence[str], form: str | None = None) -> PointFile:
+    """The points of a file with those of `columns` that it has; see `read_pairs` for `form` and errors."""
+    if form is None:
+        form = SUFFIXES.get(path.suffix.lower())
+        if form is None:
+            raise DataError(f"{path}: its suffix tells no format; name one of: {', '.join(FORMATS)}")
+    if form not in FORMATS:
+        raise UnknownNameError("point format", form, FORMATS)
+    return FORMATS[form](path, columns)
+
+
+def _read_nwpu(path: Path, columns: Sequence[str]) -> PointFile:
+    """All columns that the lines have; the official files hold integers, other numbers are read as well."""
+    pictures: dict[str, Floats] = {}
+    layout: tuple[str, ...] | None = None
+    for line, text in enumerate(read_text(path).splitlines(), 1):
+        if not (words := text.split()):
+            continue
+        name, count, numbers = words[0], "".join(words[1:2]), words[2:]
+        if not (count.isascii() and count.isdigit()):
+            raise bad(path, f"'{text[:40]}' does not begin with a picture's id and its number of points", line)
+        if name in pictures:
+            raise bad(path, f"picture '{name}' has a line already", line)
+        n = int(count)
+        fitting = [
+            names for names in (POSITION, NWPU_TRUTH) if n * len(names) == len(numbers) and layout in (None, names)
+        ]
+        if not fitting:
+            each = "2 or 5" if layout is None else len(layout)
+            raise bad(path, f"{len(numbers)} numbers do not make {n} points of {each} numbers each", line)
+        layout = fitting[0] if n else layout
+        try:
+            pictures[name] = np.array(numbers, np.float64).reshape(n, -1) if n else np.zeros((0, 0))
+        except ValueError as error:
+            raise bad(path, f"not a number ({error})", line) from error
+        if n and (problem := _first_problem(pictures[name], fitting[0])):
+            raise bad(path, problem[1], line)
+    used = layout or POSITION
+    return PointFile(path, used, {name: rows.reshape(-1, len(used)) for name, rows in pictures.items()}, named=True)
+
+
+Head = tuple[str, int, list[float] | None]  # picture, line or feature, values of the columns; None for no head
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> PointFile:
+    text = read_text(path)
+    header = text.partition("\n")[0].lower()
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+        missing = set(POSITION) - set(names)
+        if missing:
+            problem = f"no column {' or '.join(sorted(missing))}; the first line must name them, such as image,x,y"
+            raise bad(path, problem, 1)
+        used = tuple(column for column in columns if column in names)
+        pictures = _gather(_csv_heads(path, reader, names, used), used, lambda line, problem: bad(path, problem, line))
+    except csv.Error as error:
+        raise bad(path, f"not CSV ({error})", reader.line_num) from error
+    return _file(path, used, pictures, named="image" in names)
+
+
+def _csv_heads(path: Path, reader: Any, names: Sequence[str], used: Sequence[str]) -> Iterator[Head]:
+    for row in reader:
+        if not any(row):
+            continue
+        cells = dict(zip(names, (cell.strip() for cell in row), strict=False))
+        name = cells.get("image", path.stem)
+        if not name:
+            raise bad(path, "no picture is named", reader.line_num)
+        values = [cells.get(column, "") for column in used]
+        try:
+            yield name, reader.line_num, [float(value) for value in values] if any(values) else None
+        except ValueError as error:
+            problem = f"'{','.join(values)}' is not a number for each of {','.join(used)}"
+            raise bad(path, problem, reader.line_num) from error
+
+
+def _read_geojson(path: Path, columns: Sequence[str]) -> PointFile:
+    content = load_json(path)
+    features = content.get("features") if isinstance(content, dict) else content
+    if not isinstance(features, list):
+        raise bad(path, "not a GeoJSON FeatureCollection")
+
+    def complain(number: int, problem: str) -> EntryError:
+        return bad(path, f"feature {number}: {problem}")
+
+    parsed = []
+    for number, feature in enumerate(features, 1):
+        try:
+            parsed.append((number, _coordinates(feature), _properties(feature)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise complain(number, f"not a point in GeoJSON ({error})") from error
+    extra = [column for column in columns if any(column in properties for _, _, properties in parsed)]
+    named = any("image" in properties for _, _, properties in parsed)
+
+    def heads() -> Iterator[Head]:
+        for number, positions, properties in parsed:
+            if named and "image" not in properties:
+                raise complain(number, "no picture is named in its property image")
+            name = str(properties["image"]) if named else path.stem
+            if not positions:
+                yield name, number, None
+            try:
+                values = [float(properties[column]) for column in extra] if positions else []
+            except (KeyError, TypeError, ValueError) as error:
+                raise complain(number, f"no number in one of its properties {', '.join(extra)}") from error
+            for position in positions:
+                yield name, number, [*position, *values]
+
+    used = (*POSITION, *extra)
+    return _file(path, used, _gather(heads(), used, complain), named)
+
+
+def _coordinates(feature: Any) -> list[list[float]]:
+    """The positions of a Point or MultiPoint feature; none without geometry."""
+    geometry = feature["geometry"]
+    if geometry is None:
+        return []
+    if geometry["type"] not in ("Point", "MultiPoint"):
+        raise ValueError(f"a {geometry['type']} is no head; use Point or MultiPoint")
+    found = [geometry["coordinates"]] if geometry["type"] == "Point" else geometry["coordinates"]
+    return [[float(x), float(y)] for x, y, *_ in found]
+
+
+def _properties(feature: Any) -> dict[str, Any]:
+    """A feature's properties, with QuPath's measurements among them: an object, or a list of name and value."""
+    properties = dict(feature.get("properties") or {})
+    measured = properties.pop("measurements", None) or {}
+    if isinstance(measured, list):
+        measured = {one["name"]: one["value"] for one in measured}
+    return {**measured, **properties}
+
+
+def _gather(
+    heads: Iterable[Head], columns: Sequence[str], complain: Callable[[int, str], DataError]
+) -> dict[str, Floats]:
+    """Heads by picture, as (N, len(columns)) arrays that hold nothing impossible."""
+    values: dict[str, list[list[float]]] = {}
+    places: dict[str, list[int]] = {}
+    for name, place, head in heads:
+        rows = values.setdefault(name, [])
+        if head is not None:
+            rows.append(head)
+            places.setdefault(name, []).append(place)
+    pictures = {}
+    for name, rows in values.items():
+        pictures[name] = np.array(rows, np.float64).reshape(-1, len(columns))
+        if problem := _first_problem(pictures[name], columns):
+            row, what = problem
+            raise complain(places[name][row], what)
+    return pictures
+
+
+def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | None:
+    """The first row with an impossible value, and what is wrong with it."""
+    column = {name: rows[:, place] for place, name in enumerate(columns)}
+    tests = [(~np.isfinite(rows).all(axis=1), "a value is not finite")]
+    tests += [(column[name] < 0, f"{name} is negative") for name in NOT_NEGATIVE if name in column]
+    if "size_class" in column:
+        tests.append((~np.isin(column["size_class"], range(len(SIZE_CLASSES))), "size_class is none of 0, 1, ..., 5"))
+    if set(BOX) <= set(column):
+        ends_early = (column["right"] < column["left"]) | (column["bottom"] < column["top"])
+        tests.append((ends_early, "the box ends before it begins"))
+    found = [(int(np.argmax(wrong)), what) for wrong, what in tests if wrong.any()]
+    return min(found, default=None)
+
+
+def _file(path: Path, columns: tuple[str, ...], pictures: dict[str, Floats], named: bool) -> PointFile:
+    """A file that names no picture holds one even where it holds no head."""
+    if not named and not pictures:
+        pictures = {path.stem: np.zeros((0, len(columns)))}
+    return PointFile(path, columns, pictures, named)
+
+
+FORMATS: dict[str, Callable[[Path, Sequence[str]], PointFile]] = {
+    "nwpu": _read_nwpu,
+    "csv": _read_csv,
+    "geojson": _read_geojson,
+}
+SUFFIXES = {".txt": "nwpu", ".csv": "csv", ".geojson": "geojson", ".json": "geojson"}
