@@ -46,7 +46,7 @@ class Level(ABC):
         """The largest rectangle, in pixels, that is read in one piece by a look that is `width` pixels wide."""
 
     def boxes(self, first_xy: tuple[int, int], count_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
-        """Means of `count_wh` boxes of `step_xy` pixels, (rows, cols, bands); box (0, 0) is in the level's top left corner.
+        """Means of `count_wh` boxes of `step_xy` pixels, (rows, cols, bands); box (0, 0) is the level's top left one.
 
         Boxes that lie outside the level repeat its edge. Read chunk by chunk, so that memory stays bounded and Ctrl-C
         is heard. Raises VipsError.

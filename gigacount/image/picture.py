@@ -130,6 +130,13 @@ class Picture:
         """Open the pixels. Raises VipsError."""
         return vips.load(self.path, self.loader, self.options.trust_loaders, **options)
 
+    def load_stream(self, **options: Any) -> VipsImage:
+        """Open the pixels to be read once, from top to bottom. Raises VipsError, ImageError."""
+        try:
+            return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **options)
+        except OSError as error:
+            raise ImageError(f"{self.path}: cannot be read any more: {error.strerror}") from error
+
     def damaged(self, error: VipsError) -> ImageError:
         """What to tell the user when libvips cannot go on."""
         if vips.lacks_codec(error):

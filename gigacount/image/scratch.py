@@ -34,18 +34,26 @@ class Scratch:
                 f"{folder}: the scratch file needs {size / 1e9:.2f} GB, only {free / 1e9:.2f} GB are free; {_REMEDY}"
             )
 
-    def write(self, pixels: NDArray[np.uint8], offset: int) -> None:
-        """Write an array's bytes. Raises OutputError when the disk fills up meanwhile."""
-        rest = pixels.data.cast("B")
-        try:
-            while rest:
-                done = os.pwrite(self._file.fileno(), rest, offset)
-                rest, offset = rest[done:], offset + done
-        except OSError as error:
-            raise OutputError(
-                f"{self.folder}: the scratch file of {self.size / 1e9:.2f} GB cannot be written: {error.strerror};"
-                f" {_REMEDY}"
-            ) from error
+    @property
+    def descriptor(self) -> int:
+        """For writing from the start."""
+        return self._file.fileno()
+
+    @property
+    def written(self) -> int:
+        """Bytes that can be read by now."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def rewind(self) -> None:
+        """Start over."""
+        self._file.seek(0)
+        self._file.truncate()
+
+    def failed(self, reason: str) -> OutputError:
+        """What to tell the user when writing fails."""
+        return OutputError(
+            f"{self.folder}: the scratch file of {self.size / 1e9:.2f} GB cannot be written: {reason}; {_REMEDY}"
+        )
 
     def read(self, pixels: NDArray[np.uint8], offset: int) -> None:
         """Fill a contiguous array from the file."""

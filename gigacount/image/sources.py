@@ -180,7 +180,7 @@ class Streamed(Source):
     def _start_coarse(self) -> Future[Decoded]:
         with self.lock:
             if self._coarse is None:
-                self._coarse = self._fine or self._worker.submit(self._decode, None, True)
+                self._coarse = self._fine or self._worker.submit(self._decode, self._decode_reduced)
             return self._coarse
 
     def _start_fine(self) -> Future[Decoded]:
@@ -193,25 +193,24 @@ class Streamed(Source):
                 self.notify(
                     f"{self.picture.path}: decoded into a scratch file of {size:.2f} GB in {folder} until the end"
                 )
-                self._fine = self._worker.submit(self._decode, self.scratch, self._coarse is None)
+                # Settled here, not when the decoding begins: by then a coarse look may wait for this very decoding.
+                reduce = self._coarse is None
+                self._fine = self._worker.submit(self._decode, self._decode_full, self.scratch, reduce)
             return self._fine
 
-    def _decode(self, scratch: Scratch | None, reduce: bool) -> Decoded:
-        """Decode the file from top to bottom; again, with other options, where that helps. Raises ImageError.
+    def _decode(self, how: Callable[..., Decoded], *arguments: Any) -> Decoded:
+        """Decode the file from top to bottom; again, with other options, where that helps.
 
-        reduce: whether to make the reduced copy. Settled when the decoding is asked for, not when it begins: by then a
-        coarse look may be waiting for this very decoding.
+        Raises ImageError, OutputError.
         """
         check_memory(self.picture)
         while True:
             self.decodes += 1
             try:
-                return self._decode_reduced() if scratch is None else self._decode_full(scratch)
+                return how(*arguments)
             except VipsError as error:
                 if self.stopping.is_set():
                     raise ImageError(f"{self.picture.path}: closed while it was decoded") from error
-                if scratch is not None and "target: write error" in error.details:
-                    raise scratch.failed(error.system_error) from error
                 self._load_options |= self._remedy(error)
 
     def _decode_reduced(self) -> Decoded:
@@ -221,16 +220,20 @@ class Streamed(Source):
         step = self.reduction // on_load
         return Decoded(MemoryLevel(to_array(shrink(image, (step, step))), self.reduction), None)
 
-    def _decode_full(self, scratch: Scratch) -> Decoded:
-        """All pixels to the scratch file, and what has arrived there to the reduced copy meanwhile."""
+    def _decode_full(self, scratch: Scratch, reduce: bool) -> Decoded:
+        """All pixels to the scratch file, and what has arrived there to the reduced copy meanwhile, if it is wanted."""
         image = self._open(1)
         scratch.rewind()
         full = ScratchLevel(scratch, self.picture.size_wh, image.bands)
         arrived = Event()
         with ThreadPoolExecutor(1, "gigacount-reduce") as follower:
-            reduced = follower.submit(self._follow, full, scratch, arrived) if self._coarse is None else None
+            reduced = follower.submit(self._follow, full, scratch, arrived) if reduce else None
             try:
                 write_raw(image, scratch.descriptor)
+            except VipsError as error:
+                if "target: write error" in error.details:
+                    raise scratch.failed(error.system_error) from error
+                raise
             finally:
                 arrived.set()
         return Decoded(reduced.result() if reduced else None, full)

@@ -17,10 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .pipe import open_pipe
+
 VipsImage = Any  # pyvips has no types
 
 NOT_PICTURES = ("Csv", "Matrix", "Raw", "Vips")
 """Formats that libvips opens and nobody photographs in; a text file beginning with two numbers is a "matrix" to it."""
+
+MAPPED = ("Jpeg", "Webp", "gif")
+"""Formats whose files libvips maps into memory, unless they come through a pipe. All are loaders that it trusts."""
 
 _loading = Lock()
 
@@ -35,6 +40,12 @@ class VipsError(Exception):
         last = (telling or lines or ["libvips gives no reason"])[-1]
         self.reason = re.sub(r"^[\w-]+: ", "", last)[:200]
         super().__init__(self.reason)
+
+    @property
+    def system_error(self) -> str:
+        """What the operating system said, if it did."""
+        said = re.search(r"system error: (.*)", self.details)
+        return said[1] if said else self.reason
 
 
 def lacks_codec(error: VipsError) -> bool:
@@ -95,6 +106,20 @@ def load(path: Path, loader: str, trusted: bool, **options: Any) -> VipsImage:
         return pyvips.Operation.call(loader, os.fsencode(path), **options)
 
 
+def load_stream(path: Path, loader: str, trusted: bool, **options: Any) -> VipsImage:
+    """Open a file to be read once, from top to bottom. Raises VipsError, OSError."""
+    options["access"] = "sequential"
+    if format_of(loader) not in MAPPED:
+        return load(path, loader, trusted, **options)
+    descriptor = open_pipe(path)
+    try:
+        with errors():
+            source = _pyvips().Source.new_from_descriptor(descriptor)
+            return _pyvips().Operation.call(loader.replace("File", "Source"), source, **options)
+    finally:
+        os.close(descriptor)
+
+
 def field(image: VipsImage, name: str, default: Any = None) -> Any:
     """A metadata field, or `default` when the picture has none of that name."""
     return image.get(name) if image.get_typeof(name) else default
@@ -105,6 +130,17 @@ def to_array(image: VipsImage) -> NDArray[np.uint8]:
     with errors():
         pixels = image.write_to_memory()
     return np.frombuffer(pixels, np.uint8).reshape(image.height, image.width, image.bands)
+
+
+def write_raw(image: VipsImage, descriptor: int) -> None:
+    """Compute all pixels of an image into a file, row by row. Raises VipsError."""
+    with errors():
+        image.rawsave_target(_pyvips().Target.new_to_descriptor(descriptor))
+
+
+def stop(image: VipsImage) -> None:
+    """Make whatever computes this image fail soon; from any thread."""
+    image.set_kill(True)
 
 
 def from_array(array: NDArray[np.uint8]) -> VipsImage:
