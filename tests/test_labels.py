@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 
 sides = st.tuples(st.integers(1, 70), st.integers(1, 70))
 strides = st.sampled_from([1, 2, 3, 4, 8])
+law = settings(max_examples=40, deadline=None)
 
 
 @st.composite
@@ -50,6 +51,7 @@ def total(density: NDArray[np.float32]) -> float:
 # --- densities ---------------------------------------------------------------------------------------------------
 
 
+@law
 @given(crowds(), st.floats(0, 40), strides, st.none() | st.integers(0, 30))
 def test_gaussian_density_sums_to_the_head_count(crowd, sigma, stride, radius):
     points, (width, height) = crowd
@@ -60,6 +62,7 @@ def test_gaussian_density_sums_to_the_head_count(crowd, sigma, stride, radius):
     assert total(density) == pytest.approx(len(points), rel=1e-6, abs=0)
 
 
+@law
 @given(crowds(), strides)
 def test_adaptive_density_sums_to_the_head_count(crowd, stride):
     points, size_wh = crowd
@@ -67,6 +70,7 @@ def test_adaptive_density_sums_to_the_head_count(crowd, stride):
     assert total(density) == pytest.approx(len(points), rel=1e-6, abs=0)
 
 
+@law
 @given(crowds(), st.floats(0, 20), st.sampled_from([2, 4, 8]))
 def test_coarse_density_is_the_sum_pooled_fine_one(crowd, sigma, stride):
     points, size_wh = crowd
@@ -74,6 +78,7 @@ def test_coarse_density_is_the_sum_pooled_fine_one(crowd, sigma, stride):
     np.testing.assert_allclose(gaussian_density(points, size_wh, sigma, stride), sum_pool(fine, stride), atol=1e-5)
 
 
+@law
 @given(crowds(), st.floats(0, 20))
 def test_density_of_a_mirrored_picture_is_mirrored(crowd, sigma):
     points, size_wh = crowd
@@ -136,6 +141,7 @@ def test_sum_pool_keeps_ragged_edges():
     np.testing.assert_array_equal(sum_pool(density, 2), [[12, 20, 13], [21, 25, 14]])
 
 
+@law
 @given(crowds(), st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), min_size=17, max_size=17), strides)
 def test_box_density_sums_to_the_head_count(crowd, halves, stride):
     points, size_wh = crowd
@@ -177,7 +183,7 @@ def test_adaptive_sigma_of_a_lone_head_and_of_nobody():
 # --- distance maps -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
+@law
 @given(crowds(), st.integers(1, 5), strides)
 def test_iknn_map_matches_all_distances(crowd, k, stride):
     points, (width, height) = crowd
@@ -192,6 +198,16 @@ def test_iknn_map_matches_all_distances(crowd, k, stride):
     np.testing.assert_allclose(iknn, 1 / (mean + 1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("spread", [0, 3, 40])
+def test_iknn_map_of_more_heads_than_a_block_has_candidates(k, spread):
+    points = np.clip(np.random.default_rng(0).normal((70, 30), spread, (200, 2)), 0, (150, 90))
+    x, y = np.arange(150) + 0.5, np.arange(90) + 0.5
+    distances = np.hypot(x[None, :, None] - points[:, 0], y[:, None, None] - points[:, 1])
+    expected = 1 / (np.sort(distances, axis=2)[..., :k].mean(axis=2) + 1)
+    np.testing.assert_allclose(iknn_map(points, (150, 90), k), expected, rtol=1e-5)
+
+
 def test_iknn_map_by_hand():
     iknn = iknn_map([[2.5, 1.5]], (6, 3))
     assert iknn[1, 2] == 1
@@ -199,7 +215,7 @@ def test_iknn_map_by_hand():
     assert iknn[0, 3] == pytest.approx(1 / (math.sqrt(2) + 1))
 
 
-@settings(max_examples=30)
+@law
 @given(crowds(), st.integers(1, 4), st.sampled_from([1.0, 3.0, 10.0]), st.sampled_from([1, 2, 8]))
 def test_attention_map_matches_all_distances(crowd, neighbours, sigma, stride):
     points, (width, height) = crowd
@@ -271,6 +287,7 @@ def test_masks_at_the_border_and_of_nobody():
     assert not instance_mask(np.zeros((0, 4)), (20, 20)).any()
 
 
+@law
 @given(crowds())
 def test_instance_mask_takes_any_crowd(crowd):
     points, size_wh = crowd

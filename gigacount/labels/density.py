@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
-from gigacount.labels.heads import checked_boxes, checked_points, grid_shape, nearest_heads, pixels_of
+from gigacount.labels.distance import nearest_heads
+from gigacount.labels.heads import checked_boxes, checked_points, grid_shape, pixels_of
 
 Floats = NDArray[np.float64]
 Spans = NDArray[np.int64]

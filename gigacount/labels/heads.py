@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from gigacount.errors import DataError
 from gigacount.geometry import Size
-
-SERIAL_QUERIES = 1 << 20
 
 
 def grid_shape(size_wh: Size, stride: int) -> tuple[int, int]:
@@ -43,20 +40,6 @@ def checked_boxes(boxes_xyxy: ArrayLike, size_wh: Size) -> NDArray[np.float64]:
             f"inside out, the first ({first}); see `gigacount data check`"
         )
     return boxes
-
-
-def nearest_heads(
-    points_xy: NDArray[np.float64], at_xy: NDArray[np.float64], k: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances (M, k) in pixels and indices (M, k) of the k <= N nearest heads, nearest first.
-
-    Many places are shared out among the processor's cores; the few of a training crop are not, as data loaders
-    already use all of them.
-    """
-    tree = cKDTree(points_xy, balanced_tree=False)  # crowds are clustered: a third faster than with a balanced tree
-    workers = -1 if len(at_xy) > SERIAL_QUERIES else 1
-    distances, indices = tree.query(at_xy, range(1, k + 1), workers=workers)
-    return np.asarray(distances), np.asarray(indices)
 
 
 def pixels_of(points_xy: NDArray[np.float64], size_wh: Size) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
-from gigacount.labels.heads import checked_boxes, checked_points, nearest_heads
+from gigacount.labels.distance import nearest_heads
+from gigacount.labels.heads import checked_boxes, checked_points
 
 LEAST_HALF = 3  # px, before shrinking
 LARGEST_GAP = 60  # px, the most that two instances are held apart

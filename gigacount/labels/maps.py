@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
-from gigacount.labels.heads import checked_points, grid_shape, nearest_heads, pixels_of
-
-NEGLIGIBLE_SIGMAS = 6  # exp(-6^2 / 2) is 1.5e-8, below float32's resolution of 1
-BLOCK = 8  # cells a side, skipped together where attention is negligible
+from gigacount.labels.distance import distance_map
+from gigacount.labels.heads import checked_points, grid_shape, pixels_of
 
 
 def iknn_map(points_xy: ArrayLike, size_wh: Size, k: int = 1, stride: int = 1) -> NDArray[np.float32]:
@@ -24,8 +20,7 @@ def iknn_map(points_xy: ArrayLike, size_wh: Size, k: int = 1, stride: int = 1) -
     shape = grid_shape(size_wh, stride)
     if len(points) == 0:
         return np.zeros(shape, np.float32)
-    distance = _mean_distance(points, _centres(np.ones(shape, bool), stride), k)
-    return (1 / (distance + 1)).astype(np.float32).reshape(shape)
+    return (1 / (distance_map(points, shape, min(k, len(points)), stride) + 1)).astype(np.float32, copy=False)
 
 
 def attention_map(
@@ -38,18 +33,10 @@ def attention_map(
     """
     points = checked_points(points_xy, size_wh)
     shape = grid_shape(size_wh, stride)
-    attention = np.zeros(shape, np.float32)
     if len(points) < neighbours:
-        return attention
-    # A mean distance changes by at most a pixel per pixel, so a block's centre tells for the whole block.
-    blocks = np.ones(grid_shape((shape[1], shape[0]), BLOCK), bool)
-    half_diagonal = BLOCK * stride / math.sqrt(2)
-    distance = _mean_distance(points, _centres(blocks, BLOCK * stride), neighbours)
-    blocks[blocks] = distance < NEGLIGIBLE_SIGMAS * sigma + half_diagonal
-    cells = blocks.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)[: shape[0], : shape[1]]
-    distance = _mean_distance(points, _centres(cells, stride), neighbours)
-    attention[cells] = np.exp(-((distance / sigma) ** 2) / 2)
-    return attention
+        return np.zeros(shape, np.float32)
+    distance = distance_map(points, shape, neighbours, stride)
+    return np.exp(-((distance / sigma) ** 2) / 2).astype(np.float32, copy=False)
 
 
 def cross_map(points_xy: ArrayLike, size_wh: Size) -> NDArray[np.float32]:
@@ -59,16 +46,3 @@ def cross_map(points_xy: ArrayLike, size_wh: Size) -> NDArray[np.float32]:
     for right, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
         cross[pixel[:, 1] + 1 + down, pixel[:, 0] + 1 + right] = 1
     return np.ascontiguousarray(cross[1:-1, 1:-1])
-
-
-def _centres(cells: NDArray[np.bool_], stride: int) -> NDArray[np.float64]:
-    """Centres of the chosen cells in pixels, (M, 2) x, y, row by row."""
-    rows, cols = np.nonzero(cells)
-    return (np.stack([cols, rows], axis=-1).astype(np.float64) + 0.5) * stride
-
-
-def _mean_distance(points: NDArray[np.float64], at_xy: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Mean distance in pixels from each place to its k nearest heads, or to all where there are fewer; (M,)."""
-    distances, _ = nearest_heads(points, at_xy, min(k, len(points)))
-    mean: NDArray[np.float64] = distances.mean(axis=1)
-    return mean
