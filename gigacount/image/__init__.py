@@ -3,12 +3,12 @@
 reader        GigaImage
 info          ImageInfo
 picture       a file, checked and opened by its header
-sources       its levels: tiles of the file, or one decoding into memory and scratch
+source        what its levels come from: tiled (tiles of the file), streamed (one decoding into memory and scratch)
 levels        grids of pixels in memory, scratch or tiles
-resample      a window of a level at any size
+resample      a window of a level at any size: boxes (means, cheap), then libvips' kernels (sharp)
 colour        any pixels to sRGB
 orientation   EXIF
-scratch       the file without a name
+scratch       the file without a name; pipe: why some formats come through one
 vips          libvips behind a few functions
 """
 

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from gigacount.geometry import Size
 
+from .boxes import box_means
 from .scratch import Scratch
-from .vips import VipsError, VipsImage, from_array, lacks_codec, shrink, to_array
+from .vips import VipsError, VipsImage, lacks_codec, to_array
 
-CHUNK_PIXELS = 4096
+CHUNK_PIXELS = 2048
 """Side of the squares in which tiles are decoded: few enough pixels to hold, many enough to share among threads."""
 
 CHUNK_BYTES = 8 * 2**20
-"""Bytes read from the scratch at a time."""
+"""Bytes of rows that are read at a time."""
 
 SMALLEST_TILE = 64
 """Side in pixels below which a block that cannot be decoded is given up."""
@@ -38,40 +39,31 @@ class Level(ABC):
         self.bands = bands
 
     @abstractmethod
-    def block(self, left: int, top: int, size_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
-        """Means of boxes of `step_xy` pixels in a rectangle of pixels, (rows, cols, bands)."""
+    def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
+        """A rectangle of pixels, (rows, cols, bands). Raises VipsError, OutputError."""
 
     @abstractmethod
     def chunk_wh(self, width: int) -> Size:
-        """The largest rectangle, in pixels, that is read in one piece by a look that is `width` pixels wide."""
+        """The largest rectangle that is read in one piece by a look that is `width` pixels wide."""
 
     def boxes(self, first_xy: tuple[int, int], count_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
         """Means of `count_wh` boxes of `step_xy` pixels, (rows, cols, bands); box (0, 0) is the level's top left one.
 
         Boxes that lie outside the level repeat its edge. Read chunk by chunk, so that memory stays bounded and Ctrl-C
-        is heard. Raises VipsError.
+        is heard. Raises VipsError, OutputError.
         """
-        inside = [
-            (max(first, 0), min(first + count, -(-side // step)))
-            for first, count, step, side in zip(first_xy, count_wh, step_xy, self.size_wh, strict=True)
-        ]
-        (x0, x1), (y0, y1) = inside
-        chunk_w, chunk_h = self.chunk_wh((x1 - x0) * step_xy[0])
-        result = np.empty((y1 - y0, x1 - x0, self.bands), np.uint8)
-        for top, bottom in _cuts(y0, y1, step_xy[1], chunk_h):
-            for left, right in _cuts(x0, x1, step_xy[0], chunk_w):
-                corner = left * step_xy[0], top * step_xy[1]
-                size_wh = (
-                    min(right * step_xy[0], self.size_wh[0]) - corner[0],
-                    min(bottom * step_xy[1], self.size_wh[1]) - corner[1],
-                )
-                result[top - y0 : bottom - y0, left - x0 : right - x0] = self.block(*corner, size_wh, step_xy)
-        around = [
-            (start - first, first + count - stop)
-            for first, count, (start, stop) in zip(first_xy, count_wh, inside, strict=True)
-        ]
-        if any(before or after for before, after in around):
-            result = np.pad(result, (around[1], around[0], (0, 0)), mode="edge")
+        (first_x, first_y), (cols, rows), (step_x, step_y) = first_xy, count_wh, step_xy
+        width, height = self.size_wh
+        x0, x1 = max(first_x, 0), min(first_x + cols, -(-width // step_x))
+        y0, y1 = max(first_y, 0), min(first_y + rows, -(-height // step_y))
+        chunk_w, chunk_h = self.chunk_wh((x1 - x0) * step_x)
+        result = np.empty((rows, cols, self.bands), np.uint8)
+        for top, bottom in _cuts(y0, y1, step_y, chunk_h):
+            for left, right in _cuts(x0, x1, step_x, chunk_w):
+                size_wh = min(right * step_x, width) - left * step_x, min(bottom * step_y, height) - top * step_y
+                chunk = box_means(self.pixels(left * step_x, top * step_y, size_wh), step_xy)
+                result[top - first_y : bottom - first_y, left - first_x : right - first_x] = chunk
+        _repeat_edges(result, slice(x0 - first_x, x1 - first_x), slice(y0 - first_y, y1 - first_y))
         return result
 
 
@@ -83,9 +75,8 @@ class MemoryLevel(Level):
         super().__init__((cols, rows), (factor, factor), bands)
         self._array = array
 
-    def block(self, left: int, top: int, size_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
-        part = self._array[top : top + size_wh[1], left : left + size_wh[0]]
-        return part if step_xy == (1, 1) else to_array(shrink(from_array(part), step_xy))
+    def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
+        return self._array[top : top + size_wh[1], left : left + size_wh[0]]
 
     def chunk_wh(self, width: int) -> Size:
         return self.size_wh
@@ -102,7 +93,7 @@ class ScratchLevel(Level):
         super().__init__(size_wh, (1, 1), bands)
         self._scratch = scratch
 
-    def block(self, left: int, top: int, size_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
+    def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
         width, height = size_wh
         pixels = np.empty((height, width, self.bands), np.uint8)
         pitch = self.size_wh[0] * self.bands
@@ -112,7 +103,7 @@ class ScratchLevel(Level):
         else:
             for row in range(height):
                 self._scratch.read(pixels[row], start + row * pitch)
-        return pixels if step_xy == (1, 1) else to_array(shrink(from_array(pixels), step_xy))
+        return pixels
 
     def chunk_wh(self, width: int) -> Size:
         return self.size_wh[0], max(1, CHUNK_BYTES // (width * self.bands))
@@ -126,35 +117,44 @@ class TileLevel(Level):
         self._image = image
         self._forgiving = forgiving
 
-    def block(self, left: int, top: int, size_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
+    def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
         try:
-            return to_array(shrink(self._image.crop(left, top, *size_wh), step_xy))
+            return to_array(self._image.crop(left, top, *size_wh))
         except VipsError as error:
             if not self._forgiving or lacks_codec(error):
                 raise
-        return self._salvage(left, top, size_wh, step_xy)
+        return self._salvage(left, top, size_wh)
 
-    def _salvage(self, left: int, top: int, size_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
-        """Read the halves of a block that cannot be read whole, down to grey where nothing is left to halve."""
-        count_wh = [-(-side // step) for side, step in zip(size_wh, step_xy, strict=True)]
-        if max(size_wh) <= SMALLEST_TILE or max(count_wh) == 1:
-            return np.full((count_wh[1], count_wh[0], self.bands), DAMAGED, np.uint8)
-        wide = count_wh[0] >= count_wh[1]
-        half = count_wh[0 if wide else 1] // 2 * step_xy[0 if wide else 1]
-        if wide:
-            halves = [(left, top, (half, size_wh[1])), (left + half, top, (size_wh[0] - half, size_wh[1]))]
-        else:
-            halves = [(left, top, (size_wh[0], half)), (left, top + half, (size_wh[0], size_wh[1] - half))]
-        return np.concatenate([self.block(*part, step_xy) for part in halves], axis=1 if wide else 0)
+    def _salvage(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
+        """Read the halves of a rectangle that cannot be read whole, down to grey where halving helps no more."""
+        width, height = size_wh
+        if max(size_wh) <= SMALLEST_TILE:
+            return np.full((height, width, self.bands), DAMAGED, np.uint8)
+        if width >= height:
+            half = width // 2
+            parts = self.pixels(left, top, (half, height)), self.pixels(left + half, top, (width - half, height))
+            return np.concatenate(parts, axis=1)
+        half = height // 2
+        parts = self.pixels(left, top, (width, half)), self.pixels(left, top + half, (width, height - half))
+        return np.concatenate(parts, axis=0)
 
     def chunk_wh(self, width: int) -> Size:
         return CHUNK_PIXELS, CHUNK_PIXELS
 
 
-def _cuts(first: int, last: int, step: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Cut boxes `first`..`last` of `step` pixels into runs of about `chunk` pixels that end on multiples of `chunk`,
+def _repeat_edges(pixels: NDArray[np.uint8], inside_x: slice, inside_y: slice) -> None:
+    """Fill what lies around the inside of an array with its edge, in place."""
+    rows = pixels[inside_y]
+    rows[:, : inside_x.start] = rows[:, inside_x.start, None]
+    rows[:, inside_x.stop :] = rows[:, inside_x.stop - 1, None]
+    pixels[: inside_y.start] = pixels[inside_y.start]
+    pixels[inside_y.stop :] = pixels[inside_y.stop - 1]
 
-    where tiles end, too, so that few tiles are decoded twice.
+
+def _cuts(first: int, last: int, step: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Cut boxes `first`..`last` of `step` pixels into runs that end about where multiples of `chunk` pixels do.
+
+    Tiles end there, too, so that few are decoded twice.
     """
     while first < last:
         stop = min(last, max(first + 1, (first * step // chunk + 1) * chunk // step))

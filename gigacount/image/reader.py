@@ -16,7 +16,8 @@ from gigacount.options import ReadOptions
 from .info import ImageInfo
 from .picture import Picture
 from .resample import resample
-from .sources import open_source
+from .streamed import Streamed
+from .tiled import Tiled
 from .vips import VipsError
 
 
@@ -36,7 +37,7 @@ class GigaImage:
     def __init__(self, picture: Picture, notify: Callable[[str], None] = _silent) -> None:
         self._picture = picture
         try:
-            self._source = open_source(picture, notify)
+            self._source = Tiled(picture, notify) if picture.copies else Streamed(picture, notify)
         except VipsError as error:
             raise picture.damaged(error) from error
 

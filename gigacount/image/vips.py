@@ -164,10 +164,9 @@ def from_array(array: NDArray[np.uint8]) -> VipsImage:
     return image.copy(interpretation="srgb" if bands == 3 else "b-w")
 
 
-def shrink(image: VipsImage, step_xy: tuple[int, int]) -> VipsImage:
-    """The mean of boxes of `step_xy` pixels; boxes that stick out at the right and bottom repeat the edge."""
-    with errors():
-        return image if step_xy == (1, 1) else image.shrink(*step_xy, ceil=True)
+def shrink_rows(image: VipsImage, step: int) -> VipsImage:
+    """Means of `step` pixels along the rows; at the right of what is left of them."""
+    return image.shrinkh(step, ceil=True)
 
 
 def reduce(image: VipsImage, ratio_xy: tuple[float, float]) -> VipsImage:

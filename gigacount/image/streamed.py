@@ -1,36 +1,30 @@
-"""Where the levels of a picture come from: tiles of the file itself, or one decoding of it from top to bottom."""
+"""A picture whose file only decodes from top to bottom: decoded once, looked at many times."""
 
 from __future__ import annotations
 
 import os
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from threading import Event, Lock
+from threading import Event
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
-from gigacount.geometry import Size, Window
+from gigacount.geometry import Window
 
+from .boxes import box_means
 from .colour import store
-from .levels import CHUNK_BYTES, Level, MemoryLevel, ScratchLevel, TileLevel
+from .levels import CHUNK_BYTES, Level, MemoryLevel, ScratchLevel
 from .picture import Picture, strictness
 from .scratch import Scratch
-from .vips import VipsError, VipsImage, lacks_codec, shrink, stop, to_array, write_raw
-
-Notify = Callable[[str], None]
-
-REDUCED_PIXELS = 50_000_000
-"""The most pixels of a picture, or of its reduced copy, that are held in memory (150 MB)."""
-
-WORTH_REDUCING = 4
-"""A look at no less than this part of a picture (1/4 of its pixels) is worth making the reduced copy."""
+from .source import Notify, Source
+from .vips import VipsError, VipsImage, lacks_codec, stop, write_raw
 
 FOLLOW_SECONDS = 0.01
 """How often to see whether more rows of the scratch file have been written."""
@@ -41,91 +35,8 @@ WHOLE_BYTES = 2**31
 _HARMLESS = re.compile(r"VipsJpeg: (Invalid SOS parameters|.*extraneous bytes before marker 0x(?!d[0-7]))")
 """Oddities of JPEG files that lose no pixels. Stray bytes before a restart marker (d0..d7), however, do."""
 
-
-class Source(ABC):
-    """The levels of one picture. decodes: how often its file was decoded from top to bottom."""
-
-    def __init__(self, picture: Picture, notify: Notify) -> None:
-        self.picture = picture
-        self.notify = notify
-        self.reduction = reduction(picture.size_wh)
-        self.scratch: Scratch | None = None
-        self.decodes = 0
-        self.stopping = Event()
-        self.lock = Lock()
-
-    @abstractmethod
-    def level(self, window: Window, ratio: float) -> Level:
-        """The coarsest level for a look at a window (as stored) that shrinks by `ratio`. Raises VipsError, ImageError.
-
-        Depends on its arguments alone, never on earlier looks: the same look gives the same pixels.
-        """
-
-    def prepare(self, looks: int) -> None:  # noqa: B027  nothing to prepare where tiles are at hand
-        """Get ready for so many looks."""
-
-    def close(self) -> None:
-        """Stop decoding and give memory and disk back."""
-        self.stopping.set()
-
-
-def open_source(picture: Picture, notify: Notify) -> Source:
-    """Tiles where the file has them, else a stream."""
-    return Tiled(picture, notify) if picture.copies else Streamed(picture, notify)
-
-
-def reduction(size_wh: Size) -> int:
-    """The smallest power of two by which a picture shrinks to what may be held in memory; 1 for small pictures.
-
-    A power of two, because windows lie on multiples of 8 pixels and then on whole pixels of the copy, too, and because
-    JPEG can be decoded at a half, quarter or eighth.
-    """
-    factor = 1
-    while -(-size_wh[0] // factor) * -(-size_wh[1] // factor) > REDUCED_PIXELS:
-        factor *= 2
-    return factor
-
-
-class Tiled(Source):
-    """Only the tiles that a look needs, from the coarsest copy in the file that still has the resolution.
-
-    A file without small copies gets one in memory with the first look at much of it: otherwise every such look would
-    decode it anew.
-    """
-
-    def __init__(self, picture: Picture, notify: Notify) -> None:
-        super().__init__(picture, notify)
-        self._levels = [self._open(number) for number in range(len(picture.copies))]
-        self._reduced: MemoryLevel | None = None
-
-    def level(self, window: Window, ratio: float) -> Level:
-        suitable = [level for level in self._levels if max(level.factor_xy) <= ratio]
-        level = suitable[-1] if suitable else self._levels[0]
-        wide = window.pixels * WORTH_REDUCING >= self.picture.size_wh[0] * self.picture.size_wh[1]
-        if wide and ratio >= self.reduction > 4 * max(level.factor_xy):
-            return self._reduce(level)
-        return level
-
-    def close(self) -> None:
-        super().close()
-        self._levels.clear()
-        self._reduced = None
-
-    def _open(self, number: int) -> TileLevel:
-        copy = self.picture.copies[number]
-        image = store(self.picture.load(fail_on=strictness(self.picture.loader), **dict(copy.options)))
-        return TileLevel(image, copy.factor_xy, self.picture.options.allow_damaged)
-
-    def _reduce(self, level: Level) -> MemoryLevel:
-        with self.lock:
-            if self._reduced is None:
-                if max(level.factor_xy) != min(level.factor_xy) or self.reduction % level.factor_xy[0]:
-                    level = self._levels[0]
-                step = self.reduction // int(level.factor_xy[0])
-                count_wh = (-(-level.size_wh[0] // step), -(-level.size_wh[1] // step))
-                self.decodes += 1
-                self._reduced = MemoryLevel(level.boxes((0, 0), count_wh, (step, step)), self.reduction)
-            return self._reduced
+Take = Callable[[NDArray[np.uint8]], bool]
+"""Fills an array with the next rows of a picture that is being decoded; False when decoding has failed."""
 
 
 @dataclass(frozen=True)
@@ -217,17 +128,37 @@ class Streamed(Source):
         """The reduced copy alone; libjpeg does the first halvings while it decodes."""
         on_load = min(self.reduction, 8) if self.picture.info.format == "JPEG" else 1
         image = self._open(on_load)
-        step = self.reduction // on_load
-        return Decoded(MemoryLevel(to_array(shrink(image, (step, step))), self.reduction), None)
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb") as rows, ThreadPoolExecutor(1, "gigacount-reduce") as follower:
+
+            def take(strip: NDArray[np.uint8]) -> bool:
+                return rows.readinto(strip.data.cast("B")) == strip.nbytes
+
+            reduced = follower.submit(self._reduce, take, image, self.reduction // on_load)
+            try:
+                write_raw(image, writer)
+            finally:
+                os.close(writer)
+        return Decoded(reduced.result(), None)
 
     def _decode_full(self, scratch: Scratch, reduce: bool) -> Decoded:
         """All pixels to the scratch file, and what has arrived there to the reduced copy meanwhile, if it is wanted."""
         image = self._open(1)
         scratch.rewind()
-        full = ScratchLevel(scratch, self.picture.size_wh, image.bands)
-        arrived = Event()
+        arrived, offset = Event(), 0
+
+        def take(strip: NDArray[np.uint8]) -> bool:
+            nonlocal offset
+            while scratch.written < offset + strip.nbytes and not arrived.wait(FOLLOW_SECONDS):
+                pass
+            if scratch.written < offset + strip.nbytes:
+                return False
+            scratch.read(strip, offset)
+            offset += strip.nbytes
+            return True
+
         with ThreadPoolExecutor(1, "gigacount-reduce") as follower:
-            reduced = follower.submit(self._follow, full, scratch, arrived) if reduce else None
+            reduced = follower.submit(self._reduce, take, image, self.reduction) if reduce else None
             try:
                 write_raw(image, scratch.descriptor)
             except VipsError as error:
@@ -236,23 +167,20 @@ class Streamed(Source):
                 raise
             finally:
                 arrived.set()
+        full = ScratchLevel(scratch, self.picture.size_wh, image.bands)
         return Decoded(reduced.result() if reduced else None, full)
 
-    def _follow(self, full: ScratchLevel, scratch: Scratch, arrived: Event) -> MemoryLevel:
-        """Reduce rows of the scratch file as they arrive."""
-        step, (width, height) = self.reduction, full.size_wh
-        cols, rows = -(-width // step), -(-height // step)
-        reduced = np.empty((rows, cols, full.bands), np.uint8)
-        at_once = max(CHUNK_BYTES // (width * full.bands * step), 1)
-        for first in range(0, rows, at_once):
-            count = min(at_once, rows - first)
-            needed = min((first + count) * step, height) * width * full.bands
-            while scratch.written < needed and not arrived.wait(FOLLOW_SECONDS):
-                pass
-            if scratch.written < needed:
-                break  # decoding has failed and says so itself
-            reduced[first : first + count] = full.boxes((0, first), (cols, count), (step, step))
-        return MemoryLevel(reduced, step)
+    def _reduce(self, take: Take, image: VipsImage, step: int) -> MemoryLevel:
+        """The reduced copy of an image whose rows arrive from top to bottom."""
+        width, height, bands = image.width, image.height, image.bands
+        reduced = np.empty((-(-height // step), -(-width // step), bands), np.uint8)
+        at_once = max(CHUNK_BYTES // (width * bands * step), 1) * step
+        for top in range(0, height, at_once):
+            strip = np.empty((min(at_once, height - top), width, bands), np.uint8)
+            if not take(strip):
+                break  # the decoder says why
+            reduced[top // step : -(-(top + len(strip)) // step)] = box_means(strip, (step, step))
+        return MemoryLevel(reduced, self.reduction)
 
     def _open(self, on_load: int) -> VipsImage:
         """The picture as a stream of stored pixels, shrunk on load (JPEG only). Raises VipsError, ImageError."""
