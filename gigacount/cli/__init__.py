@@ -12,9 +12,11 @@ import typer
 
 from gigacount import __version__
 from gigacount.cli.count import count
+from gigacount.cli.data import data
 from gigacount.cli.info import info
 from gigacount.cli.networks import networks
 from gigacount.cli.show import complain
+from gigacount.cli.train import train
 from gigacount.errors import GigacountError
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app = typer.Typer(
 app.command()(count)
 app.command()(info)
 app.command()(networks)
+app.command()(train)
+app.add_typer(data, name="data")
 
 UsageProblem: type[Exception] = typer.BadParameter.__bases__[0]  # Typer's own class for wrong usage, wherever it lives
 
