@@ -1,0 +1,390 @@
+"""Evaluation: files of points read and refused, reports, the seam to what counts, and NWPU-Crowd's golden scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gigacount.datasets.sample import Sample
+from gigacount.density import DensityMap
+from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
+from gigacount.evaluate import (
+    METRICS,
+    CountEstimate,
+    CountReport,
+    EvaluateOptions,
+    count_samples,
+    evaluate_counts,
+    evaluate_pairs,
+    evaluate_points,
+    locate_samples,
+    plot_counts,
+    write_counts_csv,
+    write_report_json,
+)
+from gigacount.evaluate.pointfiles import read_pairs
+from gigacount.metrics import ImageCount, NwpuScore, PredictedPoints, RadiusScore
+
+NWPU_VAL = Path(__file__).parent.parent.parent / "shared" / "data" / "nwpu_val"
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def feature(x: float, y: float, **properties: object) -> dict[str, object]:
+    geometry = {"type": "Point", "coordinates": [x, y]}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def collection(*features: object) -> str:
+    return json.dumps({"type": "FeatureCollection", "features": features})
+
+
+@pytest.fixture
+def nwpu_val() -> tuple[Path, Path]:
+    files = NWPU_VAL / "val_gt_loc.txt", NWPU_VAL / "Raz_loc_val_0.5.txt"
+    if not all(file.exists() for file in files):
+        pytest.skip("NWPU-Crowd's validation truth is not at hand")
+    return files
+
+
+class TestGolden:
+    """The predictions of RAZ_loc published with NWPU-Crowd's localization code, scored
+    here with its protocol before this package was written; to the printed digits."""
+
+    def test_scores(self, nwpu_val: tuple[Path, Path]) -> None:
+        start = time.process_time()
+        report = evaluate_points(*nwpu_val, EvaluateOptions(metrics=("nwpu",)))
+        assert time.process_time() - start < 5
+        assert (report.images, report.heads) == (500, 196_238)
+        score = report.metrics["nwpu"]
+        assert isinstance(score, NwpuScore)
+        large, small = score.sigma_l, score.sigma_s
+        assert [f"{value:.4f}" for value in (large.score.f1, large.score.precision, large.score.recall)] == [
+            "0.6249",
+            "0.6929",
+            "0.5690",
+        ]
+        assert f"{small.score.f1:.4f}" == "0.5452"
+        assert large.classes is not None
+        assert [c.heads for c in large.classes] == [1251, 25032, 118515, 45050, 5916, 474]
+        assert [f"{c.recall:.3f}" for c in large.classes] == ["0.035", "0.264", "0.544", "0.817", "0.608", "0.226"]
+        counting = report.counting
+        assert counting.nae is not None
+        assert (f"{counting.mae:.2f}", f"{counting.rmse:.2f}", f"{counting.nae:.3f}") == ("128.71", "665.39", "0.508")
+        assert counting.levels[0].images == 35
+
+    @pytest.mark.slow
+    def test_every_metric_is_quick(self, nwpu_val: tuple[Path, Path]) -> None:
+        pairs = read_pairs(*nwpu_val)
+        for name in METRICS:
+            start = time.process_time()
+            evaluate_pairs(pairs, EvaluateOptions(metrics=(name,)))
+            assert time.process_time() - start < 5, name
+
+
+class TestPointFiles:
+    TRUTH = "7 2 10 10 3 5 1 90 90 3 5 2\n8 0\n"
+    FOUND = "7 1 12 10\n8 0\n"
+
+    def score(self, truth: Path, found: Path, **options: object) -> tuple[int, int, int]:
+        report = evaluate_points(truth, found, EvaluateOptions(metrics=("fixed",), radii=(4,), **options))  # type: ignore[arg-type]
+        (one,) = report.metrics["fixed"]  # type: ignore[misc]
+        assert isinstance(one, RadiusScore)
+        return one.score.true_positives, one.score.false_positives, one.score.false_negatives
+
+    def test_nwpu(self, write: Write) -> None:
+        truth, found = write("t.txt", self.TRUTH), write("p.txt", self.FOUND)
+        assert self.score(truth, found) == (1, 0, 1)
+        (first, second) = read_pairs(truth, found)
+        assert (first.name, len(first.truth), len(second.truth)) == ("7", 2, 0)
+        assert first.truth.sigmas is not None
+        assert [sigma.tolist() for sigma in first.truth.sigmas] == [[3, 3], [5, 5]]
+        assert first.truth.classes is not None
+        assert first.truth.classes.tolist() == [1, 2]
+
+    def test_points_alone_are_a_truth_too(self, write: Write) -> None:
+        report = evaluate_points(write("t.txt", "7 1 10 10\n"), write("p.txt", "7 1 10 10\n"))
+        assert "nwpu" not in report.metrics
+        assert any("no head sizes" in note for note in report.notes)
+        with pytest.raises(DataError, match="no head sizes"):
+            evaluate_points(write("t.txt", "7 1 1 1\n"), write("p.txt", "7 0\n"), EvaluateOptions(metrics=("nwpu",)))
+
+    def test_csv(self, write: Write) -> None:
+        truth = write("t.csv", "image,x,y,width,height\na.jpg,10,10,6,8\nempty.jpg,,,,\na.jpg,90,90,6,8\n")
+        found = write("p.csv", "image;x;y;score;note\na.jpg;12;10;.5;hello\nempty.jpg\n")
+        assert self.score(truth, found) == (1, 0, 1)
+        first, _ = read_pairs(truth, found)
+        assert first.predicted.scores is not None
+        assert first.predicted.scores.tolist() == [0.5]
+        assert first.truth.sigmas is not None
+        assert [sigma.tolist() for sigma in first.truth.sigmas] == [[3, 3], [5, 5]]
+
+    def test_boxes_by_their_sides(self, write: Write) -> None:
+        truth = write("t.csv", "image,x,y,left,top,right,bottom\na,10,10,7,6,13,14\n")
+        ((first),) = read_pairs(truth, write("p.csv", "image,x,y\na,1,1\n"))
+        assert first.truth.sigmas is not None
+        assert [sigma.tolist() for sigma in first.truth.sigmas] == [[3], [5]]
+
+    def test_files_of_one_picture_need_no_name(self, write: Write) -> None:
+        truth = write("t.csv", "image,x,y\na.jpg,10,10\n")
+        found = write("p.csv", 'x,y,score,level,window\n10,11,.9,2,"0,0,5,5"\n')
+        assert self.score(truth, found) == (1, 0, 0)
+        assert self.score(truth, write("none.csv", "x,y,score\n")) == (0, 0, 1)
+        assert self.score(truth, write("p.geojson", collection(feature(10, 11)))) == (1, 0, 0)
+
+    def test_geojson(self, write: Write) -> None:
+        several = {"type": "MultiPoint", "coordinates": [[10, 10], [90, 90, 0]]}
+        nobody = {"type": "Feature", "geometry": None, "properties": {"image": "b"}}
+        truth = write(
+            "t.geojson",
+            collection(
+                {"type": "Feature", "geometry": several, "properties": {"image": "a", "sigma_s": 1, "sigma_l": 2}},
+                nobody,
+            ),
+        )
+        found = write(
+            "p.geojson",
+            collection(
+                feature(12, 10, image="a", measurements={"score": 0.5}),
+                feature(0, 0, image="a", measurements=[{"name": "score", "value": 0.25}]),
+                nobody,
+            ),
+        )
+        assert self.score(truth, found) == (1, 1, 1)
+        first, second = read_pairs(truth, found)
+        assert first.predicted.scores is not None
+        assert first.predicted.scores.tolist() == [0.5, 0.25]
+        assert first.truth.sigmas is not None
+        assert len(second.truth) == len(second.predicted) == 0
+
+    def test_the_format_can_be_told(self, write: Write) -> None:
+        truth, found = write("truth", self.TRUTH), write("found", self.FOUND)
+        assert self.score(truth, found, form="nwpu") == (1, 0, 1)
+        with pytest.raises(DataError, match="its suffix tells no format; name one of: nwpu, csv, geojson"):
+            evaluate_points(truth, found)
+        with pytest.raises(UnknownNameError, match="no point format 'xml'; choose one of: nwpu, csv, geojson"):
+            evaluate_points(truth, found, EvaluateOptions(form="xml"))
+
+    def test_mixed_formats(self, write: Write) -> None:
+        assert self.score(write("t.txt", self.TRUTH), write("p.csv", "image,x,y\n7,12,10\n8,,\n")) == (1, 0, 1)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "complaint"),
+        [
+            ("p.txt", "7 1 12 10\n8 x\n", r"p\.txt, line 2: '8 x' does not begin with a picture's id"),
+            ("p.txt", "7\n", "line 1: '7' does not begin"),
+            ("p.txt", "7 -1\n", "line 1: '7 -1' does not begin"),
+            ("p.txt", "7 2 12 10\n", "line 1: 2 numbers do not make 2 points of 2 or 5 numbers each"),
+            ("p.txt", "7 0 12 10\n", "line 1: 2 numbers do not make 0 points"),
+            ("p.txt", "6 1 1 1\n\n7 1 1 1 3 5 2\n", "line 3: 5 numbers do not make 1 points of 2 numbers each"),
+            ("p.txt", "7 1 12 ten\n", "line 1: not a number .*ten"),
+            ("p.txt", "7 1 12 nan\n", "line 1: a value is not finite"),
+            ("p.txt", "7 1 1 1\n8 0\n7 1 2 2\n", "line 3: picture '7' has a line already"),
+            ("t.txt", "7 1 1 1 -3 5 2\n", "line 1: sigma_s is negative"),
+            ("t.txt", "7 1 1 1 3 5 6\n", "line 1: size_class is none of 0, 1, ..., 5"),
+            ("p.csv", "", "line 1: no column x or y; the first line must name them, such as image,x,y"),
+            ("p.csv", "image,y\n", "line 1: no column x;"),
+            ("p.csv", "image,x,y\n7,1,1\n7,1,one\n", r"p\.csv, line 3: '1,one' is not a number for each of x,y"),
+            ("p.csv", "image,x,y\n7,1\n", "line 2: '1,' is not a number"),
+            ("p.csv", "image,x,y\n7,1,1\n7,1,inf\n", "line 3: a value is not finite"),
+            ("p.csv", "image,x,y\n,1,1\n", "line 2: no picture is named"),
+            ("p.csv", "image,x,y,score\n7,1,1,\n", "line 2: '1,1,' is not a number for each of x,y,score"),
+            ("p.csv", "image,x,y\n7,1,1\n7," + "1" * 140_000 + ",1\n", "line 3: not CSV"),
+            ("p.geojson", "{", "line 1: not JSON"),
+            ("p.geojson", "{}", "not a GeoJSON FeatureCollection"),
+            ("p.geojson", "5", "not a GeoJSON FeatureCollection"),
+            (
+                "p.geojson",
+                collection(feature(1, 1), {"geometry": {"type": "Polygon", "coordinates": []}}),
+                "feature 2: .*a Polygon is no head",
+            ),
+            ("p.geojson", collection(feature(1, 1, image=7), feature(1, 1)), "feature 2: no picture is named"),
+            (
+                "p.geojson",
+                collection(feature(1, 1, score=1), feature(1, 1)),
+                "feature 2: no number in one of its properties score",
+            ),
+            (
+                "p.geojson",
+                collection({"geometry": {"type": "Point", "coordinates": ["a", 1]}}),
+                "feature 1: not a point in GeoJSON",
+            ),
+            ("p.geojson", collection("text"), "feature 1: not a point in GeoJSON"),
+            ("p.geojson", collection(feature(1, float("nan"))), "feature 1: a value is not finite"),
+        ],
+    )
+    def test_malformed_lines_are_named_in_one_line(self, write: Write, name: str, text: str, complaint: str) -> None:
+        good = write("good.txt", "7 1 1 1\n")
+        bad = write(name, text)
+        files = (bad, good) if name.startswith("t") else (good, bad)
+        with pytest.raises(DataError, match=complaint) as raised:
+            read_pairs(*files)
+        assert str(bad) in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    def test_missing_and_binary_files(self, write: Write, tmp_path: Path) -> None:
+        good = write("good.txt", "7 0\n")
+        with pytest.raises(DataError, match=r"absent\.txt: cannot be read"):
+            read_pairs(tmp_path / "absent.txt", good)
+        (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(DataError, match="not UTF-8 text"):
+            read_pairs(good, tmp_path / "binary.txt")
+
+    def test_unequal_pictures_are_named(self, write: Write) -> None:
+        truth = write("t.txt", "".join(f"{i} 0\n" for i in range(1, 9)))
+        with pytest.raises(
+            DataError, match=r"p\.txt: lacks 7 of the 8 pictures in .*t\.txt: 2, 3, 4, 5, 6 and 2 more;"
+        ):
+            read_pairs(truth, write("p.txt", "1 0\n"))
+        with pytest.raises(DataError, match=r"t\.txt: lacks 1 of the 9 pictures in .*p\.txt: 9;"):
+            read_pairs(truth, write("p.txt", "".join(f"{i} 0\n" for i in range(1, 10))))
+
+    def test_pictures_without_names_among_several_are_refused(self, write: Write) -> None:
+        truth = write("t.txt", "1 0\n2 0\n")
+        with pytest.raises(DataError, match=r"p\.csv: does not name its pictures, and .*t\.txt holds 2 of them"):
+            read_pairs(truth, write("p.csv", "x,y\n1,1\n"))
+
+    def test_no_picture_is_no_truth(self, write: Write) -> None:
+        with pytest.raises(DataError, match="no picture in it"):
+            read_pairs(write("t.txt", "\n"), write("p.txt", ""))
+
+
+class TestPoints:
+    def test_all_metrics_by_default(self, write: Write) -> None:
+        report = evaluate_points(write("t.txt", TestPointFiles.TRUTH), write("p.txt", TestPointFiles.FOUND))
+        assert list(report.metrics) == list(METRICS)
+        assert (report.heads, report.predictions, report.counting.mae) == (2, 1, 0.5)
+        assert any("have no scores" in note for note in report.notes)
+        assert any("no head of size A0, A3, A4, A5" in note for note in report.notes)
+        json.dumps(report.as_dict(), allow_nan=False)
+
+    def test_nobody_at_all_is_explained(self, write: Write) -> None:
+        report = evaluate_points(write("t.txt", "1 0\n2 0\n"), write("p.txt", "1 0\n2 0\n"))
+        assert any("no head in the truth" in note for note in report.notes)
+        assert any("no predicted point" in note for note in report.notes)
+        json.dumps(report.as_dict(), allow_nan=False)
+
+    def test_unknown_metric_is_refused_before_files_are_read(self) -> None:
+        with pytest.raises(UnknownNameError, match="no metric 'f1'; choose one of: nwpu, fixed, qnrf, raz, nap"):
+            evaluate_points(Path("absent"), Path("absent"), EvaluateOptions(metrics=("f1",)))
+
+    def test_a_locator_is_measured_on_samples(self) -> None:
+        heads = np.array([[10.0, 10], [30, 30]])
+        boxed = Sample(Path("a.jpg"), heads, np.hstack([heads - 4, heads + 4]))
+        empty = Sample(Path("b.jpg"), np.zeros((0, 2)))  # no boxes, and none needed
+        pairs = list(locate_samples([boxed, empty], lambda sample: PredictedPoints(sample.points_xy + 1)))
+        score = evaluate_pairs(pairs).metrics["nwpu"]
+        assert isinstance(score, NwpuScore)
+        assert score.sigma_s.score.f1 == 1
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"radii": ()},
+            {"radii": (0.0,)},
+            {"sigmas": (float("nan"),)},
+            {"metrics": ()},
+            {"resamples": 0},
+            {"seed": -1},
+        ],
+    )
+    def test_options_that_make_no_sense(self, wrong: dict[str, object]) -> None:
+        with pytest.raises(UsageError):
+            EvaluateOptions(**wrong)  # type: ignore[arg-type]
+
+
+def counter(sample: Sample) -> CountEstimate:
+    """Puts all people of a sample, and one more, into the first cell of its map."""
+    density = DensityMap.empty((80, 80), 8)
+    density.cells[0, 0] = len(sample.points_xy) + 1
+    return CountEstimate(density.count, density)
+
+
+@pytest.fixture
+def report() -> CountReport:
+    samples = [Sample(Path("one/1.jpg"), np.array([[5.0, 5], [75, 75]])), Sample(Path("two/1.jpg"), np.zeros((0, 2)))]
+    return evaluate_counts(count_samples(samples, counter))
+
+
+class TestCounts:
+    def test_a_counter_is_measured_on_samples(self, report: CountReport) -> None:
+        assert [(image.name, image.truth, image.estimate) for image in report.images] == [
+            (str(Path("one/1.jpg")), 2, 3),
+            (str(Path("two/1.jpg")), 0, 1),
+        ]
+        metrics = report.metrics
+        assert (metrics.mae, metrics.bias) == (1, 1)
+        # Estimated at the top left: 3; true: 1 there, 1 at the bottom right. Then 1 too many in the empty picture.
+        assert metrics.game == ((1 + 1) / 2, (3 + 1) / 2, (3 + 1) / 2, (3 + 1) / 2)
+        assert metrics.grid_error == 1.5
+
+    def test_counts_without_a_map(self) -> None:
+        report = evaluate_counts(
+            count_samples([Sample(Path("a.jpg"), np.ones((3, 2)))], lambda sample: CountEstimate(4))
+        )
+        assert report.metrics.game is None
+        assert report.metrics.mae == 1
+
+    def test_a_picture_counted_twice_is_named(self) -> None:
+        with pytest.raises(DataError, match="such as 'a'"):
+            evaluate_counts([ImageCount("a", 1, 1), ImageCount("b", 1, 1), ImageCount("a", 1, 2)])
+
+    def test_csv(self, report: CountReport, tmp_path: Path) -> None:
+        write_counts_csv(report, tmp_path / "images.csv")
+        with (tmp_path / "images.csv").open(newline="") as file:
+            first, second = csv.DictReader(file)
+        assert (first["truth"], first["estimate"], first["error"], first["nae"]) == ("2", "3.0", "1.0", "0.5")
+        assert (first["level"], first["game_0"], first["game_3"], first["grid_error"]) == ("S1", "1.0", "3.0", "1.5")
+        assert (second["nae"], second["grid_error"], second["level"]) == ("", "", "S0")
+
+    def test_json(self, report: CountReport, tmp_path: Path) -> None:
+        write_report_json(report, tmp_path / "report.json")
+        content = json.loads((tmp_path / "report.json").read_text())
+        assert content["metrics"]["mae"] == 1
+        assert content["images"][1]["nae"] is None
+
+    @pytest.mark.parametrize("suffix", [".png", ".svg"])
+    def test_plot(self, report: CountReport, tmp_path: Path, suffix: str) -> None:
+        pytest.importorskip("matplotlib")
+        plot_counts(report, tmp_path / f"scatter{suffix}")
+        assert (tmp_path / f"scatter{suffix}").stat().st_size > 1000
+
+    def test_plot_of_a_wide_range(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        counts = [ImageCount(str(i), g, p) for i, (g, p) in enumerate([(0, 2), (3, 3), (5, 4), (9000, 7000)])]
+        plot_counts(evaluate_counts(counts), tmp_path / "wide.png")
+
+    def test_plot_without_matplotlib(
+        self, report: CountReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(UsageError, match=r"pip install 'gigacount\[plots\]'"):
+            plot_counts(report, tmp_path / "scatter.png")
+
+    def test_plot_of_an_unknown_kind(self, report: CountReport, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        with pytest.raises(UsageError, match=r"scatter\.xyz"):
+            plot_counts(report, tmp_path / "scatter.xyz")
+
+    @pytest.mark.parametrize("writer", [write_counts_csv, write_report_json, plot_counts])
+    def test_no_place_to_write(
+        self, report: CountReport, tmp_path: Path, writer: Callable[[CountReport, Path], None]
+    ) -> None:
+        with pytest.raises(OutputError, match="cannot be written"):
+            writer(report, tmp_path / "absent" / "file.png")
