@@ -22,7 +22,7 @@ def check(
     most: Annotated[int, typer.Option(help="Name at most so many of each kind.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object of counts.")] = False,
 ) -> int:
-    """Check labels and pictures: missing, unreadable, outside, repeated. Exit status 1 when something must be mended."""
+    """Check labels and pictures. Exit status 1 when something must be mended."""
     from gigacount.datasets.check import check_dataset
 
     report = check_dataset(spec, split)

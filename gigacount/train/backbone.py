@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile, UnpicklingError) as error:
         raise WeightsError(f"{path}: cannot read backbone weights: {str(error).splitlines()[0]}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):

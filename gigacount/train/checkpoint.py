@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -41,6 +42,6 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: there is no checkpoint to resume from; start without --resume")
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise DataError(f"{path}: not a checkpoint that can be read: {str(error).splitlines()[0]}") from error
     return state

@@ -44,7 +44,6 @@ class CropMaker:
     def _crop(self, picture: Picture, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
         """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
         augmentation = self.recipe.augmentation
-        picture.open()
         low, high = augmentation.scale
         if len(picture.sample.points_xy) == 0 and high > 1:
             high *= CLOSE_UP

@@ -24,26 +24,31 @@ class Picture:
     sample: Sample
     _pixels: NDArray[np.uint8] | None = None
     _large: GigaImage | None = None
-    size_wh: Size = (0, 0)
+    _size_wh: Size = (0, 0)
 
     def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) of a window at `size_wh`; a window of a picture in memory must be read at its own size."""
-        self.open()
+        self._open()
         if self._large is not None:
             return self._large.read(window, size_wh)
         assert self._pixels is not None
         return self._pixels[window.top : window.bottom, window.left : window.right]
 
     @property
+    def size_wh(self) -> Size:
+        self._open()
+        return self._size_wh
+
+    @property
     def in_memory(self) -> bool:
-        self.open()
+        self._open()
         return self._pixels is not None
 
-    def open(self) -> None:
+    def _open(self) -> None:
         if self._pixels is not None or self._large is not None:
             return
         image = GigaImage.open(self.sample.image)
-        self.size_wh = image.size_wh
+        self._size_wh = image.size_wh
         if image.size_wh[0] * image.size_wh[1] > IN_MEMORY_PX:
             self._large = image
             return

@@ -54,7 +54,6 @@ def validate(network: Network, sources: Sequence[Source], recipe: Recipe, dtype:
 
 def tensor(picture: Picture, recipe: Recipe, device: torch.device) -> Tensor:
     """The whole picture as a normalised batch of one, shrunk where it is too large for one look."""
-    picture.open()
     everything = whole(picture.size_wh)
     size = picture.size_wh if picture.in_memory else fit(picture.size_wh, LARGEST_WH)
     pixels = torch.from_numpy(picture.read(everything, size).copy()).to(device).permute(2, 0, 1)[None] / 255
