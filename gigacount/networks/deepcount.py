@@ -57,6 +57,7 @@ class DeepCount(Network):
     """
 
     stride = STRIDE
+    recipe = RECIPE
 
     def __init__(self, density_branch: int | None = 1, tile_wh: Size = TILE_WH) -> None:
         super().__init__()
@@ -216,7 +217,7 @@ def to_cells(density: Tensor, size_wh: Size) -> Tensor:
     """Share out a grid (B, rows, cols) of people over the whole picture to cells of 8 px: (B, ceil(H/8), ceil(W/8))."""
     shares = []
     for parts, length in zip(density.shape[1:], size_wh[::-1], strict=True):
-        matrix = overlap(parts, length, -(-length // STRIDE), STRIDE).toarray()
-        shares.append(torch.as_tensor(matrix, dtype=density.dtype, device=density.device))
+        matrix = overlap(parts, length, -(-length // STRIDE), STRIDE).toarray().astype(np.float32)
+        shares.append(torch.from_numpy(matrix).to(density.device))
     with torch.autocast(density.device.type, enabled=False):  # or the products would be rounded to bf16
         return shares[0] @ density @ shares[1].T

@@ -67,7 +67,7 @@ class SASNet(Network):
         return total[:, 0] * (stride**2 / MAGNIFY)
 
     def levels(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Magnified people per pixel of levels 1 to 5, (B, 1, H/2^l, W/2^l), and their shares (B, 5, H/32, W/32)."""
+        """Magnified people per pixel of levels l from 0, (B, 1, H/2^l, W/2^l), and their shares (B, 5, H/32, W/32)."""
         skips = list(self.encoder.stages(images))  # (B, 64, H, W), (B, 128, H/2, W/2) ... (B, 512, H/16, W/16)
         x = skips.pop()
         densities, confidences = [], []
