@@ -8,10 +8,11 @@ from pathlib import Path
 
 from gigacount.errors import ImageError
 from gigacount.image import GigaImage
-from gigacount.look import Looker, Progress
+from gigacount.look import Looked, Looker, Progress
 from gigacount.options import CountOptions
 from gigacount.output.identity import image_identity
-from gigacount.predict import Predictor
+from gigacount.polygons import read_regions
+from gigacount.predict import Locator, Predictor
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
 
@@ -28,16 +29,27 @@ class Counter:
         self.options = options
         self.strategy = find_strategy(options.strategy)
         self.notify = notify
-        self.predictor = Predictor(options.network, options.device, options.precision)
-        self.coarse: Predictor | None = None
-        if options.coarse_network is not None:
-            self.coarse = Predictor(options.coarse_network, options.device, options.precision)
+        self.predictor = self.predictor_for(options.network)
+        self.coarse = self.predictor_for(options.coarse_network) if options.coarse_network is not None else None
+
+    def predictor_for(self, network: str) -> Predictor:
+        if self.options.fuse:
+            return Locator(self.options, network)
+        return Predictor(network, self.options.device, self.options.precision)
 
     def count(self, path: Path, progress: Progress | None = None) -> CountResult:
-        """Count the people in the picture at `path`; raises ImageError where it cannot be read."""
+        """Count the people in the picture at `path`.
+
+        Raises ImageError where it cannot be read, DataError for regions that do not fit it.
+        """
+        return self.survey(path, progress)[0]
+
+    def survey(self, path: Path, progress: Progress | None = None) -> tuple[CountResult, list[Looked]]:
+        """Count as `count` does, and tell all that every look saw."""
         start = time.perf_counter()
         options, identity = self.options, image_identity(path)
         with GigaImage.open(path, options.reading, self.notify) as image:
+            regions = read_regions(options.regions, path, image.size_wh) if options.regions else None
             planned = sum(level.looks for level in self.strategy.plan(image.size_wh, options.looking))
             image.prepare(planned)
             look = Looker(image, self.predictor, self.coarse, planned=planned, progress=progress)
@@ -46,7 +58,7 @@ class Counter:
         if image_identity(path) != identity:
             raise ImageError(f"{path}: the file changed while it was read; count it again")
         roles = {"network": self.predictor, "coarse_network": self.coarse}
-        return CountResult(
+        result = CountResult(
             image=path,
             density=density,
             looked=[(looked.view, looked.count) for looked in look.looked],
@@ -64,7 +76,9 @@ class Counter:
                 "network": look.network_seconds,
                 "total": time.perf_counter() - start,
             },
+            regions=regions,
         )
+        return result, look.looked
 
 
 def count_image(path: Path, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:

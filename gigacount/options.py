@@ -73,7 +73,7 @@ class StrategyOptions:
     peaks: PeakOptions = field(default_factory=PeakOptions)
     tile: Size = (1920, 1200)
     scales: tuple[float, ...] = (1.0, 1 / 4, 1 / 8)
-    context: int = 64
+    context: int = 128
 
     def __post_init__(self) -> None:
         demand(1 <= self.levels <= 1000, f"levels must be between 1 and 1000, not {self.levels}")
@@ -91,8 +91,27 @@ class StrategyOptions:
 
 
 @dataclass(frozen=True)
+class RegionOptions:
+    """Which parts of a picture are counted one by one.
+
+    file: GeoJSON polygons, in pixels or in the picture's own coordinate system. metres_per_pixel: on the ground, for
+    people per square metre; None takes a GeoTIFF's own scale.
+    """
+
+    file: Path
+    metres_per_pixel: float | None = None
+
+    def __post_init__(self) -> None:
+        scale = self.metres_per_pixel
+        demand(scale is None or 0 < scale < 1e6, f"metres-per-pixel must be above 0 and below 1000000, not {scale}")
+
+
+@dataclass(frozen=True)
 class CountOptions:
-    """What decides the count of a picture: two runs with equal options and weights give equal counts."""
+    """What decides the count of a picture: two runs with equal options and weights give equal counts.
+
+    fuse: fuse the density with the located heads, as RAZ-Net does. regions: None counts the whole picture only.
+    """
 
     strategy: str = "gigazoom"
     network: str = "light"
@@ -101,6 +120,62 @@ class CountOptions:
     precision: str = "auto"
     looking: StrategyOptions = field(default_factory=StrategyOptions)
     reading: ReadOptions = field(default_factory=ReadOptions)
+    fuse: bool = False
+    regions: RegionOptions | None = None
+
+
+@dataclass(frozen=True)
+class LocalizeOptions:
+    """What decides where people are located.
+
+    min_score: heads that the network is less sure of are left out; None takes the threshold of its record.
+    """
+
+    counting: CountOptions = field(default_factory=CountOptions)
+    min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        score = self.min_score
+        demand(score is None or 0 <= score <= 1, f"min-score must be between 0 and 1, not {score}")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How many pictures are worked through; nothing here changes a count.
+
+    out: folder for all results and the summary; None puts results beside the pictures, without a summary.
+    recursive: also walk the folders inside folders. overwrite: make results anew although they stand.
+    max_failures: stop at so many failed pictures. time_limit: seconds that one picture may take.
+    workers: pictures under way at a time in each process: while the network looks at one, the next is read.
+    gpus: one process for each of these CUDA devices. shard: (i, n) takes the i-th of n parts of the list, from 1.
+    engine: `local` processes, or `ray`; ray_address: of a running Ray cluster (None starts one on this machine),
+    cores: CPU cores of one Ray actor where no GPU is asked for. log: file that gets a JSON line an event.
+    """
+
+    out: Path | None = None
+    recursive: bool = False
+    overwrite: bool = False
+    max_failures: int | None = None
+    time_limit: float | None = None
+    workers: int = 2
+    gpus: tuple[int, ...] = ()
+    shard: tuple[int, int] = (1, 1)
+    engine: str = "local"
+    ray_address: str | None = None
+    cores: int = 4
+    log: Path | None = None
+
+    def __post_init__(self) -> None:
+        part, parts = self.shard
+        demand(1 <= part <= parts, f"shard must be I/N with I from 1 to N, not {part}/{parts}")
+        demand(1 <= self.workers <= 64, f"workers must be between 1 and 64, not {self.workers}")
+        demand(self.cores >= 1, f"cores must be at least 1, not {self.cores}")
+        demand(
+            len(set(self.gpus)) == len(self.gpus) and min(self.gpus, default=0) >= 0, "gpus must be different numbers"
+        )
+        demand(self.max_failures is None or self.max_failures >= 1, "max-failures must be at least 1")
+        demand(self.time_limit is None or self.time_limit > 0, "time-limit must be above 0 seconds")
+        demand(self.engine in ("local", "ray"), f"engine must be local or ray, not '{self.engine}'")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from gigacount.geometry import Size, View, Window
 Heads = NDArray[np.float32]
 """(N, 3) x, y and score 0..1."""
 
+NOBODY: Heads = np.zeros((0, 3), np.float32)
+
 SEAM_PX = 2.0
 """Read pixels within which two looks mean one head: half a cell of the default network's heat map. Two heads that one
 look tells apart are farther from each other."""
@@ -88,7 +90,7 @@ def gather(views: Sequence[View], heads: Sequence[Heads], ownership: Ownership) 
     looked, and what a look saw in its context is left to its neighbour. Two looks never place a head at quite the same
     position; those that they place on either side of a seam are settled by `settle_seams`.
     """
-    seen = np.concatenate([np.zeros((0, 3), np.float32), *heads])
+    seen = np.concatenate([NOBODY, *heads])
     # A head at the very edge may be placed just outside the picture; float32 has no number nearer to the far edges.
     xy = np.clip(seen[:, :2], 0, np.nextafter(np.array(ownership.size_wh, np.float32), np.float32(0)))
     look = np.repeat(np.arange(len(views)), [len(array) for array in heads])

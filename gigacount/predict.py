@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +17,10 @@ from gigacount.density import Density
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.networks import find_record, load
 from gigacount.networks.base import Network, Prediction
+from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.record import NetworkRecord
+from gigacount.options import CountOptions
+from gigacount.points import Heads, density_peaks
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -80,6 +84,37 @@ def channels_last(network: Network) -> Network:
     """Lay the weights out as convolutions on this hardware like them; in place."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+class Locator(Predictor):
+    """A predictor that always locates: by its network's own points, or by density peaks where it only counts.
+
+    min_score: faint heads are left out; None takes the record's threshold. fuse: whether the density it returns is
+    RAZ-Net's two-stream fusion of density and heads; RAZ-Net itself fuses in any case.
+    """
+
+    def __init__(self, options: CountOptions, name: str, min_score: float | None = None) -> None:
+        super().__init__(name, options.device, options.precision)
+        self.min_score = min_score if min_score is not None else self.record.min_score or 0.0
+        self.fuse = options.fuse and self.record.network != "raznet"
+
+    def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = True) -> list[Found]:
+        found = super().predict(pictures, self.network.locates)
+        return [self._located(one, picture.shape[:2]) for one, picture in zip(found, pictures, strict=True)]
+
+    def _located(self, found: Found, size_hw: tuple[int, int]) -> Found:
+        points = density_peaks(found.density, self.record.stride) if found.points is None else found.points
+        points = points[points[:, 2] >= self.min_score]
+        density = self._fused(found.density, points, size_hw) if self.fuse else found.density
+        return Found(density, points)
+
+    def _fused(self, density: Density, points: Heads, size_hw: tuple[int, int]) -> Density:
+        from gigacount.networks.raznet.fusion import GRID, fuse  # brings all of RAZ-Net along
+
+        theta = torch.tensor(self.record.fusion_theta or [math.inf] * GRID**2)
+        located = points_to_cells(points, size_hw, self.record.stride)
+        fused: Density = fuse(torch.from_numpy(density), located, theta).numpy()
+        return fused
 
 
 def choose_device(name: str) -> torch.device:

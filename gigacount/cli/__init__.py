@@ -14,6 +14,7 @@ from gigacount import __version__
 from gigacount.cli.count import count
 from gigacount.cli.data import data
 from gigacount.cli.info import info
+from gigacount.cli.localize import localize
 from gigacount.cli.networks import networks
 from gigacount.cli.show import complain
 from gigacount.cli.train import train
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(count)
+app.command()(localize)
 app.command()(info)
 app.command()(networks)
 app.command()(train)

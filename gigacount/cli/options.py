@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from gigacount.cli.parse import size_text
-from gigacount.options import CountOptions
+from gigacount.errors import UsageError
+from gigacount.options import CountOptions, RegionOptions
 
 DEFAULTS = CountOptions()
 LOOKING = DEFAULTS.looking
 READING = DEFAULTS.reading
 
-Strategy = Annotated[str, typer.Option(help="gigazoom, downsample or sliding.")]
+Strategy = Annotated[str, typer.Option(help="gigazoom, downsample, sliding or full.")]
 Network = Annotated[str, typer.Option(help="Name of shipped weights (see `gigacount networks`), or a path.")]
 CoarseNetwork = Annotated[str | None, typer.Option(help="Another network for the first look at the whole picture.")]
 Levels = Annotated[int, typer.Option(help="Zoom-ins from the whole picture to 1:1.")]
@@ -26,8 +27,12 @@ Threshold = Annotated[float, typer.Option(help="How high a density peak must be 
 AbsoluteThreshold = Annotated[
     bool, typer.Option("--absolute-threshold", help="The threshold is people per cell, not a share of the peak.")
 ]
-Tile = Annotated[str, typer.Option(help="Windows of sliding, WIDTHxHEIGHT.")]
-Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8.")]
+Tile = Annotated[str, typer.Option(help="Windows of sliding and full, WIDTHxHEIGHT.")]
+Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8; full has the finest.")]
+Context = Annotated[int, typer.Option(help="Pixels that full sees around each window.")]
+Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located heads, as RAZ-Net does.")]
+Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
+MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Count what can be read of a damaged picture.")]
@@ -40,3 +45,12 @@ Scratch = Annotated[Path | None, typer.Option(help="Folder for the scratch file;
 MAX_SIZE = size_text(LOOKING.max_size)
 TILE = size_text(LOOKING.tile)
 SCALES = ",".join("1" if scale == 1 else f"1/{1 / scale:g}" for scale in LOOKING.scales)
+
+
+def region_options(region: Path | None, metres_per_pixel: float | None) -> RegionOptions | None:
+    """What `--region` and `--metres-per-pixel` ask for; raises UsageError for a scale without regions."""
+    if region is not None:
+        return RegionOptions(region, metres_per_pixel)
+    if metres_per_pixel is not None:
+        raise UsageError("--metres-per-pixel is for --region; give a file of regions")
+    return None

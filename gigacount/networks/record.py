@@ -20,7 +20,8 @@ class NetworkRecord:
     sha256 its hash. mean, std: of the RGB input scaled to 0..1. stride: input pixels per side of a density cell.
     density_divisor: what the density output is divided by to give people. head_px: smallest and largest head diameter
     in input pixels that the network works on. min_score: threshold of its points, chosen on validation data; None
-    when it does not locate. settings: arguments of the network's constructor. training, errors: free tables: data,
+    when it does not locate. fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
+    the density alone, fitted on training data; None is never. settings: arguments of the network's constructor. training, errors: free tables: data,
     recipe, hours; and measured errors with data set, split and date.
     """
 
@@ -34,6 +35,7 @@ class NetworkRecord:
     density_divisor: float = 1.0
     head_px: tuple[float, float] = (4.0, 200.0)
     min_score: float | None = None
+    fusion_theta: tuple[float, ...] | None = None
     paper: str = ""
     licence: str = ""
     about: str = ""
@@ -60,7 +62,7 @@ def read_record(path: Path) -> NetworkRecord:
     if unknown or missing:
         faults = [f"unknown field '{name}'" for name in sorted(unknown)] + [f"no '{name}'" for name in sorted(missing)]
         raise WeightsError(f"{path}: not a network record: {', '.join(faults)}")
-    for name, length in (("mean", 3), ("std", 3), ("head_px", 2)):
+    for name, length in (("mean", 3), ("std", 3), ("head_px", 2), ("fusion_theta", 16)):
         values = content.get(name, [0] * length)
         if not isinstance(values, list) or len(values) != length or not all(isinstance(v, int | float) for v in values):
             raise WeightsError(f"{path}: '{name}' must be {length} numbers, not {values}")

@@ -34,6 +34,7 @@ GLYPHS = {
 }  # fmt: skip
 
 WINDOW_COLOUR = np.array([90, 220, 255], np.float32)
+DOT_COLOUR, RIM_COLOUR = (255, 220, 40), (40, 20, 0)
 
 
 def write_overlay(preview: Pixels, density: DensityMap, views: Sequence[View], path: Path) -> None:
@@ -42,6 +43,24 @@ def write_overlay(preview: Pixels, density: DensityMap, views: Sequence[View], p
     for view in views:
         outline(picture, view, density.size_wh)
     write_text(picture, f"{density.count:,.0f} people")
+    save_jpeg(picture, path)
+
+
+def write_dots(preview: Pixels, points_xy: NDArray[np.float32], size_wh: tuple[int, int], path: Path) -> None:
+    """Draw a dark-rimmed dot on `preview` for each head (N, 2) of a picture of `size_wh`, and write a JPEG."""
+    height, width = preview.shape[:2]
+    picture = preview.copy()
+    col, row = (points_xy * (width / size_wh[0], height / size_wh[1])).astype(np.int64).T
+    radius = max(round(width / 800), 2)
+    for reach, colour in ((radius + 1, RIM_COLOUR), (radius, DOT_COLOUR)):
+        for dy, dx in ((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)):
+            if dx**2 + dy**2 <= reach**2 + 1:
+                picture[np.clip(row + dy, 0, height - 1), np.clip(col + dx, 0, width - 1)] = colour
+    write_text(picture, f"{len(points_xy):,} people")
+    save_jpeg(picture, path)
+
+
+def save_jpeg(picture: Pixels, path: Path) -> None:
     height, width = picture.shape[:2]
     image = pyvips.Image.new_from_memory(picture.data, width, height, 3, "uchar").copy(interpretation="srgb")
     try:
