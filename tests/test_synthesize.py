@@ -1,0 +1,406 @@
+"""Scenes: the truth is exact and repeatable, and whatever is painted is where the truth says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gigacount.datasets.panda import read_panda
+from gigacount.datasets.sample import Sample
+from gigacount.errors import DataError, OutputError, UsageError
+from gigacount.geometry import Window, whole
+from gigacount.image.vips import load_drawing, to_array
+from gigacount.synthesize import (
+    Scene,
+    SceneOptions,
+    Truth,
+    compose_scene,
+    draw_scene,
+    write_panda,
+    write_scene,
+    write_truth,
+)
+from gigacount.synthesize.composed import estimate_head_px
+from gigacount.synthesize.crowd import Person, visible
+from gigacount.synthesize.drawn import HALO, PERSON, Drawing
+from gigacount.synthesize.patches import Composition
+from gigacount.synthesize.person import Build, make_build
+from gigacount.synthesize.wardrobe import Taste, person_svg
+
+SMALL = SceneOptions(size_wh=(900, 600), people=60, seed=5, head_px=(5.0, 40.0))
+MAN = Build(stature=7.2, width=1.0, view="front", hair="short", hat="", pose="down", flag=False, skirt=False)
+PHOTO_WH = (160, 120)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Scene:
+    return draw_scene(SMALL)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """Pictures with structure at every pixel, and heads at known places with boxes."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(4):
+        coarse = pyvips.Image.new_from_array(rng.integers(0, 255, (15, 20, 3), dtype=np.uint8))
+        coarse.resize(PHOTO_WH[0] / 20).write_to_file(str(folder / f"{i}.png"))
+        points = rng.uniform((10, 10), (150, 110), (12 + i, 2))
+        samples.append(Sample(folder / f"{i}.png", points, np.concatenate([points - 4, points + 4], 1)))
+    return samples
+
+
+@pytest.fixture(scope="module")
+def composed(photographs: list[Sample]) -> Scene:
+    return compose_scene(replace(SMALL, people=50), photographs)
+
+
+def texts(truth: Truth, folder: Path) -> list[bytes]:
+    folder.mkdir()
+    return [path.read_bytes() for path in [*write_truth(truth, folder / "a.tif"), write_panda({"a": truth}, folder)]]
+
+
+def test_same_seed_same_bytes_of_truth(drawn: Scene, tmp_path: Path) -> None:
+    first, again = texts(drawn.truth, tmp_path / "1"), texts(draw_scene(SMALL).truth, tmp_path / "2")
+    assert first == again
+    assert first != texts(draw_scene(replace(SMALL, seed=6)).truth, tmp_path / "3")
+
+
+def test_composed_truth_repeats(composed: Scene, photographs: list[Sample], tmp_path: Path) -> None:
+    again = compose_scene(replace(SMALL, people=50), photographs)
+    assert texts(composed.truth, tmp_path / "1") == texts(again.truth, tmp_path / "2")
+
+
+def test_asked_for_heads_are_all_inside(drawn: Scene) -> None:
+    truth = drawn.truth
+    assert truth.boxes_xyxy is not None
+    assert len(truth.points_xy) == SMALL.people
+    assert (truth.boxes_xyxy >= 0).all()
+    assert (truth.boxes_xyxy <= (900, 600, 900, 600)).all()
+    assert truth.points_xy == pytest.approx((truth.boxes_xyxy[:, :2] + truth.boxes_xyxy[:, 2:]) / 2)
+
+
+def test_heads_grow_towards_the_front() -> None:
+    truth = draw_scene(SceneOptions(size_wh=(4000, 3000), people=400, seed=1, head_px=(8.0, 100.0))).truth
+    assert truth.boxes_xyxy is not None
+    height = truth.boxes_xyxy[:, 3] - truth.boxes_xyxy[:, 1]
+    assert np.corrcoef(height, truth.points_xy[:, 1])[0, 1] > 0.9
+    assert height.min() < 10
+    assert height.max() > 80
+
+
+def test_nobody_means_nobody() -> None:
+    assert len(draw_scene(replace(SMALL, people=0)).truth.points_xy) == 0
+
+
+def test_as_many_as_there_is_room_for() -> None:
+    crowded = draw_scene(SceneOptions(size_wh=(200, 300), people=3000, head_px=(10.0, 20.0)))
+    assert 20 < len(crowded.truth.points_xy) < 300
+    with pytest.raises(UsageError, match="smaller heads"):
+        draw_scene(SceneOptions(size_wh=(200, 150), people=50, head_px=(20.0, 60.0)))
+
+
+def test_default_heads_suit_the_picture() -> None:
+    assert SceneOptions().heads_px == (8.0, 160.0)
+    assert SceneOptions(size_wh=(100_000, 60_000)).heads_px == (8.0, 160.0)
+    assert SceneOptions(size_wh=(6000, 3600)).heads_px == (4.0, 60.0)
+
+
+def test_heads_are_painted_where_the_truth_says(drawn: Scene) -> None:
+    """Against the same drawing without its people: changed at every head, unchanged where nobody reaches."""
+    drawing, window = drawn.painter, whole(drawn.size_wh)
+    assert isinstance(drawing, Drawing)
+    is_thing = np.array([figure.kind != PERSON for figure in drawing.figures])
+    things = tuple(figure for figure in drawing.figures if figure.kind != PERSON)
+    deserted = replace(drawing, figures=things, boxes=drawing.boxes[is_thing])
+    change = np.abs(drawing.paint(window).astype(int) - deserted.paint(window)).max(2)
+    truth = drawn.truth
+    assert truth.boxes_xyxy is not None
+    for (x, y), (left, top, right, bottom) in zip(truth.points_xy, truth.boxes_xyxy, strict=True):
+        reach_x, reach_y = max(int((right - left) / 4), 1), max(int((bottom - top) / 4), 1)
+        middle = change[int(y) - reach_y : int(y) + reach_y + 1, int(x) - reach_x : int(x) + reach_x + 1]
+        assert np.percentile(middle, 90) > 15, (x, y)
+    reached = np.zeros((600, 900), bool)
+    for left, top, right, bottom in drawing.boxes[~is_thing]:
+        reached[max(top - HALO, 0) : bottom + HALO, max(left - HALO, 0) : right + HALO] = True
+    assert 0.1 < reached.mean() < 0.9
+    assert not change[~reached].any()
+
+
+@pytest.fixture(scope="module")
+def wholes(drawn: Scene, composed: Scene) -> list[tuple[Scene, np.ndarray]]:
+    return [(scene, scene.paint(whole(scene.size_wh))) for scene in (drawn, composed)]
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_window_is_a_part_of_the_whole(data: st.DataObject, wholes: list[tuple[Scene, np.ndarray]]) -> None:
+    scene, pixels = data.draw(st.sampled_from(wholes))
+    left, top = data.draw(st.integers(0, 890)), data.draw(st.integers(0, 590))
+    width, height = data.draw(st.integers(1, min(900 - left, 300))), data.draw(st.integers(1, min(600 - top, 300)))
+    part = scene.paint(Window(left, top, width, height))
+    assert np.array_equal(part, pixels[top : top + height, left : left + width])
+
+
+def test_blocks_meet_without_a_seam() -> None:
+    """A picture and figures larger than the blocks that are painted at once."""
+    scene = draw_scene(SceneOptions(size_wh=(1060, 1040), people=4, seed=3, head_px=(140.0, 150.0), horizon=-7.0))
+    top, bottom = scene.paint(Window(0, 0, 1060, 333)), scene.paint(Window(0, 333, 1060, 707))
+    assert np.array_equal(np.concatenate([top, bottom]), scene.paint(whole(scene.size_wh)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [((0.0, 0.0), 1), ((0.1, 0.1), 1), ((0.9, 0.0), 2), ((0.0, -1.1), 2), ((0.0, 3.0), 1), ((0.5, 2.0), 1)],
+    ids=["same place", "mostly hidden", "beside", "looks over", "behind the chest", "behind the shoulder"],
+)
+def test_hidden_heads_do_not_count(offset: tuple[float, float], expected: int) -> None:
+    near = Person((500.0, 500.0), 20.0, 700.0, 1, MAN)
+    far = Person((500.0 + 20 * offset[0], 500.0 + 20 * offset[1]), 20.0, 690.0, 2, MAN)
+    seen = visible([far, near], mirrored=False)
+    assert len(seen) == expected
+    assert seen[0] is near
+
+
+def test_a_raised_arm_hides_only_on_its_side() -> None:
+    waving = replace(MAN, pose="wave")
+    hand = np.array(waving.arm(1)[2])
+    assert waving.covers(hand)
+    assert not waving.covers(hand * (-1, 1))
+    assert not MAN.covers(hand)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outline_is_what_is_painted(seed: int) -> None:
+    """What the outline says is covered is opaque in the drawing, but for a few corners; what it leaves out is not."""
+    rng = np.random.default_rng(seed)
+    build = make_build(rng, 6.5, 0.3)
+    left, top, right, bottom = build.bounds
+    unit = 40
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" fill="none" width="{(right - left) * unit}" '
+        f'height="{(bottom - top) * unit}" viewBox="{left} {top} {right - left} {bottom - top}">'
+        f"{person_svg(build, rng, unit, Taste(1.0, 0.0, '#000000'))}</svg>"
+    )
+    opaque = to_array(load_drawing(svg.encode()))[..., 3] > 200
+    y, x = np.indices(opaque.shape)
+    outline = build.covers(np.stack([x / unit + left, y / unit + top], -1))
+    assert (opaque & outline).sum() / (opaque | outline).sum() > 0.75
+
+
+def test_photograph_is_found_at_its_place(composed: Scene, photographs: list[Sample]) -> None:
+    composition = composed.painter
+    assert isinstance(composition, Composition)
+    by_path = {sample.image: sample for sample in photographs}
+    placed = []
+    for patch in composition.patches:
+        photo = pyvips.Image.new_from_file(str(patch.image))
+        core = patch.core
+        for x, y in by_path[patch.image].points_xy:
+            (cx, cy) = patch.place(np.array([[x, y]]))[0]
+            placed.append((cx, cy))
+            scale = core.width / PHOTO_WH[0]
+            assert cx == pytest.approx(core.left + (PHOTO_WH[0] - x if patch.mirrored else x) * scale, abs=1.0)
+            assert cy == pytest.approx(core.top + y * core.height / PHOTO_WH[1], abs=1e-9)
+        scaled = photo.thumbnail_image(core.width, height=core.height, size="force")
+        expected = (scaled.fliphor() if patch.mirrored else scaled).numpy().astype(float)
+        seen = composed.paint(core).astype(float)
+        assert np.corrcoef(expected.ravel(), seen.ravel())[0, 1] > 0.98
+    assert np.sort(placed, 0) == pytest.approx(np.sort(composed.truth.points_xy, 0))
+
+
+def test_a_placed_point_shows_what_it_showed(tmp_path: Path) -> None:
+    """One white pixel block at a labelled head, in a dark photograph, is white at the point of the scene."""
+    pixels = np.full((120, 160, 3), 30, np.uint8)
+    pixels[46:51, 66:71] = 255
+    pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "dot.png"))
+    dot = Sample(tmp_path / "dot.png", np.array([[68.5, 48.5]]))
+    for seed in range(3):
+        scene = compose_scene(replace(SMALL, people=1, seed=seed), [dot])
+        ((x, y),) = scene.truth.points_xy
+        around = scene.paint(Window(int(x) - 15, int(y) - 15, 31, 31)).astype(float)[..., 1]
+        bright = np.argwhere(around > 150).mean(0) + 0.5 + (int(y) - 15, int(x) - 15)
+        assert bright == pytest.approx((y, x), abs=0.6)
+
+
+def test_photographs_do_not_touch(composed: Scene) -> None:
+    composition = composed.painter
+    assert isinstance(composition, Composition)
+    assert len(composition.patches) > 1
+    covered = np.zeros((600, 900), int)
+    for patch in composition.patches:
+        assert whole((900, 600)).contains(patch.core)
+        covered[patch.core.top : patch.core.bottom, patch.core.left : patch.core.right] += 1
+    assert covered.max() == 1
+
+
+def test_composed_boxes_follow_their_heads(composed: Scene) -> None:
+    truth = composed.truth
+    assert truth.boxes_xyxy is not None
+    assert truth.points_xy == pytest.approx((truth.boxes_xyxy[:, :2] + truth.boxes_xyxy[:, 2:]) / 2)
+    assert (truth.boxes_xyxy[:, 2:] > truth.boxes_xyxy[:, :2]).all()
+
+
+def test_photographs_without_boxes_give_points(photographs: list[Sample]) -> None:
+    bare = [replace(sample, boxes_xyxy=None) for sample in photographs]
+    assert compose_scene(SMALL, bare).truth.boxes_xyxy is None
+
+
+def test_repeated_photographs_are_mirrored(photographs: list[Sample]) -> None:
+    options = SceneOptions(size_wh=(3000, 2000), people=24, seed=1, head_px=(5.0, 40.0))
+    composition = compose_scene(options, photographs[:1]).painter
+    assert isinstance(composition, Composition)
+    assert [patch.mirrored for patch in composition.patches] in ([True, False], [False, True])
+
+
+def test_composing_needs_people(photographs: list[Sample]) -> None:
+    empty = [replace(sample, points_xy=np.zeros((0, 2)), boxes_xyxy=None) for sample in photographs]
+    with pytest.raises(DataError, match="no head is labelled"):
+        compose_scene(SMALL, empty)
+
+
+def test_people_free_backgrounds_add_nobody(photographs: list[Sample]) -> None:
+    options = SceneOptions(size_wh=(3000, 2000), people=20, seed=1, head_px=(5.0, 40.0))
+    plain, filled = (compose_scene(options, photographs, extra) for extra in ([], [photographs[0].image]))
+    assert np.array_equal(plain.truth.points_xy, filled.truth.points_xy)
+    assert isinstance(plain.painter, Composition)
+    assert isinstance(filled.painter, Composition)
+    assert len(filled.painter.patches) == len(plain.painter.patches) + 1
+
+
+def test_head_height_is_estimated_from_spacing() -> None:
+    grid = np.stack(np.meshgrid(np.arange(6) * 30.0, np.arange(6) * 30.0), -1).reshape(-1, 2)
+    sample = Sample(Path("x.jpg"), grid)
+    assert estimate_head_px(sample) == pytest.approx(12.0)  # 0.4 of 30
+    assert estimate_head_px(replace(sample, points_xy=grid[:3])) == 25.0
+    boxes = np.concatenate([grid - 5, grid + np.array([5, 9])], 1)
+    assert estimate_head_px(replace(sample, boxes_xyxy=boxes)) == 14.0
+
+
+def test_tiff_holds_the_scene_in_tiles_and_levels(drawn: Scene, tmp_path: Path) -> None:
+    path, steps = tmp_path / "scene.tif", []
+    write_scene(drawn, path, progress=lambda done, total: steps.append((done, total)))
+    picture = pyvips.Image.new_from_file(str(path))
+    assert (picture.width, picture.height, picture.bands) == (900, 600, 3)
+    assert picture.get("tile-width") == 256
+    assert picture.get("n-pages") >= 2
+    assert np.abs(picture.numpy().astype(int) - drawn.paint(whole(drawn.size_wh))).mean() < 4
+    assert steps[-1] == (600, 600)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scene.tif"]
+
+
+def test_jpeg_holds_the_scene(drawn: Scene, tmp_path: Path) -> None:
+    write_scene(drawn, tmp_path / "scene.jpg")
+    picture = pyvips.Image.new_from_file(str(tmp_path / "scene.jpg"))
+    assert (picture.width, picture.height) == (900, 600)
+    assert np.abs(picture.numpy().astype(int) - drawn.paint(whole(drawn.size_wh))).mean() < 4
+
+
+def test_many_bands_make_one_picture(drawn: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scene(drawn, tmp_path / "one.tif")
+    monkeypatch.setattr("gigacount.synthesize.write.BAND_BYTES", 3 * 900 * 70)
+    monkeypatch.setattr("gigacount.synthesize.write.STRIP", 250)
+    write_scene(drawn, tmp_path / "many.tif", workers=3)
+    one, many = (pyvips.Image.new_from_file(str(tmp_path / name)).numpy() for name in ("one.tif", "many.tif"))
+    assert np.array_equal(one, many)
+
+
+def test_unknown_suffix_and_oversized_jpeg(drawn: Scene, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.tif or \.jpg"):
+        write_scene(drawn, tmp_path / "scene.png")
+    wide = Scene(Truth((70000, 100), np.zeros((0, 2))), drawn.painter)
+    with pytest.raises(UsageError, match="65535"):
+        write_scene(wide, tmp_path / "scene.jpg")
+
+
+def test_failure_leaves_what_was_there(drawn: Scene, tmp_path: Path) -> None:
+    class Broken:
+        def paint(self, window: Window) -> np.ndarray:
+            raise RuntimeError("paint has run out")
+
+    path = tmp_path / "scene.tif"
+    path.write_text("precious")
+    with pytest.raises(RuntimeError, match="paint has run out"):
+        write_scene(Scene(drawn.truth, Broken()), path)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_folder_is_told(drawn: Scene, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="missing"):
+        write_scene(drawn, tmp_path / "missing" / "scene.tif")
+    with pytest.raises(OutputError, match="no such folder"):
+        write_truth(drawn.truth, tmp_path / "missing" / "scene.tif")
+
+
+def test_truth_files_say_the_same(drawn: Scene, tmp_path: Path) -> None:
+    names = [path.name for path in write_truth(drawn.truth, tmp_path / "scene.tif")]
+    assert names == ["scene.csv", "scene.geojson", "scene.boxes.csv"]
+    points = np.loadtxt(tmp_path / "scene.csv", delimiter=",", skiprows=1)
+    assert (tmp_path / "scene.csv").read_text().startswith("x,y\n")
+    assert points == pytest.approx(drawn.truth.points_xy, abs=6e-4)
+    features = json.loads((tmp_path / "scene.geojson").read_text())["features"]
+    assert np.array([f["geometry"]["coordinates"] for f in features]) == pytest.approx(points)
+    boxes = np.loadtxt(tmp_path / "scene.boxes.csv", delimiter=",", skiprows=1)
+    assert boxes == pytest.approx(drawn.truth.boxes_xyxy, abs=6e-4)
+
+
+def test_panda_reader_reads_panda_annotations(drawn: Scene, tmp_path: Path) -> None:
+    write_scene(drawn, tmp_path / "scene.jpg")
+    path = write_panda({"scene.jpg": drawn.truth}, tmp_path)
+    assert path.name == "head_bbox_annotations.json"
+    (sample,) = read_panda(tmp_path, "all")
+    assert sample.image == tmp_path / "scene.jpg"
+    assert sample.boxes_xyxy == pytest.approx(drawn.truth.boxes_xyxy)
+    assert sample.points_xy == pytest.approx(drawn.truth.points_xy)
+
+
+def test_panda_points_where_boxes_are_unknown(drawn: Scene, tmp_path: Path) -> None:
+    write_scene(drawn, tmp_path / "scene.jpg")
+    points = replace(drawn.truth, boxes_xyxy=None)
+    assert write_panda({"scene.jpg": points}, tmp_path).name == "head_point_annotations.json"
+    (sample,) = read_panda(tmp_path, "all")
+    assert sample.boxes_xyxy is None
+    assert sample.points_xy == pytest.approx(drawn.truth.points_xy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size_wh": (10, 10)},
+        {"people": -1},
+        {"seed": -1},
+        {"head_px": (50.0, 20.0)},
+        {"head_px": (0.5, 20.0)},
+        {"horizon": 0.95},
+    ],
+    ids=str,
+)
+def test_absurd_options(change: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        replace(SMALL, **change)
+
+
+@pytest.mark.slow
+def test_gigapixel_scene_needs_little_memory(tmp_path: Path) -> None:
+    """26,908 x 15,024 with 5,000 people, drawn and written under 1 GB."""
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from gigacount.synthesize import SceneOptions, draw_scene, write_scene;"
+        "write_scene(draw_scene(SceneOptions(people=5000)), Path(sys.argv[1]));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "scene.tif")], capture_output=True, check=True, text=True
+    )
+    assert int(ran.stdout) * 1024 < 1e9
