@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -110,7 +111,7 @@ def mark() -> str:
 def discard_leftovers(path: Path) -> None:
     """Remove what killed processes of this machine left of an attempt at `path`."""
     prefix, host = leftover_prefix(path), socket.gethostname()
-    for leftover in path.parent.glob(f"{prefix}{host}.*"):
+    for leftover in path.parent.glob(f"{glob.escape(prefix + host)}.*"):
         pid = leftover.name[len(prefix) + len(host) + 1 :].split(".")[0]
         if pid.isdigit() and not is_alive(int(pid)):
             old = leftover.name.endswith(".old")

@@ -13,6 +13,7 @@ from gigacount import __version__
 from gigacount.output.folder import COUNT_FILE, ResultFolder
 from gigacount.output.identity import options_dict
 from gigacount.output.overlay import write_overlay
+from gigacount.output.regions import REGIONS_FILE, regions_json, write_regions
 from gigacount.output.tiff import write_density_tiff
 from gigacount.results import CountResult
 
@@ -75,14 +76,20 @@ WRITERS: dict[str, Writer] = {
 
 
 def write_count(result: CountResult, folder: ResultFolder, formats: Collection[str]) -> dict[str, Any]:
-    """Write a count in the given formats, and return what stands in its count.json.
+    """Write a count in the given formats, and regions.csv if asked for; return what stands in its count.json.
 
     Raises OutputError where that fails, leaving what was there before.
     """
     content = count_json(result, formats)
+    regions = result.regions.measure(result.density) if result.regions else []
+    if regions:
+        content["regions"] = regions_json(regions)
     with folder.replacing() as fresh:
+        if regions:
+            write_regions(regions, fresh / REGIONS_FILE)
         for name in (name for name in formats if name != "json"):
             WRITERS[name](result, fresh)
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        (fresh / COUNT_FILE).write_text(text + "\n", encoding="utf-8")
+        # A file name that is no UTF-8 must not lose a count: its odd bytes become JSON's own \udcNN.
+        (fresh / COUNT_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return content

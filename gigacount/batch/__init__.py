@@ -1,0 +1,39 @@
+"""Many pictures: work list -> claim -> process -> record -> summary.
+
+pictures    which files are pictures
+worklist    arguments become items, each with a result folder of its own
+work        what is done with one picture; `CountWork`
+runner      `run_batch`
+ledger      what is remembered between runs and shared between processes, made of
+claims        who works on what
+records       what became of each picture
+summary       summary.csv and summary.json
+crew        which worker has which picture, time limits, dead workers
+seats       what batch and workers say to each other
+processes   workers on this machine
+cluster     workers on a Ray cluster
+tally, log  how far the batch is, and who is told
+"""
+
+from __future__ import annotations
+
+from gigacount.batch.records import Row
+from gigacount.batch.runner import run_batch
+from gigacount.batch.tally import Tally, Watcher
+from gigacount.batch.work import CountWork, Progress, Task, Work
+from gigacount.batch.worklist import Item, share, slurm_shard, work_list
+
+__all__ = [
+    "CountWork",
+    "Item",
+    "Progress",
+    "Row",
+    "Tally",
+    "Task",
+    "Watcher",
+    "Work",
+    "run_batch",
+    "share",
+    "slurm_shard",
+    "work_list",
+]

@@ -1,0 +1,133 @@
+"""What a batch remembers between runs and shares between processes: claims, records and the summary in `out`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from gigacount.batch.claims import Claims
+from gigacount.batch.files import discard_dead
+from gigacount.batch.records import Records, Row
+from gigacount.batch.summary import write_summary
+from gigacount.batch.worklist import Item
+from gigacount.errors import OutputError
+
+STATE_FOLDER = ".gigacount"
+SUMMARY = "summary"
+SUMMARY_SECONDS = 2.0
+SUMMARY_SHARE = 0.02
+"""Of its time, what a batch may spend on rewriting the summary as it goes."""
+
+
+class Ledger:
+    """The ledger of a batch that puts results beside the pictures: nothing is shared and nothing remembered."""
+
+    def claim(self, item: Item) -> bool:
+        """Reserve a picture for this process; False where another process is at it."""
+        return True
+
+    def release(self, item: Item) -> None:
+        """Give a reserved picture back."""
+
+    def left(self, items: Iterable[Item]) -> list[Item]:
+        """Pictures that killed processes were at; their claims are gone after this."""
+        return []
+
+    def begin(self, item: Item) -> bool:
+        """Note that work on a picture begins. Whether it may replace a result: one that this batch made earlier."""
+        return False
+
+    def settle(self, item: Item, row: Row, reused: bool) -> None:
+        """Keep what became of a picture. Raises OutputError where that cannot be written."""
+
+    def settled_since(self, item: Item) -> Row | None:
+        """What another process has made of a picture since this one began."""
+        return None
+
+    def keep_up(self) -> None:
+        """Heartbeat and summary; to be called every second or so."""
+
+    def close(self) -> None:
+        """Write the summary for the last time and give back all claims."""
+
+
+class SharedLedger(Ledger):
+    """The ledger in `out`/.gigacount, safe to share with other processes, also on other machines."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.records = Records(out / STATE_FOLDER / "records")
+        self.claims = Claims(out / STATE_FOLDER / "claims")
+        self._next = time.monotonic() + SUMMARY_SECONDS
+        self._changed = True
+        discard_dead((out, self.records.folder))
+
+    def claim(self, item: Item) -> bool:
+        return self.claims.take(item.key)
+
+    def release(self, item: Item) -> None:
+        self.claims.release(item.key)
+
+    def left(self, items: Iterable[Item]) -> list[Item]:
+        by_key = {item.key: item for item in items}
+        mine = [key for key in self.claims.left(by_key) if self.claims.take(key)]
+        for key in mine:
+            self.claims.release(key)
+        return [by_key[key] for key in mine]
+
+    def begin(self, item: Item) -> bool:
+        self._demand_inside(item)
+        record = self.records.find(item.key)
+        if record and record.ours and record.source == item.source:
+            return True
+        if item.folder.exists():
+            return False
+        self.records.write(item, None, ours=True)
+        return True
+
+    def settle(self, item: Item, row: Row, reused: bool) -> None:
+        record = self.records.find(item.key)
+        known = record is not None and (reused or record.source == item.source)
+        self.records.write(item, row, ours=known and record is not None and record.ours)
+        self._changed = True
+
+    def settled_since(self, item: Item) -> Row | None:
+        if self.records.changed_ns(item.key) <= self.claims.began_ns:
+            return None
+        record = self.records.find(item.key)
+        return record.row if record and record.source == item.source else None
+
+    def keep_up(self) -> None:
+        self.claims.beat()
+        now = time.monotonic()
+        if self._changed and now >= self._next and self.claims.take(SUMMARY):
+            self._write_summary()
+            took = time.monotonic() - now
+            self._next = now + max(SUMMARY_SECONDS, took / SUMMARY_SHARE)
+
+    def close(self) -> None:
+        """The last summary is written after this process's last record and under a claim: whichever of several
+        processes ends last has seen the records of all."""
+        patience = time.monotonic() + 30
+        while not self.claims.take(SUMMARY) and time.monotonic() < patience:
+            time.sleep(0.05)
+        try:
+            self._write_summary()
+        finally:
+            self.claims.close()
+
+    def _write_summary(self) -> None:
+        self._changed = False
+        try:
+            write_summary(self.out, [record.row for record in self.records.all() if record.row])
+        finally:
+            self.claims.release(SUMMARY)
+
+    def _demand_inside(self, item: Item) -> None:
+        """Raise OutputError where a symbolic link in `out` would lead the results elsewhere."""
+        if not Path(os.path.realpath(item.folder.parent)).is_relative_to(os.path.realpath(self.out)):
+            raise OutputError(
+                f"{item.folder}: a symbolic link leads out of {self.out}; remove it, or use --out for another place"
+            )

@@ -1,0 +1,117 @@
+"""What a batch does with one picture. The batch itself knows no pixels: it sees a `Work` and rows of the summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gigacount.batch.records import Row, failed_row
+from gigacount.batch.worklist import Item
+from gigacount.errors import GigacountError, UsageError
+from gigacount.options import CountOptions
+
+if TYPE_CHECKING:
+    from gigacount.count import Counter
+
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """An item to work on; replace: whether a result that stands there may be replaced."""
+
+    item: Item
+    replace: bool
+
+
+class Work(Protocol):
+    """Sent to the processes that do it, so it must be picklable until it is prepared. Several threads share it."""
+
+    def earlier(self, item: Item) -> Row | None:
+        """The row of a finished result that still stands for the same picture; found in milliseconds.
+
+        Raises ImageError where the picture is missing.
+        """
+
+    def prepare(self, say: Say) -> None:
+        """Load what all pictures need; what is raised here ends the batch. `say` gets lines for the user."""
+
+    def check(self, task: Task) -> None:
+        """Raise GigacountError where a picture cannot be opened or its results not be written; needs no networks."""
+
+    def process(self, task: Task, progress: Progress | None) -> Row:
+        """Work on a picture, write its results, whole or not at all, and report; raises GigacountError."""
+
+    def tidy(self, item: Item) -> None:
+        """Remove what a killed process has left of its work on a picture."""
+
+
+def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
+    """Process a picture; what goes wrong with it becomes its row."""
+    start = time.perf_counter()
+    try:
+        work.check(task)
+        return work.process(task, progress)
+    except GigacountError as error:
+        return failed_row(task.item, str(error), round(time.perf_counter() - start, 3))
+
+
+class CountWork:
+    """Counting, as `gigacount count` does it.
+
+    demand_gpu: refuse to work on anything else. Raises UsageError and WeightsError for networks that are not there.
+    """
+
+    def __init__(self, options: CountOptions, formats: tuple[str, ...], demand_gpu: bool = False) -> None:
+        from gigacount.output.identity import Recipe
+
+        self.options, self.formats, self.demand_gpu = options, formats, demand_gpu
+        self.recipe = Recipe(options, formats)
+        self._counter: Counter | None = None
+
+    def earlier(self, item: Item) -> Row | None:
+        from gigacount.output import ResultFolder
+
+        content = self.recipe.finished(ResultFolder(item.folder), item.path)
+        return count_row(item, content) if content else None
+
+    def prepare(self, say: Say) -> None:
+        from gigacount.count import Counter
+
+        self._counter = Counter(self.options, say)
+        if self.demand_gpu and self._counter.predictor.device.type != "cuda":
+            raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
+
+    def check(self, task: Task) -> None:
+        from gigacount.image import GigaImage
+        from gigacount.output import ResultFolder
+
+        with GigaImage.open(task.item.path, self.options.reading):
+            ResultFolder(task.item.folder).demand_free(task.replace)
+
+    def process(self, task: Task, progress: Progress | None) -> Row:
+        from gigacount.output import ResultFolder, write_count
+
+        assert self._counter is not None, "prepare() comes first"
+        result = self._counter.count(task.item.path, progress)
+        return count_row(task.item, write_count(result, ResultFolder(task.item.folder), self.formats))
+
+    def tidy(self, item: Item) -> None:
+        from gigacount.output.folder import discard_leftovers
+
+        discard_leftovers(item.folder)
+
+
+def count_row(item: Item, content: dict[str, Any]) -> Row:
+    """The summary's line for a count.json."""
+    image, seconds = (part if isinstance(part := content.get(name), dict) else {} for name in ("image", "seconds"))
+    return Row(
+        path=str(item.path),
+        count=content["count"],
+        width=image.get("width"),
+        height=image.get("height"),
+        seconds=seconds.get("total"),
+    )
