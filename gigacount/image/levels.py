@@ -12,7 +12,7 @@ from gigacount.geometry import Size
 
 from .boxes import box_means
 from .scratch import Scratch
-from .vips import VipsError, VipsImage, lacks_codec, to_array
+from .vips import VipsError, VipsImage, is_left_out, lacks_codec, release_memory, tile_size, to_array
 
 CHUNK_PIXELS = 2048
 """Side of the squares in which tiles are decoded: few enough pixels to hold, many enough to share among threads."""
@@ -20,11 +20,14 @@ CHUNK_PIXELS = 2048
 CHUNK_BYTES = 8 * 2**20
 """Bytes of rows that are read at a time."""
 
-SMALLEST_TILE = 64
-"""Side in pixels below which a block that cannot be decoded is given up."""
+USUAL_TILE = 256
+"""Side of the squares in which a damaged picture without tiles is salvaged."""
 
 DAMAGED = 128
 """The grey that stands for pixels that cannot be decoded."""
+
+LEFT_OUT = 0
+"""The black that stands for tiles that a file leaves out, as GDAL has it."""
 
 
 class Level(ABC):
@@ -110,33 +113,45 @@ class ScratchLevel(Level):
 
 
 class TileLevel(Level):
-    """Tiles of the picture's own file, decoded when looked at. Damaged tiles turn grey if `forgiving`."""
+    """Tiles of the picture's own file, decoded when looked at.
+
+    Tiles that the file leaves out (sparse GeoTIFF) are black. Damaged tiles are grey if `forgiving`, else errors.
+    """
 
     def __init__(self, image: VipsImage, factor_xy: tuple[float, float], forgiving: bool = False) -> None:
         super().__init__((image.width, image.height), factor_xy, image.bands)
         self._image = image
         self._forgiving = forgiving
+        self._tile_wh = tile_size(image) or (USUAL_TILE, USUAL_TILE)
 
     def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
         try:
             return to_array(self._image.crop(left, top, *size_wh))
         except VipsError as error:
-            if not self._forgiving or lacks_codec(error):
-                raise
-        return self._salvage(left, top, size_wh)
+            self._stand_in(error)
+        result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
+        for y0, y1 in _cuts(top, top + size_wh[1], 1, self._tile_wh[1]):
+            for x0, x1 in _cuts(left, left + size_wh[0], 1, self._tile_wh[0]):
+                try:
+                    tile = to_array(self._image.crop(x0, y0, x1 - x0, y1 - y0))
+                except VipsError as error:
+                    tile = np.full((1, 1, self.bands), self._stand_in(error), np.uint8)
+                result[y0 - top : y1 - top, x0 - left : x1 - left] = tile
+        return result
 
-    def _salvage(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
-        """Read the halves of a rectangle that cannot be read whole, down to grey where halving helps no more."""
-        width, height = size_wh
-        if max(size_wh) <= SMALLEST_TILE:
-            return np.full((height, width, self.bands), DAMAGED, np.uint8)
-        if width >= height:
-            half = width // 2
-            parts = self.pixels(left, top, (half, height)), self.pixels(left + half, top, (width - half, height))
-            return np.concatenate(parts, axis=1)
-        half = height // 2
-        parts = self.pixels(left, top, (width, half)), self.pixels(left, top + half, (width, height - half))
-        return np.concatenate(parts, axis=0)
+    def _stand_in(self, error: VipsError) -> int:
+        """The value for a tile that cannot be decoded; raises the error when it is one."""
+        if is_left_out(error):
+            return LEFT_OUT
+        if self._forgiving and not lacks_codec(error):
+            return DAMAGED
+        raise error
+
+    def boxes(self, first_xy: tuple[int, int], count_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
+        means = super().boxes(first_xy, count_wh, step_xy)
+        if count_wh[0] * step_xy[0] * count_wh[1] * step_xy[1] > CHUNK_PIXELS**2:
+            release_memory()
+        return means
 
     def chunk_wh(self, width: int) -> Size:
         return CHUNK_PIXELS, CHUNK_PIXELS

@@ -74,7 +74,6 @@ class Picture:
     loader: str
     options: ReadOptions
     size_wh: Size
-    orientation: Orientation
     colour: Colour
     copies: tuple[Copy, ...]
     bands: int
@@ -83,7 +82,7 @@ class Picture:
     @classmethod
     def open(cls, path: Path, options: ReadOptions) -> Picture:
         """Read a file's header. Raises ImageError."""
-        file_bytes = _check_file(path)
+        _check_file(path)
         loader = vips.find_loader(path, options.trust_loaders)
         if loader is None:
             raise ImageError(
@@ -91,40 +90,19 @@ class Picture:
                 " if you trust the file, allow all loaders (--trust-loaders)"
             )
         header = _header(path, loader, options)
-        size_wh = header.width, header.height
-        _check_size(path, size_wh, options.max_pixels)
-        tile_wh = field(header, "tile-width"), field(header, "tile-height")
-        slide = field(header, "openslide.level[0].tile-width"), field(header, "openslide.level[0].tile-height")
-        copies: tuple[Copy, ...] = ()
-        if None not in slide:
-            tile_wh = int(slide[0]), int(slide[1])
-        if None not in tile_wh:
-            if tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
-                raise ImageError(f"{path}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
-            copies = tuple(_copies(path, loader, options, header))
-        number = field(header, "orientation", 1)
-        orientation = ORIENTATIONS.get(number, ORIENTATIONS[1])
-        upright = [orientation.size(copy.size_wh) for copy in copies] or [orientation.size(size_wh)]
-        info = ImageInfo(
-            path=path,
-            format=_format(loader, header),
-            size_wh=upright[0],
-            level_sizes=tuple(upright),
-            tile_wh=tile_wh if copies else None,
-            colour=_COLOURS.get(header.interpretation, header.interpretation),
-            bands=header.bands,
-            bits=field(header, "bits-per-sample", _BITS.get(header.format, 0)),
-            floating_point=header.format in ("float", "double"),
-            orientation=number if number in ORIENTATIONS else 1,
-            icc=field(header, "icc-profile-data") is not None,
-            progressive=bool(field(header, "interlaced") or field(header, "jpeg-multiscan")),
-            file_bytes=file_bytes,
-        )
+        _check_size(path, (header.width, header.height), options.max_pixels)
+        copies = _copies(path, loader, options, header) if _has_tiles(path, header) else []
         try:
             bands = store(header).bands
         except VipsError as error:
             raise ImageError(f"{path}: pixels of a kind that is no picture ({error.reason})") from error
-        return cls(path, loader, options, size_wh, orientation, Colour.of(header), copies, bands, info)
+        info = _describe(path, loader, header, copies)
+        return cls(path, loader, options, (header.width, header.height), Colour.of(header), tuple(copies), bands, info)
+
+    @property
+    def orientation(self) -> Orientation:
+        """How the stored picture is turned."""
+        return ORIENTATIONS[self.info.orientation]
 
     def load(self, **options: Any) -> VipsImage:
         """Open the pixels. Raises VipsError."""
@@ -161,8 +139,8 @@ def strictness(loader: str) -> str:
     return "warning" if vips.format_of(loader) in ("Tiff", "Jpeg") else "error"
 
 
-def _check_file(path: Path) -> int:
-    """The size in bytes of a regular, readable, non-empty file. Raises ImageError."""
+def _check_file(path: Path) -> None:
+    """Raise ImageError for what is not a regular, readable, non-empty file."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -178,7 +156,6 @@ def _check_file(path: Path) -> int:
         raise ImageError(f"{os.fsencode(path)!r}: cannot be read: {reason}") from error
     if status.st_size == 0:
         raise ImageError(f"{path}: the file is empty")
-    return status.st_size
 
 
 def _check_size(path: Path, size_wh: Size, max_pixels: int) -> None:
@@ -203,6 +180,36 @@ def _header(path: Path, loader: str, options: ReadOptions) -> VipsImage:
     raise ImageError(f"{path}: damaged, or not the picture that it claims to be ({reason}); get it anew")
 
 
+def _has_tiles(path: Path, header: VipsImage) -> bool:
+    tile_wh = vips.tile_size(header)
+    if tile_wh is not None and tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
+        raise ImageError(f"{path}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
+    return tile_wh is not None
+
+
+def _describe(path: Path, loader: str, header: VipsImage, copies: list[Copy]) -> ImageInfo:
+    orientation = field(header, "orientation", 1)
+    if orientation not in ORIENTATIONS:
+        orientation = 1
+    stored = [copy.size_wh for copy in copies] or [(header.width, header.height)]
+    upright = [ORIENTATIONS[orientation].size(size_wh) for size_wh in stored]
+    return ImageInfo(
+        path=path,
+        format=_format(loader, header),
+        size_wh=upright[0],
+        level_sizes=tuple(upright),
+        tile_wh=vips.tile_size(header),
+        colour=_COLOURS.get(header.interpretation, header.interpretation),
+        bands=header.bands,
+        bits=field(header, "bits-per-sample", _BITS.get(header.format, 0)),
+        floating_point=header.format in ("float", "double"),
+        orientation=orientation,
+        icc=field(header, "icc-profile-data") is not None,
+        progressive=bool(field(header, "interlaced") or field(header, "jpeg-multiscan")),
+        file_bytes=path.stat().st_size,
+    )
+
+
 def _copies(path: Path, loader: str, options: ReadOptions, header: VipsImage) -> list[Copy]:
     """The resolutions of a tiled file that are the same picture, ever smaller."""
     full = header.width, header.height
@@ -218,7 +225,7 @@ def _copies(path: Path, loader: str, options: ReadOptions, header: VipsImage) ->
             header.format,
             header.interpretation,
         )
-        quick = field(image, "tile-width") is not None or size_wh[0] * size_wh[1] <= STRIPPED_COPY_PIXELS
+        quick = vips.tile_size(image) is not None or size_wh[0] * size_wh[1] <= STRIPPED_COPY_PIXELS
         smaller = size_wh[0] < copies[-1].size_wh[0] and size_wh[1] <= copies[-1].size_wh[1]
         factor_xy = _factors(full, size_wh)
         if alike and quick and smaller and factor_xy is not None:

@@ -24,7 +24,7 @@ from .levels import CHUNK_BYTES, Level, MemoryLevel, ScratchLevel
 from .picture import Picture, strictness
 from .scratch import Scratch
 from .source import Notify, Source
-from .vips import VipsError, VipsImage, lacks_codec, stop, write_raw
+from .vips import VipsError, VipsImage, lacks_codec, release_memory, stop, write_raw
 
 FOLLOW_SECONDS = 0.01
 """How often to see whether more rows of the scratch file have been written."""
@@ -118,7 +118,9 @@ class Streamed(Source):
         while True:
             self.decodes += 1
             try:
-                return how(*arguments)
+                decoded = how(*arguments)
+                release_memory()
+                return decoded
             except VipsError as error:
                 if self.stopping.is_set():
                     raise ImageError(f"{self.picture.path}: closed while it was decoded") from error

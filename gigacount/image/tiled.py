@@ -9,8 +9,8 @@ from .levels import Level, MemoryLevel, TileLevel
 from .picture import Picture, strictness
 from .source import Notify, Source
 
-WORTH_REDUCING = 4
-"""A look at no less than this part of a picture (1/4 of its pixels) is worth making the reduced copy."""
+WORTH_REDUCING = 16
+"""A coarse look at no less than this part of a picture (1/16 of its pixels) is worth making the reduced copy."""
 
 
 class Tiled(Source):
@@ -29,7 +29,7 @@ class Tiled(Source):
         suitable = [level for level in self._levels if max(level.factor_xy) <= ratio]
         level = suitable[-1] if suitable else self._levels[0]
         wide = window.pixels * WORTH_REDUCING >= self.picture.size_wh[0] * self.picture.size_wh[1]
-        if wide and ratio >= self.reduction > 4 * max(level.factor_xy):
+        if wide and ratio >= self.reduction > max(level.factor_xy):
             return self._reduce(level)
         return level
 
