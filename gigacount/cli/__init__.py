@@ -13,10 +13,12 @@ import typer
 from gigacount import __version__
 from gigacount.cli.count import count
 from gigacount.cli.data import data
+from gigacount.cli.evaluate import evaluate
 from gigacount.cli.info import info
 from gigacount.cli.localize import localize
 from gigacount.cli.networks import networks
 from gigacount.cli.show import complain
+from gigacount.cli.synthesize import synthesize
 from gigacount.cli.train import train
 from gigacount.errors import GigacountError
 
@@ -32,6 +34,8 @@ app.command()(localize)
 app.command()(info)
 app.command()(networks)
 app.command()(train)
+app.command()(synthesize)
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(data, name="data")
 
 UsageProblem: type[Exception] = typer.BadParameter.__bases__[0]  # Typer's own class for wrong usage, wherever it lives

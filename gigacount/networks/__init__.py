@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 NETWORKS: dict[str, str] = {
     "light": "gigacount.networks.light:Light",
+    "csrnet": "gigacount.networks.csrnet:CSRNet",
+    "mcnn": "gigacount.networks.mcnn:MCNN",
+    "sasnet": "gigacount.networks.sasnet:SASNet",
+    "deepcount": "gigacount.networks.deepcount:DeepCount",
+    "raz-net": "gigacount.networks.raznet:RazNet",
+    "iim-hrnet": "gigacount.networks.iim:IIMHRNet",
+    "iim-vgg": "gigacount.networks.iim:IIMVGG",
+    "mud-iknn": "gigacount.networks.mudiknn:MudIknn",
 }
 """Network name -> "module:class"; the class without arguments is the network as published."""
 

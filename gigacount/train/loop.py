@@ -30,7 +30,9 @@ from gigacount.train.sources import Source
 from gigacount.train.validate import Errors, validate
 
 WARM_UP = 200  # steps over which the learning rate rises to its full height
-CLIP = 5.0  # gradient norm
+CLIP = 50.0
+"""Most of a step's gradient norm. A likelihood of counts pulls without bound where people are missed and never harder
+than 1 where there are none: clipping at 5 cut the first more than the second, and undercounted by 14 % on part B."""
 AHEAD = 3  # batches made while the network works on the present one
 
 Report = Callable[[dict[str, Any]], None]

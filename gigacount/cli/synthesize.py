@@ -1,0 +1,72 @@
+"""`gigacount synthesize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gigacount.cli.parse import parse_size
+from gigacount.cli.show import progress_bar
+from gigacount.errors import OutputError, UnknownNameError, UsageError
+
+SUFFIXES = {"tif": ".tif", "jpg": ".jpg"}
+
+
+def synthesize(
+    out: Annotated[Path, typer.Option(help="Folder for the scenes and their truth.")],
+    size: Annotated[str, typer.Option(help="Pixels of a scene, WIDTHxHEIGHT.")] = "26908x15024",
+    people: Annotated[int, typer.Option(help="Heads in a scene.")] = 4000,
+    scenes: Annotated[int, typer.Option(help="How many scenes.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the first scene; the next ones count on.")] = 0,
+    photos: Annotated[
+        list[str] | None, typer.Option(metavar="NAME:PATH", help="Compose labelled photographs instead of drawing.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the photographs.")] = "train",
+    backgrounds: Annotated[Path | None, typer.Option(help="Folder of people-free pictures for the ground.")] = None,
+    picture_format: Annotated[str, typer.Option("--format", help="tif (tiled, pyramidal) or jpg.")] = "tif",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> int:
+    """Make gigapixel scenes whose truth is known: drawn figures, or labelled photographs laid together.
+
+    Prints each picture's path and head count. Beside it stand the heads as CSV and GeoJSON, and for all scenes together
+    annotations in PANDA's format.
+    """
+    if picture_format not in SUFFIXES:
+        raise UnknownNameError("format", picture_format, SUFFIXES)
+    if scenes < 1:
+        raise UsageError(f"scenes must be at least 1, not {scenes}")
+    size_wh = parse_size(size, "--size")
+    from gigacount.datasets import read
+    from gigacount.datasets.people_free import read_people_free
+    from gigacount.synthesize import (
+        SceneOptions,
+        compose_scene,
+        draw_scene,
+        write_panda,
+        write_scene,
+        write_truth,
+    )
+
+    samples = [sample for spec in photos or [] for sample in read(spec, split)]
+    grounds = [sample.image for sample in read_people_free(backgrounds, "all")] if backgrounds else []
+    options = [SceneOptions(size_wh=size_wh, people=people, seed=seed + number) for number in range(scenes)]
+    pictures = [out / f"scene-{one.seed}{SUFFIXES[picture_format]}" for one in options]
+    for path in pictures:
+        if path.exists():
+            raise OutputError(f"{path} exists already; choose another --seed or --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot make the folder: {error.strerror}") from error
+    truths = {}
+    for one, path in zip(options, pictures, strict=True):
+        scene = compose_scene(one, samples, grounds) if samples else draw_scene(one)
+        with progress_bar(path.name, quiet) as progress:
+            write_scene(scene, path, progress=progress)
+        write_truth(scene.truth, path)
+        truths[path.name] = scene.truth
+        typer.echo(f"{path}\t{len(scene.truth.points_xy)}")
+    write_panda(truths, out)
+    return 0
