@@ -22,7 +22,7 @@ class ReadOptions:
     allow_damaged: read what is left of a damaged picture, the rest grey, instead of refusing it.
     max_pixels: refuse pictures that declare more (decompression bombs), before anything is allocated.
     trust_loaders: also use libvips' loaders that are not hardened against hostile files (slides, camera raw, SVG, ...).
-    scratch_folder: where a picture without random access is decoded to; None is the system's folder for temporary files.
+    scratch_folder: where a picture without random access is decoded to; None is the system's temporary folder.
     """
 
     allow_damaged: bool = False
@@ -183,8 +183,8 @@ class TrainOptions:
     """One training run.
 
     network: a name of NETWORKS. data: `NAME:PATH` or `NAME:PATH@WEIGHT`; the weight is the share of crops from that
-    set, by default its number of pictures. out: folder for checkpoints, log and result. steps: how long; minutes: stop, and
-    have the learning rate run out, after so much time instead. init: a record whose weights to start from;
+    set, by default its number of pictures. out: folder for checkpoints, log and result. steps: how long; minutes: stop,
+    and have the learning rate run out, after so much time instead. init: a record whose weights to start from;
     backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed. ema: decay of
     the averaged weights that are validated and kept. batch, lr: instead of the recipe's.
     """

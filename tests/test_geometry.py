@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +76,7 @@ def test_tiles_partition_the_picture(width: int, height: int, tile_w: int, tile_
         ordered = sorted(spans)
         assert ordered[0][0] == 0
         assert ordered[-1][1] == side
-        assert all(end == start for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False))
+        assert all(end == start for (_, end), (start, _) in pairwise(ordered))
     assert all(w.width <= max(tile_w, 8) and w.height <= max(tile_h, 8) for w in windows)
 
 

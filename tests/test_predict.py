@@ -121,9 +121,10 @@ def test_weights_of_another_network_say_what_differs(light: Path) -> None:
     record = light.with_name("other.toml")
     digest = read_record(light).sha256
     record.write_text(
-        f'name = "other"\nnetwork = "light"\nweights = "mine.safetensors"\nsha256 = "{digest}"\n[settings]\nwidth = 64\n'
+        f'name = "other"\nnetwork = "light"\nweights = "mine.safetensors"\nsha256 = "{digest}"\n'
+        "[settings]\nwidth = 64\n"
     )
-    with pytest.raises(WeightsError, match="of another shape: .*instead of"):
+    with pytest.raises(WeightsError, match=r"of another shape: .*instead of"):
         load(read_record(record))
 
 
