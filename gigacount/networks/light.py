@@ -160,9 +160,11 @@ def peaks(heat: Tensor) -> NDArray[np.float32]:
     The position within the cell comes from a parabola through the maximum and its two neighbours on each axis.
     """
     padded = F.pad(heat[None, None], (1, 1, 1, 1))
-    summit = (heat == F.max_pool2d(padded, 3, 1)[0, 0]) & (heat > FAINTEST)
-    row, col = summit.nonzero(as_tuple=True)
     around = padded[0, 0]
+    # Equal neighbours, common in bf16, are one head: the first of them in reading order.
+    before = torch.stack([around[:-2, :-2], around[:-2, 1:-1], around[:-2, 2:], around[1:-1, :-2]]).amax(0)
+    summit = (heat == F.max_pool2d(padded, 3, 1)[0, 0]) & (heat > before) & (heat > FAINTEST)
+    row, col = summit.nonzero(as_tuple=True)
     middle = heat[row, col]
 
     def shift(before: Tensor, after: Tensor) -> Tensor:
