@@ -1,0 +1,219 @@
+"""Located heads as files: every format, a million heads, and nothing lost when something goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+import tifffile
+from numpy.typing import NDArray
+
+from gigacount.datasets import DATASETS
+from gigacount.density import DensityMap
+from gigacount.errors import OutputError, UnknownNameError
+from gigacount.geometry import Size
+from gigacount.options import CountOptions, RegionOptions
+from gigacount.output.located import LocatedFiles
+from gigacount.output.points import POINT_WRITERS, geojson_text, rows, write_points
+from gigacount.points import Points
+from gigacount.polygons import read_regions
+from gigacount.results import CountResult, LocalizeResult, Located
+
+RNG = np.random.default_rng(0)
+
+
+def result_of(
+    xy: NDArray[np.floating], image: Path = Path("crowd photo.jpg"), size_wh: Size = (40_000, 20_000)
+) -> LocalizeResult:
+    n = len(xy)
+    points = Points(
+        xy.astype(np.float32),
+        np.linspace(0, 1, n, dtype=np.float32),
+        np.full(n, 3, np.int32),
+        np.arange(n, dtype=np.int32),
+    )
+    density = DensityMap.empty(size_wh, 64)
+    counted = CountResult(
+        image=image,
+        density=density,
+        looked=[],
+        preview=np.full((180, 360, 3), 90, np.uint8),
+        networks={},
+        options=CountOptions(),
+        identity={},
+        inferences=1,
+        device="cpu",
+        precision="fp32",
+        seconds={},
+    )
+    return LocalizeResult(counted, points, {0: Located(1, 0, n)}, Located(0, 0, 0))
+
+
+THREE = np.array([[10.25, 20.5], [0, 0], [39_999.75, 19_999.5]])
+
+
+def test_csv_by_hand(tmp_path: Path) -> None:
+    write_points(result_of(THREE), tmp_path / "heads.csv")
+    assert (tmp_path / "heads.csv").read_text() == (
+        "x,y,score,level,window\n10.25,20.50,0.000,3,0\n0.00,0.00,0.500,3,1\n39999.75,19999.50,1.000,3,2\n"
+    )
+
+
+def test_nwpu_by_hand(tmp_path: Path) -> None:
+    write_points(result_of(THREE), tmp_path / "heads.txt")
+    assert (tmp_path / "heads.txt").read_text() == "crowd_photo 3 10 20 0 0 39999 19999\n"
+
+
+def check_geojson(content: Any) -> None:
+    """The structure that RFC 7946 demands of a FeatureCollection of points."""
+    assert content["type"] == "FeatureCollection"
+    assert "coordinates" not in content
+    assert isinstance(content["features"], list)
+    for feature in content["features"]:
+        assert feature["type"] == "Feature"
+        assert isinstance(feature["properties"], dict)
+        assert set(feature["geometry"]) == {"type", "coordinates"}
+        assert feature["geometry"]["type"] == "Point"
+        x, y = feature["geometry"]["coordinates"]
+        assert all(isinstance(value, int | float) for value in (x, y))
+
+
+def test_geojson_is_valid_and_what_qupath_imports(tmp_path: Path) -> None:
+    write_points(result_of(THREE, Path('odd "name" 100%.jpg')), tmp_path / "heads.geojson")
+    content = json.loads((tmp_path / "heads.geojson").read_text())
+    check_geojson(content)
+    assert content["image"] == {"file": 'odd "name" 100%.jpg', "width": 40_000, "height": 20_000}
+    first = content["features"][0]
+    assert first["geometry"]["coordinates"] == [10.25, 20.5]
+    assert first["properties"] == {
+        "objectType": "detection",
+        "classification": {"name": "Person", "color": [230, 60, 40]},
+        "measurements": {"score": 0.0, "level": 3, "window": 0},
+    }
+
+
+def test_geojson_has_map_coordinates_of_a_geotiff(tmp_path: Path) -> None:
+    image = tmp_path / "map.tif"
+    keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
+    tags = [
+        (34735, "H", len(keys), keys, True),
+        (33550, "d", 3, (0.1, 0.1, 0.0), True),
+        (33922, "d", 6, (0, 0, 0, 390_000.0, 5_800_000.0, 0), True),
+    ]
+    tifffile.imwrite(image, np.zeros((4, 4), np.uint8), extratags=tags)
+    content = json.loads("".join(geojson_text(result_of(THREE, image))))
+    check_geojson(content)
+    assert content["map_crs"] == "EPSG:32633"
+    first = content["features"][0]
+    assert first["geometry"]["coordinates"] == [10.25, 20.5]
+    assert first["properties"]["map"] == pytest.approx([390_001.025, 5_799_997.95], abs=1e-3)
+
+
+def test_coco_is_read_back_as_a_data_set(tmp_path: Path) -> None:
+    pyvips.Image.black(100, 80).jpegsave(str(tmp_path / "crowd.jpg"))
+    xy = np.array([[10.25, 20.5], [99, 79]])
+    write_points(result_of(xy, tmp_path / "crowd.jpg", (100, 80)), tmp_path / "heads.json")
+    (sample,) = DATASETS["coco"](tmp_path / "heads.json", "all")
+    assert sample.points_xy.tolist() == xy.tolist()
+
+
+@pytest.mark.parametrize("suffix", POINT_WRITERS)
+def test_nobody_is_a_file_too(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"heads{suffix}"
+    write_points(result_of(np.zeros((0, 2))), path)
+    if suffix in (".json", ".geojson"):
+        json.loads(path.read_text())
+    assert path.read_text().endswith("\n")
+
+
+def test_rows_of_several_fillings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gigacount.output.points.ROWS", 2)
+    assert "".join(rows("%d", [np.arange(5)], between=",")) == "0,1,2,3,4"
+
+
+@pytest.mark.parametrize("suffix", POINT_WRITERS)
+@pytest.mark.parametrize("heads", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_many_points_take_seconds_and_little_memory(heads: int, suffix: str, tmp_path: Path) -> None:
+    result = result_of(RNG.uniform(0, 20_000, (heads, 2)))
+    start = time.process_time()
+    write_points(result, tmp_path / f"heads{suffix}")
+    seconds = time.process_time() - start
+    assert seconds < 15 * max(heads / 1e6, 0.1)
+    tracemalloc.start()
+    for _ in POINT_WRITERS[suffix](result):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_unknown_extensions_list_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"'\.shp'; choose one of: \.csv, \.geojson, \.json, \.txt"):
+        LocatedFiles(tmp_path / "heads.shp").demand_free()
+    with pytest.raises(UnknownNameError, match="'heads'"):
+        LocatedFiles(tmp_path / "heads").demand_free()
+
+
+def test_files_that_stand_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    standing = tmp_path / "heads.csv"
+    standing.write_text("precious")
+    for attempt in (LocatedFiles(standing).demand_free, lambda: write_points(result_of(THREE), standing)):
+        with pytest.raises(OutputError, match=r"exists already; use --overwrite"):
+            attempt()
+    assert standing.read_text() == "precious"
+    write_points(result_of(THREE), standing, overwrite=True)
+    assert standing.read_text().startswith("x,y,")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        LocatedFiles(tmp_path / "folder.csv").demand_free()
+
+
+def test_a_failure_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(result: LocalizeResult) -> Any:
+        yield "half"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(POINT_WRITERS, ".csv", fail)
+    standing = tmp_path / "heads.csv"
+    standing.write_text("precious")
+    with pytest.raises(OutputError, match="no space left"):
+        write_points(result_of(THREE), standing, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["heads.csv"]
+    assert standing.read_text() == "precious"
+
+
+def test_all_files_of_a_picture(tmp_path: Path) -> None:
+    square = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]
+    polygons = tmp_path / "gate.geojson"
+    polygons.write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
+    result = result_of(THREE)
+    regions = read_regions(RegionOptions(polygons, 0.5), tmp_path / "no.tif", result.counted.size_wh)
+    result.counted.density.cells[0, 0] = 4.096
+    result = LocalizeResult(
+        CountResult(**{**vars(result.counted), "regions": regions}), result.points, result.levels, result.too_coarse
+    )
+    files = LocatedFiles(tmp_path / "new" / "heads.csv", tmp_path / "new" / "heads.jpg", with_regions=True)
+    files.demand_free()
+    answer = files.write(result)
+    assert answer["located"] == 3
+    with (tmp_path / "new" / "regions.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "region": "1",
+        "count": "4.096",
+        "points": "2",
+        "area_px": "10000.0",
+        "area_m2": "2500.0",
+        "people_per_m2": "0.0016384",
+    }
+    assert answer["regions"][0]["points"] == 2
+    picture = pyvips.Image.new_from_file(str(tmp_path / "new" / "heads.jpg"))
+    assert (picture.width, picture.height) == (360, 180)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["heads.csv", "heads.jpg", "regions.csv"]
