@@ -18,6 +18,9 @@ _HOMES = {
     "CountOptions": "gigacount.options",
     "CountResult": "gigacount.count",
     "count_image": "gigacount.count",
+    "LocalizeOptions": "gigacount.options",
+    "LocalizeResult": "gigacount.results",
+    "localize_image": "gigacount.localize",
     "GigacountError": "gigacount.errors",
 }
 __all__ = ["__version__", *_HOMES]

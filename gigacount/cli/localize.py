@@ -120,8 +120,9 @@ def summary(result: LocalizeResult) -> str:
     coarse = result.too_coarse
     if coarse.people < 1:
         return said
-    closer = "" if result.counted.options.strategy == "full" else "; --strategy full looks at everything from close by"
+    full = result.counted.options.strategy == "full"
+    closer = "--scales 2 enlarges the picture" if full else "--strategy full looks at everything from close by"
     return (
         f"{said}, {result.coarse_share:.0%} of them ({coarse.people:,.1f}, with {coarse.heads:,} heads located) where"
-        f" heads are too small or too close to tell apart{closer}"
+        f" heads are too small or too close to tell apart; {closer}"
     )
