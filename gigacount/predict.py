@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,7 +36,7 @@ class Found:
 
 
 class Predictor:
-    """A network with its weights, ready to look at pictures.
+    """A network with its weights, ready to look at pictures. Threads may share it; they take turns at the device.
 
     name: of shipped weights, or the path of a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto, fp32,
     bf16, fp16. Raises UsageError for a device that is not there or a precision that it cannot do.
@@ -48,6 +49,7 @@ class Predictor:
         network = fold_batch_norms(load(self.record))
         self.network = channels_last(network.to(self.device))
         shape = (1, 3, 1, 1)
+        self._turn = threading.Lock()
         self._mean = 255 * torch.tensor(self.record.mean, device=self.device).view(shape)
         self._std = 255 * torch.tensor(self.record.std, device=self.device).view(shape)
 
@@ -59,7 +61,11 @@ class Predictor:
         """Look at pictures (H, W, 3) of one size. Raises UsageError where the device's memory does not suffice."""
         batch = torch.from_numpy(np.stack(pictures)).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         try:
-            with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
+            with (
+                self._turn,
+                torch.inference_mode(),
+                torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32),
+            ):
                 prediction = self.network.predict(self._normalise(batch), locate)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):

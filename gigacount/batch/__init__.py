@@ -21,7 +21,7 @@ from gigacount.batch.records import Row
 from gigacount.batch.runner import run_batch
 from gigacount.batch.tally import Tally, Watcher
 from gigacount.batch.work import CountWork, Progress, Task, Work
-from gigacount.batch.worklist import Item, share, slurm_shard, work_list
+from gigacount.batch.worklist import Item, is_one_picture, share, slurm_shard, work_list
 
 __all__ = [
     "CountWork",
@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "Watcher",
     "Work",
+    "is_one_picture",
     "run_batch",
     "share",
     "slurm_shard",

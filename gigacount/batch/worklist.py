@@ -64,6 +64,15 @@ def work_list(arguments: Sequence[Path], out: Path | None, recursive: bool = Fal
     return list(without_clashes(items, out))
 
 
+def is_one_picture(arguments: Sequence[Path]) -> bool:
+    """Whether the arguments are a single picture, or what was meant to be one, and no folder, list or pattern."""
+    if len(arguments) != 1 or arguments[0] == STANDARD_INPUT:
+        return False
+    found = kind(arguments[0])
+    pattern = found is None and glob.has_magic(str(arguments[0]))
+    return found != "folder" and not pattern and not is_list(arguments[0])
+
+
 def share(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
     """The i-th of n parts, dealt out like cards, i from 1: neighbours, often of one size, go to different parts."""
     part, parts = shard

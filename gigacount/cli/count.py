@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from gigacount.cli import batch as many
 from gigacount.cli import options as shared
 from gigacount.cli.parse import parse_choices, parse_numbers, parse_size
-from gigacount.cli.show import complain, progress_bar, say
-from gigacount.errors import GigacountError
-from gigacount.options import CountOptions, PeakOptions, ReadOptions, StrategyOptions
-
-if TYPE_CHECKING:
-    from gigacount.count import Counter
+from gigacount.options import BatchOptions, CountOptions, PeakOptions, ReadOptions, StrategyOptions
 
 FORMATS = "tif,overlay"
 
 
 def count(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to count.", show_default=False)],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE|FOLDER|PATTERN|LIST...",
+            help="Pictures, folders, patterns such as 'photos/**/*.tif', or lists of paths (.txt, or - for stdin).",
+            show_default=False,
+        ),
+    ],
     strategy: shared.Strategy = shared.DEFAULTS.strategy,
     network: shared.Network = shared.DEFAULTS.network,
     coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network,
@@ -47,11 +49,23 @@ def count(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
+    recursive: many.Recursive = many.DEFAULTS.recursive,
+    fail_fast: many.FailFast = False,
+    max_failures: many.MaxFailures = many.DEFAULTS.max_failures,
+    time_limit: many.TimeLimit = many.DEFAULTS.time_limit,
+    workers: many.Workers = many.DEFAULTS.workers,
+    gpus: many.Gpus = "",
+    shard: many.Shard = "",
+    engine: many.Engine = many.DEFAULTS.engine,
+    ray_address: many.RayAddress = many.DEFAULTS.ray_address,
+    cores: many.Cores = many.DEFAULTS.cores,
+    log: many.LogFile = many.DEFAULTS.log,
 ) -> int:
     """Count the people in pictures of any size.
 
     Prints the count (for several pictures: path, tab, count) and writes IMAGE.gigacount/ with count.json,
-    density.tif (people per cell) and overlay.jpg.
+    density.tif (people per cell) and overlay.jpg. With --out, several pictures also get a summary.csv and
+    summary.json there; run the same command again to go on after a stop.
     """
     peaks = PeakOptions(threshold=threshold, relative=not absolute_threshold)
     looking = StrategyOptions(
@@ -68,54 +82,22 @@ def count(
         allow_damaged=allow_damaged, max_pixels=max_pixels, trust_loaders=trust_loaders, scratch_folder=scratch
     )
     options = CountOptions(strategy, network, coarse_network, device, precision, looking, reading)
+    batch = BatchOptions(
+        out=out,
+        recursive=recursive,
+        overwrite=overwrite,
+        max_failures=1 if fail_fast else max_failures,
+        time_limit=time_limit,
+        workers=workers,
+        gpus=many.parse_gpus(gpus),
+        shard=many.parse_shard(shard),
+        engine=engine,
+        ray_address=ray_address,
+        cores=cores,
+        log=log,
+    )
+    from gigacount.batch import CountWork
     from gigacount.output import WRITERS
 
-    run = Run(options, parse_choices(formats, "format", ("json", *WRITERS)), out, quiet, overwrite)
-    failures = 0
-    for image in images:
-        try:
-            answer = run.answer(image)
-        except GigacountError as error:
-            if len(images) == 1:
-                raise
-            complain(str(error))
-            failures += 1
-            continue
-        if as_json:
-            typer.echo(json.dumps(answer, ensure_ascii=False))
-        else:
-            typer.echo(f"{answer['count']:.1f}" if len(images) == 1 else f"{image}\t{answer['count']:.1f}")
-    return 1 if failures else 0
-
-
-class Run:
-    """Counts pictures one after the other, loading the networks when the first one needs them."""
-
-    def __init__(
-        self, options: CountOptions, formats: tuple[str, ...], out: Path | None, quiet: bool, overwrite: bool
-    ) -> None:
-        self.options, self.formats, self.out, self.quiet, self.overwrite = options, formats, out, quiet, overwrite
-        self._counter: Counter | None = None
-
-    def answer(self, image: Path) -> dict[str, Any]:
-        """The content of the picture's count.json: an earlier result of the same run, or a new one."""
-        from gigacount.count import Counter
-        from gigacount.image import GigaImage
-        from gigacount.output import ResultFolder, result_folder, reusable, write_count
-
-        folder = ResultFolder(result_folder(image, self.out))
-        with GigaImage.open(image, self.options.reading):
-            pass  # a picture that cannot be opened is said before networks are loaded
-        if not self.overwrite and (earlier := reusable(folder, image, self.options, self.formats)):
-            self._say(f"{image}: counted before; result in {folder.path}")
-            return earlier
-        folder.demand_free(self.overwrite)
-        if self._counter is None:
-            self._counter = Counter(self.options, self._say)
-        with progress_bar(image.name, self.quiet) as progress:
-            result = self._counter.count(image, progress)
-        return write_count(result, folder, self.formats)
-
-    def _say(self, message: str) -> None:
-        if not self.quiet:
-            say(message)
+    work = CountWork(options, parse_choices(formats, "format", ("json", *WRITERS)), demand_gpu=bool(batch.gpus))
+    return many.work_through(images, work, batch, many.Answering(as_json, quiet))

@@ -1,0 +1,177 @@
+"""Workers as actors of a Ray cluster: one for each GPU, or for so many CPU cores.
+
+Paths go in and rows come out; pictures and densities never leave the node. All nodes must see the pictures and the
+output folder under the same paths. Optional: `pip install gigacount[ray]`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gigacount.batch.records import Row, failed_row
+from gigacount.batch.seats import Broken, Finished, Ready, Report, Said, Seat, Started
+from gigacount.batch.work import Task, Work, attempt
+from gigacount.errors import GigacountError, UsageError
+from gigacount.options import BatchOptions
+
+NODES_SECONDS = 5.0  # between looks at which nodes there are
+
+
+class RayEngine:
+    """Actors on the cluster at `ray_address`, or on one made of this machine.
+
+    Raises UsageError where Ray is not installed or the cluster cannot be reached.
+    """
+
+    retry_elsewhere = True
+
+    def __init__(self, work: Work, options: BatchOptions) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise UsageError("--engine ray needs Ray; install it: pip install 'gigacount[ray]'") from error
+        self.ray: Any = ray
+        self.work, self.options, self.capacity = work, options, options.workers
+        self._counted, self._most = 0.0, 0
+        try:
+            self.ray.init(address=options.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = options.ray_address or "this machine"
+            raise UsageError(f"--engine ray: no cluster at {where}: {first_line(error)}; see `ray status`") from error
+
+    def most(self) -> int:
+        """The actors that fit on the nodes of this moment."""
+        if time.monotonic() - self._counted > NODES_SECONDS or self._counted == 0.0:
+            self._counted = time.monotonic()
+            nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+            gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+            self._most = gpus or max(1, sum(int(node.get("CPU", 0)) // self.options.cores for node in nodes))
+        return self._most
+
+    def open_seat(self) -> Seat:
+        on_gpu = any(node["Resources"].get("GPU") for node in self.ray.nodes() if node["Alive"])
+        needs = {"num_gpus": 1} if on_gpu else {"num_cpus": self.options.cores}
+        actor = self.ray.remote(Actor).options(
+            # One thread more than pictures, to answer while all of them are under way.
+            max_concurrency=self.capacity + 1,
+            scheduling_strategy="SPREAD",
+            **needs,
+        )
+        return RaySeat(self.ray, actor.remote(self.work, str(Path.cwd())))
+
+    def wait(self, seats: Sequence[Seat], seconds: float) -> None:
+        pending = [reference for seat in seats if isinstance(seat, RaySeat) for reference in seat.pending]
+        if pending:
+            self.ray.wait(pending, timeout=seconds)
+        else:
+            time.sleep(seconds)
+
+    def close(self) -> None:
+        self.ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An actor's answer to `prepare`: its node, and why it cannot work if it cannot."""
+
+    node: str
+    broken: Broken | None
+    said: tuple[str, ...] = ()
+
+
+class Actor:
+    """A worker on some node of the cluster."""
+
+    def __init__(self, work: Work, folder: str) -> None:
+        self.work, self.folder = work, folder
+
+    def prepare(self) -> Prepared:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        said: list[str] = []
+        try:
+            enter(self.folder)
+            self.work.prepare(said.append)
+        except GigacountError as error:
+            return Prepared(node, Broken(str(error), error.exit_code))
+        return Prepared(node, None, tuple(said))
+
+    def process(self, task: Task) -> Row:
+        return attempt(self.work, task, None)
+
+
+def enter(folder: str) -> None:
+    """Make relative paths mean the same as where the batch was started."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise UsageError(f"{folder}: a node of the cluster has no such folder; all nodes must share it") from error
+
+
+class RaySeat:
+    """One actor, from the batch's side."""
+
+    node = ""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self.ray, self.actor = ray, actor
+        self.pending: dict[Any, Task | None] = {actor.prepare.remote(): None}
+        self._reports: list[Report] = []
+        self._lost: str | None = None
+
+    def give(self, task: Task) -> None:
+        self.pending[self.actor.process.remote(task)] = task
+        self._reports.append(Started(task.item.key))
+
+    def reports(self) -> list[Report]:
+        done, _ = (
+            self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=0) if self.pending else ([], [])
+        )
+        for reference in done:
+            self._hear(self.pending.pop(reference), reference)
+        said, self._reports = self._reports, []
+        return said
+
+    def lost(self) -> str | None:
+        return self._lost
+
+    def ask_to_stop(self) -> None:
+        """Actors are not asked: what they write is whole or not there, and `kill` is what follows."""
+
+    def kill(self) -> None:
+        self.ray.kill(self.actor)
+
+    def _hear(self, task: Task | None, reference: Any) -> None:
+        try:
+            answer = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:  # raised by the work: an error that nobody foresaw
+            self._fail(task, first_line(error.cause))
+        except self.ray.exceptions.RayError as error:
+            self._lost = f"the actor is gone: {first_line(error)}"
+        else:
+            if isinstance(answer, Prepared):
+                self.node = answer.node
+                self._reports += [Said(message) for message in answer.said]
+                self._reports.append(answer.broken or Ready())
+            elif task is not None:
+                self._reports.append(Finished(task.item.key, answer))
+
+    def _fail(self, task: Task | None, message: str) -> None:
+        if task is None:
+            self._lost = message
+        else:
+            row = failed_row(task.item, f"{task.item.path}: unexpected error: {message}; please report this")
+            self._reports.append(Finished(task.item.key, row))
+
+
+def first_line(error: BaseException) -> str:
+    """An error of Ray, which may be pages long, in a line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

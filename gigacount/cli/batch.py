@@ -1,0 +1,266 @@
+"""One picture or many: arguments, answers and progress of the commands that take both."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gigacount.cli.show import complain, progress_bar, say
+from gigacount.errors import UsageError
+from gigacount.options import BatchOptions
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from gigacount.batch import Item, Row, Tally, Watcher, Work
+
+DEFAULTS = BatchOptions()
+PLAIN_SECONDS = 10.0
+
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also look into the folders inside folders.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that fails.")]
+MaxFailures = Annotated[int | None, typer.Option(help="Stop when so many pictures have failed.")]
+TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which a picture is given up.")]
+Workers = Annotated[
+    int, typer.Option(help="Pictures under way at a time: the network looks at one while the next is read.")
+]
+Gpus = Annotated[str, typer.Option(help="Use these GPUs, such as 0,1,2: one process each, from one queue.")]
+Shard = Annotated[str, typer.Option(help="Take part I of N of the list: I/N, or slurm for this task of an array job.")]
+Engine = Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")]
+RayAddress = Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto; default: this machine.")]
+Cores = Annotated[int, typer.Option(help="CPU cores of a worker on a Ray cluster without GPUs.")]
+LogFile = Annotated[Path | None, typer.Option(help="Append what happens to this file, a JSON object a line.")]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/8` -> (2, 8); `slurm` -> from the environment; empty -> all."""
+    if text == "slurm":
+        from gigacount.batch import slurm_shard
+
+        return slurm_shard(os.environ)
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
+    if not match:
+        raise UsageError(f"--shard must look like 2/8, or be slurm, not '{text}'")
+    return int(match[1]), int(match[2])
+
+
+def parse_gpus(text: str) -> tuple[int, ...]:
+    """`0,1` -> (0, 1)."""
+    if text and not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+        raise UsageError(f"--gpus must be numbers such as 0,1,2, not '{text}'")
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How to answer: as_json prints an object instead of the number; quiet leaves out messages and progress."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def say(self, message: str) -> None:
+        if not self.quiet:
+            say(message)
+
+    def answer(self, item: Item, row: Row, label: str = "") -> None:
+        """The answer for one picture, on standard output."""
+        from gigacount.output import ResultFolder
+
+        if self.as_json:
+            typer.echo(json.dumps(ResultFolder(item.folder).finished(), ensure_ascii=False))
+        else:
+            typer.echo(f"{label}{row.count:.1f}")
+
+
+def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, answering: Answering) -> int:
+    """Work on what the arguments name, and answer; returns the exit code.
+
+    One picture alone is worked on in this process, and what is wrong with it is raised. All else is a batch, and so is
+    one picture that goes into the output folder of a batch.
+    """
+    from gigacount.batch import is_one_picture, run_batch, share, work_list
+    from gigacount.batch.ledger import STATE_FOLDER
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files leave as they came
+    alone = is_one_picture(arguments)
+    plain = replace(options, out=None, overwrite=False, recursive=False) == BatchOptions()
+    if alone and plain and not (options.out and (options.out / STATE_FOLDER).is_dir()):
+        work_on_one(arguments[0], work, options, answering)
+        return 0
+    items = share(work_list(arguments, options.out, options.recursive), options.shard)
+    with ExitStack() as stack:
+        answers = Answers(items, answering, with_paths=not alone)
+        stack.callback(answers.flush)
+        watchers: list[Watcher] = [answers]
+        if not answering.quiet:
+            watchers.append(stack.enter_context(Live()) if sys.stderr.isatty() else Plain())
+        tally = run_batch(items, work, options, watchers)
+    return conclude(tally, options, answering)
+
+
+def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answering) -> None:
+    from gigacount.batch import Item, Task
+    from gigacount.output import result_folder
+
+    item = Item(path, path.name, result_folder(path, options.out))
+    row = None if options.overwrite else work.earlier(item)
+    if row is not None:
+        answering.say(f"{path}: counted before; result in {item.folder}")
+    else:
+        task = Task(item, options.overwrite)
+        work.check(task)
+        work.prepare(answering.say)
+        with progress_bar(path.name, answering.quiet) as progress:
+            row = work.process(task, progress)
+    answering.answer(item, row)
+
+
+def conclude(tally: Tally, options: BatchOptions, answering: Answering) -> int:
+    """The last line of a batch: what became of the pictures, and how to go on after a stop."""
+    parts = [f"{tally.done} counted", f"{tally.reused} counted before", f"{tally.failed} failed"]
+    where = f"; see {options.out / 'summary.csv'}" if options.out else ""
+    counts = ", ".join(part for part in parts if not part.startswith("0 "))
+    if tally.signal is not None or tally.gave_up:
+        complain(
+            f"stopped after {tally.settled} of {tally.total} pictures ({counts or 'none done'}){where}; "
+            "run the same command again to go on"
+        )
+    else:
+        answering.say(f"{tally.total} pictures: {counts or 'none in this part of the list'}{where}")
+    return tally.exit_code
+
+
+class Silent:
+    """A watcher that heeds nothing; the others override what they heed."""
+
+    def began(self, tally: Tally) -> None: ...
+    def started(self, item: Item) -> None: ...
+    def looked(self, item: Item, done: int, planned: int) -> None: ...
+    def finished(self, item: Item, row: Row, reused: bool) -> None: ...
+    def said(self, message: str) -> None: ...
+    def ended(self, tally: Tally) -> None: ...
+
+
+class Answers(Silent):
+    """Answers on standard output, in the order of the list whichever picture is done first; failures at once."""
+
+    def __init__(self, items: Sequence[Item], answering: Answering, with_paths: bool) -> None:
+        self._open, self._answering, self._with_paths = deque(items), answering, with_paths
+        self._rows: dict[str, Row] = {}
+
+    def finished(self, item: Item, row: Row, reused: bool) -> None:
+        self._rows[item.key] = row
+        if row.failed:
+            complain(row.message if str(item.path) in row.message else f"{item.path}: {row.message}")
+        while self._open and self._open[0].key in self._rows:
+            self._answer(self._open.popleft())
+
+    def flush(self) -> None:
+        """Answer for what was held back when a batch stops early."""
+        while self._open:
+            item = self._open.popleft()
+            if item.key in self._rows:
+                self._answer(item)
+
+    def _answer(self, item: Item) -> None:
+        row = self._rows.pop(item.key)
+        if not row.failed:
+            self._answering.answer(item, row, f"{item.path}\t" if self._with_paths else "")
+
+
+class Plain(Silent):
+    """Progress where standard error is no terminal: a line now and then."""
+
+    def __init__(self) -> None:
+        self._tally: Tally | None = None
+        self._next = time.monotonic() + PLAIN_SECONDS
+
+    def began(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def finished(self, item: Item, row: Row, reused: bool) -> None:
+        if self._tally is not None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + PLAIN_SECONDS
+            say(state(self._tally))
+
+    def said(self, message: str) -> None:
+        say(message)
+
+
+class Live(Silent):
+    """Progress on a terminal: the whole batch, and each picture under way."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}")
+        # Standard output is the answer: it must not go through the display unless it ends on the same terminal.
+        self._bars = Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._tally: Tally | None = None
+        self._whole = self._bars.add_task("pictures", total=None, state="")
+
+    def __enter__(self) -> Live:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def began(self, tally: Tally) -> None:
+        self._tally = tally
+        self._update()
+
+    def started(self, item: Item) -> None:
+        self._tasks[item.key] = self._bars.add_task(item.path.name, total=None, state="")
+
+    def looked(self, item: Item, done: int, planned: int) -> None:
+        if item.key in self._tasks:
+            self._bars.update(self._tasks[item.key], completed=done, total=planned, state=f"{done}/{planned} windows")
+
+    def finished(self, item: Item, row: Row, reused: bool) -> None:
+        if item.key in self._tasks:
+            self._bars.remove_task(self._tasks.pop(item.key))
+        self._update()
+
+    def said(self, message: str) -> None:
+        self._bars.console.print(message, markup=False, highlight=False)
+
+    def _update(self) -> None:
+        if self._tally is not None:
+            settled, total = self._tally.settled, self._tally.total
+            self._bars.update(self._whole, completed=settled, total=total, state=state(self._tally))
+
+
+def state(tally: Tally) -> str:
+    """`37 of 200 pictures, 1 failed, 12 min left`."""
+    parts = [f"{tally.settled} of {tally.total} pictures"]
+    if tally.failed:
+        parts.append(f"{tally.failed} failed")
+    if (left := tally.seconds_left()) is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
