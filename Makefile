@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types test-slow test-gpu format clean
+.PHONY: help setup docs bench demo test lint types test-slow test-gpu format clean
 
 help: ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,12 @@ test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
 
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu
+
+bench: $(STAMP) ## wall time and peak memory on a full-size scene, in .work/bench
+	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json
+
+docs: $(STAMP) ## rewrite docs/commands.md from the commands' help
+	$(PY) docs/make_commands.py
 
 format: $(STAMP) ## rewrite the source in the house style
 	$(PY) -m ruff check --fix .
