@@ -106,8 +106,8 @@ class PixelBinarisation(nn.Module):
         smooth = nn.AvgPool2d(15, stride=1, padding=7)
         self.encoder = nn.Sequential(*layers, smooth, nn.Conv2d(64, 1, 1, bias=False), smooth)
         # Part of the published weights; the authors' code uses neither.
-        self.weight = nn.Parameter(torch.full((1,), 0.5))
-        self.bias = nn.Parameter(torch.zeros(1))
+        self.weight = nn.Parameter(torch.full((1,), 0.5), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def forward(self, features: Tensor, confidence: Tensor) -> Tensor:
         """F (B, C, H/4, W/4), P (B, 1, H, W) -> T (B, 1, H, W)."""
@@ -255,8 +255,9 @@ class IIM(Network):
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """The threshold encoder learns at a tenth of the confidence predictor's rate; its weights do not decay."""
-        threshold = list(self.binarisation.parameters())
-        predictor = [p for name, p in self.named_parameters() if not name.startswith("binarisation.")]
+        learning = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        threshold = [p for name, p in learning if name.startswith("binarisation.")]
+        predictor = [p for name, p in learning if not name.startswith("binarisation.")]
         return [
             {"params": predictor, "lr": recipe.lr},
             {"params": threshold, "lr": recipe.lr * THRESHOLD_RATE, "weight_decay": 0.0},
