@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from gigacount.errors import UnknownNameError
 from gigacount.geometry import Window
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.raznet.branches import attention_loss, counting_loss, localization_loss
-from gigacount.networks.raznet.fusion import fit_theta, fuse, sub_counts, sub_images
+from gigacount.networks.raznet.fusion import NO_THETA, fit_theta, fuse, sub_counts, sub_images
 from gigacount.networks.raznet.network import heads_in, magnify
 from gigacount.networks.raznet.regions import (
     ProposalOptions,
@@ -171,7 +172,8 @@ class Made(RazNet):
     def __init__(self, depth: int, deeper: bool = False) -> None:
         torch.nn.Module.__init__(self)
         self.depth, self.deeper = depth, deeper
-        self.theta_f = torch.full((16,), torch.inf)
+        self.theta_f = torch.full((16,), NO_THETA)
+        self.zooms = torch.tensor(True)
         self.zoomed: list[tuple[int, ...]] = []
 
     def _main_maps(self, images: Tensor) -> Tensor:
@@ -281,7 +283,7 @@ def test_theta_by_hand() -> None:
     located = torch.tensor([[4.0], [4.0], [12.0], [20.0]])
     truth = torch.tensor([[3.0], [5.0], [20.0], [40.0]])
     assert fit_theta(density, located, truth).tolist() == [16]
-    assert fit_theta(density[:2], located[:2], truth[:2]).tolist() == [torch.inf]
+    assert fit_theta(density[:2], located[:2], truth[:2]).tolist() == [NO_THETA]
 
 
 counts = st.lists(st.tuples(*[st.integers(0, 12)] * 3), min_size=1, max_size=8)
@@ -338,7 +340,9 @@ def test_stages_train_their_branch_and_leave_the_others() -> None:
 
 def test_raz_net_starts_from_main_nets_parameters() -> None:
     made = RazNet()
+    assert not made.zooms
     made.begin_stage("zoomed localization")
+    assert made.zooms
     for name, tensor in made.zoom.state_dict().items():
         main = made.main.state_dict()[name]
         assert torch.equal(tensor, main[:, 64:] if name == "regions.layers.0.weight" else main)
@@ -363,3 +367,24 @@ def test_torchvisions_vgg16_starts_main_nets_encoder() -> None:
     state = {f"features.{name}": torch.full_like(t, 0.5) for name, t in made.main.encoder.features.state_dict().items()}
     made.load_backbone({**state, "classifier.0.weight": torch.zeros(4096, 25088)[:1]})
     assert all((p == 0.5).all() for p in made.main.encoder.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["zoomed localization", "zoomed regions"])
+def test_the_zoomed_stages_learn(stage: str) -> None:
+    torch.manual_seed(0)
+    made = RazNet()
+    points = np.stack(np.meshgrid(np.arange(6.5, 40, 8), np.arange(6.5, 40, 8)), axis=-1).reshape(-1, 2)
+    targets = {name: torch.from_numpy(value)[None] for name, value in made.targets(points, (40, 40)).items()}
+    image = 3 * targets["cross"][:, None].expand(1, 3, 40, 40) - 1
+    made.begin_stage("zoomed localization")
+    made.begin_stage(stage)
+    optimiser = torch.optim.Adam(made.parameter_groups(replace(made.recipe, lr=3e-4)))
+    losses = []
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss = made.loss(image, targets)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]

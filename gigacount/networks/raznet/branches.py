@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gigacount.networks.vgg import VGG16
+from gigacount.networks.vgg import VGG16, initialise
 
 STRIDE = 8
 RICH = 64  # channels of both branches' last features
@@ -20,11 +20,15 @@ POSITIVE_WEIGHT = 100  # gamma of eq. 3
 
 
 def dilated(channels_in: int, channels_out: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels_in, channels_out, 3, padding=2, dilation=2), nn.ReLU(inplace=True)]
+    conv = nn.Conv2d(channels_in, channels_out, 3, padding=2, dilation=2)
+    initialise(conv)
+    return [conv, nn.ReLU(inplace=True)]
 
 
 def doubled(channels_in: int, channels_out: int) -> list[nn.Module]:
-    return [nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
+    conv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
+    nn.init.normal_(conv.weight, std=(2 / (4 * channels_in)) ** 0.5)  # He: an output pixel has 2 x 2 x channels inputs
+    return [conv, nn.ReLU(inplace=True)]
 
 
 class CountingBranch(nn.Module):

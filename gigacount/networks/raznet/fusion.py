@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 GRID = 4  # sub-images a side
+NO_THETA = 1e9  # people, more than any picture holds: the mean of both streams everywhere. Finite, as weights must be
 
 
 def sub_images(rows: int, cols: int) -> Iterator[tuple[slice, slice]]:
@@ -41,7 +42,7 @@ def fit_theta(density: Tensor, located: Tensor, truth: Tensor) -> Tensor:
     """theta_f (16,) with the least absolute error of C_fused over the N pictures; counts are (N, 16), theirs and true.
 
     The paper estimates it "for each grid from all training data". Only N + 1 values of theta differ in effect: each
-    picture's mean count, and infinity. Of equally good ones the largest is taken, which trusts both streams.
+    picture's mean count, and `NO_THETA`. Of equally good ones the largest is taken, which trusts both streams.
     """
     mean, order = ((density + located) / 2).sort(dim=0)
     density, truth = density.gather(0, order), truth.gather(0, order)
@@ -49,7 +50,7 @@ def fit_theta(density: Tensor, located: Tensor, truth: Tensor) -> Tensor:
     below = torch.cat([nothing, (mean - truth).abs().cumsum(0)])  # (N + 1, 16): the error of the first n pictures
     dense = (density - truth).abs()
     above = torch.cat([dense.flip(0).cumsum(0).flip(0), nothing])  # and that of the others
-    candidates = torch.cat([mean, torch.full_like(nothing, torch.inf)])
+    candidates = torch.cat([mean, torch.full_like(nothing, NO_THETA)])
     # Pictures of equal mean fall on the same side: only the first of them may be the threshold.
     repeated = torch.cat([nothing.bool(), candidates[1:] == candidates[:-1]])
     error = (below + above).masked_fill(repeated, torch.inf)

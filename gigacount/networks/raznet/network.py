@@ -27,7 +27,7 @@ from gigacount.networks.raznet.branches import (
     counting_loss,
     localization_loss,
 )
-from gigacount.networks.raznet.fusion import GRID, fit_theta, fuse, sub_counts
+from gigacount.networks.raznet.fusion import GRID, NO_THETA, fit_theta, fuse, sub_counts
 from gigacount.networks.raznet.regions import propose_regions, replace_points
 from gigacount.networks.windows import Tiling, Windows, whole_or_tiled
 
@@ -56,7 +56,8 @@ class RazNet(Network):
     depth: how often crowded regions are zoomed by two and looked at again (table 4: two is enough); 0 for Main-Net
         alone. From the second time on the paper copies the first RAZ-Net's parameters, so they are the same here.
     theta_f (buffer): people per sub-image from which the density alone counts, of each of the 16, fitted on training
-        data by `calibrate`; infinite, the mean of both streams everywhere, until then.
+        data by `calibrate`; until then the mean of both streams is taken everywhere.
+    zooms (buffer): whether RAZ-Net has begun to learn; before, Main-Net alone looks.
     stages: trained one after the other (3.2). A stage trains its branch and leaves alone what earlier ones learned:
         Main-Net's encoder learns with counting, RAZ-Net's, a copy of it, with localization. "joint", Main-Net end to
         end, is how a new network starts.
@@ -73,7 +74,10 @@ class RazNet(Network):
         self.main = MainNet()
         self.zoom = ZoomNet()
         self.theta_f: Tensor
-        self.register_buffer("theta_f", torch.full((GRID**2,), torch.inf))
+        self.register_buffer("theta_f", torch.full((GRID**2,), NO_THETA))
+        self.zooms: Tensor
+        self.register_buffer("zooms", torch.tensor(False))
+        self.zoom.requires_grad_(False)
         self.stage = "joint"
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +102,7 @@ class RazNet(Network):
         height, width = image.shape[-2:]
         people, psi, attention = whole_or_tiled(image[None], self._main_maps, TILING)[0]
         cells = F.avg_pool2d(pad_to_multiple(people[None], STRIDE), STRIDE)[0] * STRIDE**2
-        points = self._zoom_in(image, peaks(psi), attention, self.depth)
+        points = self._zoom_in(image, peaks(psi), attention, self.depth if self.zooms else 0)
         return Looked(cells.cpu(), points_to_cells(points, (height, width), STRIDE), points)
 
     def _zoom_in(
@@ -142,6 +146,7 @@ class RazNet(Network):
             raise UnknownNameError("RAZ-Net stage", stage, learning)
         if stage == "zoomed localization":
             self.zoom.copy_from(self.main)
+            self.zooms.fill_(True)
         self.requires_grad_(False)
         for module in learning[stage]:
             module.requires_grad_(True)
