@@ -9,10 +9,12 @@ drawn      figures on a ground plane: person (outline), wardrobe (looks), props,
 composed   photographs on a people-free ground: patches (painting them)
 write      the picture, band by band; files (whole or not there)
 truth      CSV, GeoJSON, PANDA
+pictures   small drawn pictures to train on
 """
 
 from gigacount.synthesize.composed import compose_scene
 from gigacount.synthesize.drawn import draw_scene
+from gigacount.synthesize.pictures import draw_picture
 from gigacount.synthesize.scene import Scene, SceneOptions, Truth
 from gigacount.synthesize.truth import write_panda, write_truth
 from gigacount.synthesize.write import write_scene
@@ -22,6 +24,7 @@ __all__ = [
     "SceneOptions",
     "Truth",
     "compose_scene",
+    "draw_picture",
     "draw_scene",
     "write_panda",
     "write_scene",

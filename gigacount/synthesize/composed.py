@@ -20,7 +20,7 @@ from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, 
 SCALES = (0.3, 6.0)
 """Photographs are never reduced or enlarged further, whatever the perspective asks for."""
 
-FADE = 0.06
+FADE = 0.12
 """Width of the blended edge around a photograph, as a share of its shorter side."""
 
 USUAL_HEAD_PX = 25.0

@@ -43,10 +43,11 @@ class Lens:
 
     @property
     def curve(self) -> pyvips.Image:
-        """Lookup table of 256 x 1 x 3."""
-        level = np.arange(256)[None, :, None]
-        table = ((level - 128) * self.contrast + 128) * self.gain_rgb
-        return pyvips.Image.new_from_array(np.clip(table, 0, 255).astype(np.uint8))
+        """Lookup table of 256 x 1 x 3; highlights approach white instead of being cut off."""
+        level = np.arange(256)[None, :, None] / 255
+        light = np.maximum((level - 0.5) * self.contrast + 0.5, 0) * self.gain_rgb
+        soft = 0.75 + 0.25 * np.tanh((light - 0.75) / 0.25)
+        return pyvips.Image.new_from_array((np.where(light < 0.75, light, soft) * 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def _drawing(options: SceneOptions, perspective: Perspective, crowd: Crowd, peop
         uniform_rgb=cloth_rgb(rng, 1.0),
     )
     lens = Lens(
-        gain_rgb=rng.lognormal(0, 0.14) * rng.lognormal(0, 0.06, 3),
-        contrast=rng.lognormal(0, 0.15),
+        gain_rgb=rng.lognormal(-0.05, 0.14) * rng.lognormal(0, 0.05, 3),
+        contrast=rng.lognormal(0, 0.12),
         blur=rng.uniform(0.45, 1.4),
         noise=rng.uniform(1, 6),
         haze=rng.uniform(0.05, 0.6),

@@ -30,7 +30,7 @@ _TONES: dict[str, tuple[tuple[int, int, int], int]] = {
     "cobbles": ((120, 112, 104), 14),
     "grass": ((86, 112, 52), 18),
     "sand": ((196, 176, 136), 14),
-    "snow": ((222, 226, 232), 8),
+    "snow": ((208, 212, 218), 8),
     "track": ((158, 74, 56), 14),
     "floor": ((190, 184, 176), 10),
     "earth": ((128, 100, 74), 16),
@@ -110,8 +110,9 @@ class Ground:
     def _grain(self, across: Doubles, away: Doubles, head: Doubles) -> Floats:
         """(rows, cols) texture; a wave fades out where it gets shorter than the coarse squares can show."""
         value = np.zeros(across.shape, np.float32)
+        upright = head * np.minimum(head / (self.perspective.depth * self.perspective.rise), 1)
         for wave, weight in _GRAINS:
-            fade = weight * np.clip((wave * head / (3 * COARSE) - 1) / 2, 0, 1).astype(np.float32)
+            fade = weight * np.clip((wave * upright / (2 * COARSE) - 1) / 2, 0, 1).astype(np.float32)
             shown = slice(int(np.argmax(fade[:, 0] > 0)) if fade.any() else len(fade), None)
             value[shown] += fade[shown] * self._noise(across[shown] * 4 / wave + wave, away[shown] * 4 / wave)
         return value
@@ -161,7 +162,7 @@ def make_ground(rng: np.random.Generator, size_wh: Size, perspective: Perspectiv
 
 
 def _colour(rgb: NDArray[Any]) -> Floats:
-    out: Floats = np.clip(rgb, 8, 248).astype(np.float32)
+    out: Floats = np.clip(rgb, 8, 235).astype(np.float32)
     return out
 
 
