@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -130,17 +131,18 @@ class Streamed(Source):
         """The reduced copy alone; libjpeg does the first halvings while it decodes."""
         on_load = min(self.reduction, 8) if self.picture.info.format == "JPEG" else 1
         image = self._open(on_load)
-        reader, writer = os.pipe()
-        with os.fdopen(reader, "rb") as rows, ThreadPoolExecutor(1, "gigacount-reduce") as follower:
+        # A socket rather than a pipe: its end can be told while libvips, after a failure, still holds the descriptor.
+        reader, writer = socket.socketpair()
+        with reader, writer, reader.makefile("rb") as rows, ThreadPoolExecutor(1, "gigacount-reduce") as follower:
 
             def take(strip: NDArray[np.uint8]) -> bool:
                 return rows.readinto(strip.data.cast("B")) == strip.nbytes
 
             reduced = follower.submit(self._reduce, take, image, self.reduction // on_load)
             try:
-                write_raw(image, writer)
+                write_raw(image, writer.fileno())
             finally:
-                os.close(writer)
+                writer.shutdown(socket.SHUT_WR)
         return Decoded(reduced.result(), None)
 
     def _decode_full(self, scratch: Scratch, reduce: bool) -> Decoded:
@@ -187,7 +189,8 @@ class Streamed(Source):
     def _open(self, on_load: int) -> VipsImage:
         """The picture as a stream of stored pixels, shrunk on load (JPEG only). Raises VipsError, ImageError."""
         image = store(self.picture.load_stream(**self._load_options, **({"shrink": on_load} if on_load > 1 else {})))
-        if (image.width, image.height) != tuple(-(-side // on_load) for side in self.picture.size_wh):
+        # Shrunk on load, a side loses what is left of its last whole block.
+        if (image.width, image.height) != tuple(side // on_load for side in self.picture.size_wh):
             raise ImageError(f"{self.picture.path}: changed while it was read")
         self._decoding = image
         if self.stopping.is_set():
