@@ -36,6 +36,10 @@ def count(
     max_size: shared.MaxSize = shared.MAX_SIZE,
     tile: shared.Tile = shared.TILE,
     scales: shared.Scales = shared.SCALES,
+    context: shared.Context = shared.LOOKING.context,
+    fuse: shared.Fuse = shared.DEFAULTS.fuse,
+    region: shared.Region = None,
+    metres_per_pixel: shared.MetresPerPixel = None,
     device: shared.Device = shared.DEFAULTS.device,
     precision: shared.Precision = shared.DEFAULTS.precision,
     allow_damaged: shared.AllowDamaged = shared.READING.allow_damaged,
@@ -77,11 +81,13 @@ def count(
         peaks=peaks,
         tile=parse_size(tile, "--tile"),
         scales=parse_numbers(scales, "--scales"),
+        context=context,
     )
     reading = ReadOptions(
         allow_damaged=allow_damaged, max_pixels=max_pixels, trust_loaders=trust_loaders, scratch_folder=scratch
     )
-    options = CountOptions(strategy, network, coarse_network, device, precision, looking, reading)
+    regions = shared.region_options(region, metres_per_pixel)
+    options = CountOptions(strategy, network, coarse_network, device, precision, looking, reading, fuse, regions)
     batch = BatchOptions(
         out=out,
         recursive=recursive,
