@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,20 @@ KEEP_FOR_KERNEL = 1.5
 MARGIN = 3
 """Output pixels beyond the window that the Lanczos kernel reaches."""
 
+MARGINS = range(MARGIN, MARGIN + 8)
+"""Margins to choose from, see _plan_kernel."""
+
+HARDLY_SHRUNK = 1.05
+"""Up to this ratio a look is sampled like an enlarged one: nothing to speak of can alias."""
+
 
 @dataclass(frozen=True)
 class Axis:
     """How one axis of a look is computed.
 
     step: level pixels per box. first, count: the boxes to read. ratio: boxes per output pixel.
-    lead: output pixels to drop at the start (shrinking). offset: where the first sample lies in boxes (enlarging).
+    lead: output pixels to drop at the start, if the kernel shrinks this axis. offset: where the first sample lies, in
+    boxes, if it is sampled.
     """
 
     step: int
@@ -39,6 +47,11 @@ class Axis:
     lead: int = 0
     offset: float = 0.0
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether the kernel shrinks this axis; otherwise it is sampled, or taken as it is."""
+        return self.lead > 0
+
 
 def resample(level: Level, window: Window, size_wh: Size) -> NDArray[np.uint8]:
     """A window of the full-resolution picture, as stored, at `size_wh`, (rows, cols, bands). Raises VipsError."""
@@ -46,17 +59,20 @@ def resample(level: Level, window: Window, size_wh: Size) -> NDArray[np.uint8]:
     x = plan_axis(window.left / factor_x, window.width / factor_x, width)
     y = plan_axis(window.top / factor_y, window.height / factor_y, height)
     boxes = level.boxes((x.first, y.first), (x.count, y.count), (x.step, y.step))
-    image = reduce(from_array(boxes), (x.ratio, y.ratio))
-    image = image.crop(x.lead, y.lead, width if x.ratio > 1 else x.count, height if y.ratio > 1 else y.count)
+    image = from_array(boxes)
+    if x.shrinks or y.shrinks:
+        image = reduce(image, (x.ratio if x.shrinks else 1, y.ratio if y.shrinks else 1))
+        image = image.crop(x.lead, y.lead, width if x.shrinks else x.count, height if y.shrinks else y.count)
     if (image.width, image.height) != size_wh or x.offset or y.offset:
-        image = sample(image, (min(x.ratio, 1), min(y.ratio, 1)), (x.offset, y.offset), size_wh)
+        steps = (1 if x.shrinks else x.ratio, 1 if y.shrinks else y.ratio)
+        image = sample(image, steps, (x.offset, y.offset), size_wh)
     return to_array(image)
 
 
 def plan_axis(start: float, length: float, size: int) -> Axis:
     """Plan `size` output pixels over `length` level pixels from `start`."""
     ratio = length / size
-    if ratio <= 1:
+    if ratio <= HARDLY_SHRUNK:
         return _plan_samples(start, ratio, size)
     step = max(1, int(ratio / KEEP_FOR_KERNEL))
     return _plan_kernel(start / step, ratio / step, size, step)
@@ -73,12 +89,12 @@ def _plan_samples(start: float, ratio: float, size: int) -> Axis:
 def _plan_kernel(start: float, ratio: float, size: int, step: int) -> Axis:
     """Choose the boxes whose centre is the centre of the output, since that is the point libvips keeps in place.
 
-    With whole boxes on one side and whole output pixels on the other the two centres seldom meet exactly; of the few
-    margins tried, the best meets to within a few hundredths of a box.
+    With whole boxes on one side and whole output pixels on the other the two centres seldom meet exactly. Of the
+    margins tried, the best lets them meet to within 0.05 boxes mostly (95 % of random looks) and 0.17 at worst.
     """
     best = (math.inf, 0, 0, 0)
-    for lead in range(MARGIN, MARGIN + 8):
-        total = size + lead + MARGIN
+    for lead, tail in product(MARGINS, repeat=2):
+        total = size + lead + tail
         center = start + (total / 2 - lead) * ratio
         for count in (math.floor(total * ratio), math.ceil(total * ratio)):
             if math.floor(count / ratio + 0.5) == total:

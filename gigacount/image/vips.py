@@ -214,7 +214,7 @@ def reduce(image: VipsImage, ratio_xy: tuple[float, float]) -> VipsImage:
 def sample(
     image: VipsImage, step_xy: tuple[float, float], first_xy: tuple[float, float], size: tuple[int, int]
 ) -> VipsImage:
-    """`size` (width, height) bicubic samples, `step_xy` <= 1 pixels apart, from pixel coordinates `first_xy`."""
+    """`size` (width, height) bicubic samples, `step_xy` pixels apart, from pixel coordinates `first_xy`."""
     (step_x, step_y), (first_x, first_y) = step_xy, first_xy
     return image.affine(
         [1 / step_x, 0, 0, 1 / step_y],
