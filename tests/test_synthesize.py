@@ -14,6 +14,8 @@ import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gigacount.datasets.csv_points import read_csv
+from gigacount.datasets.geojson import read_geojson
 from gigacount.datasets.panda import read_panda
 from gigacount.datasets.sample import Sample
 from gigacount.errors import DataError, OutputError, UsageError
@@ -346,14 +348,25 @@ def test_no_folder_is_told(drawn: Scene, tmp_path: Path) -> None:
 
 def test_truth_files_say_the_same(drawn: Scene, tmp_path: Path) -> None:
     names = [path.name for path in write_truth(drawn.truth, tmp_path / "scene.tif")]
-    assert names == ["scene.csv", "scene.geojson", "scene.boxes.csv"]
-    points = np.loadtxt(tmp_path / "scene.csv", delimiter=",", skiprows=1)
-    assert (tmp_path / "scene.csv").read_text().startswith("x,y\n")
-    assert points == pytest.approx(drawn.truth.points_xy, abs=6e-4)
+    assert names == ["scene.csv", "scene.geojson"]
+    assert (tmp_path / "scene.csv").read_text().startswith("image,x,y,left,top,right,bottom\nscene.tif,")
+    heads = np.loadtxt(tmp_path / "scene.csv", delimiter=",", skiprows=1, usecols=range(1, 7))
+    assert heads[:, :2] == pytest.approx(drawn.truth.points_xy, abs=6e-4)
+    assert heads[:, 2:] == pytest.approx(drawn.truth.boxes_xyxy, abs=6e-4)
     features = json.loads((tmp_path / "scene.geojson").read_text())["features"]
-    assert np.array([f["geometry"]["coordinates"] for f in features]) == pytest.approx(points)
-    boxes = np.loadtxt(tmp_path / "scene.boxes.csv", delimiter=",", skiprows=1)
-    assert boxes == pytest.approx(drawn.truth.boxes_xyxy, abs=6e-4)
+    assert np.array([f["geometry"]["coordinates"] for f in features]) == pytest.approx(heads[:, :2])
+
+
+@pytest.mark.parametrize("people", [60, 0])
+def test_data_set_readers_read_the_truth(people: int, tmp_path: Path) -> None:
+    truth = draw_scene(replace(SMALL, people=people)).truth
+    pyvips.Image.black(*SMALL.size_wh, bands=3).write_to_file(str(tmp_path / "scene.tif"))
+    write_truth(truth, tmp_path / "scene.tif")
+    (table,), (geojson,) = list(read_csv(tmp_path, "all")), list(read_geojson(tmp_path, "all"))
+    assert table.image == geojson.image == tmp_path / "scene.tif"
+    assert table.points_xy == pytest.approx(truth.points_xy, abs=6e-4)
+    assert table.boxes_xyxy == pytest.approx(truth.boxes_xyxy, abs=6e-4)
+    assert geojson.points_xy == pytest.approx(truth.points_xy, abs=6e-4)
 
 
 def test_panda_reader_reads_panda_annotations(drawn: Scene, tmp_path: Path) -> None:

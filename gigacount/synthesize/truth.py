@@ -1,27 +1,37 @@
-"""Truth files: points as CSV and GeoJSON, head boxes as CSV, annotations in the form of PANDA.
+"""Truth files: heads as CSV and GeoJSON, annotations in the form of PANDA.
 
 Same truth, same bytes: numbers are written with a fixed number of digits or as the shortest text that reads back equal.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gigacount.synthesize.files import replacing
 from gigacount.synthesize.scene import Truth
 
 
-def points_csv(truth: Truth) -> str:
-    """A line `x,y` per head centre, in full-resolution pixels."""
-    return _csv("x,y", truth.points_xy)
+def heads_csv(truth: Truth, name: str) -> str:
+    """A line `image,x,y` per head, with `left,top,right,bottom` where boxes are known, in full-resolution pixels.
 
-
-def boxes_csv(truth: Truth) -> str:
-    """A line `left,top,right,bottom` per head, in the order of the points; only the heading where boxes are unknown."""
-    return _csv("left,top,right,bottom", () if truth.boxes_xyxy is None else truth.boxes_xyxy)
+    The form that the csv data set and the point files of `evaluate` read; a line with the name alone is nobody.
+    """
+    heads, columns = truth.points_xy, ["image", "x", "y"]
+    if truth.boxes_xyxy is not None:
+        heads, columns = np.hstack([heads, truth.boxes_xyxy]), [*columns, "left", "top", "right", "bottom"]
+    rows = [[f"{value:.3f}" for value in head] for head in heads] or [[""] * (len(columns) - 1)]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([name, *row] for row in rows)
+    return text.getvalue()
 
 
 def points_geojson(truth: Truth) -> str:
@@ -60,14 +70,9 @@ def has_boxes(truths: Iterable[Truth]) -> bool:
 
 
 def write_truth(truth: Truth, picture: Path) -> list[Path]:
-    """Write `<stem>.csv`, `<stem>.geojson` and, where known, `<stem>.boxes.csv` beside a picture; return their paths.
-
-    Raises OutputError where that fails.
-    """
-    texts = {".csv": points_csv(truth), ".geojson": points_geojson(truth)}
-    if truth.boxes_xyxy is not None:
-        texts[".boxes.csv"] = boxes_csv(truth)
-    return [_write(picture.with_name(picture.stem + suffix), text) for suffix, text in texts.items()]
+    """Write `<stem>.csv` and `<stem>.geojson` beside a picture; return their paths. Raises OutputError."""
+    texts = {".csv": heads_csv(truth, picture.name), ".geojson": points_geojson(truth)}
+    return [_write(picture.with_suffix(suffix), text) for suffix, text in texts.items()]
 
 
 def write_panda(truths: Mapping[str, Truth], folder: Path) -> Path:
@@ -77,10 +82,6 @@ def write_panda(truths: Mapping[str, Truth], folder: Path) -> Path:
     """
     kind = "bbox" if has_boxes(truths.values()) else "point"
     return _write(folder / f"head_{kind}_annotations.json", panda_json(truths))
-
-
-def _csv(heading: str, rows: Iterable[Iterable[float]]) -> str:
-    return "\n".join([heading, *(",".join(f"{value:.3f}" for value in row) for row in rows)]) + "\n"
 
 
 def _rects(truth: Truth, boxed: bool) -> Iterable[dict[str, Any]]:
