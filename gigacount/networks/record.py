@@ -21,8 +21,8 @@ class NetworkRecord:
     density_divisor: what the density output is divided by to give people. head_px: smallest and largest head diameter
     in input pixels that the network works on. min_score: threshold of its points, chosen on validation data; None
     when it does not locate. fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
-    the density alone, fitted on training data; None is never. settings: arguments of the network's constructor. training, errors: free tables: data,
-    recipe, hours; and measured errors with data set, split and date.
+    the density alone, fitted on training data; None is never. settings: arguments of the network's constructor.
+    training, errors: free tables: data, recipe, hours; and measured errors with data set, split and date.
     """
 
     name: str
