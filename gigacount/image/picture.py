@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +85,8 @@ class Picture:
         loader = vips.find_loader(path, options.trust_loaders)
         if loader is None:
             raise ImageError(
-                f"{path}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or JPEG, or,"
-                " if you trust the file, allow all loaders (--trust-loaders)"
+                f"{shown(path)}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or JPEG,"
+                " or, if you trust the file, allow all loaders (--trust-loaders)"
             )
         header = _header(path, loader, options)
         _check_size(path, (header.width, header.height), options.max_pixels)
@@ -95,9 +94,14 @@ class Picture:
         try:
             bands = store(header).bands
         except VipsError as error:
-            raise ImageError(f"{path}: pixels of a kind that is no picture ({error.reason})") from error
+            raise ImageError(f"{shown(path)}: pixels of a kind that is no picture ({error.reason})") from error
         info = _describe(path, loader, header, copies)
         return cls(path, loader, options, (header.width, header.height), Colour.of(header), tuple(copies), bands, info)
+
+    @property
+    def name(self) -> str:
+        """The path, for messages."""
+        return shown(self.path)
 
     @property
     def orientation(self) -> Orientation:
@@ -113,21 +117,26 @@ class Picture:
         try:
             return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **options)
         except OSError as error:
-            raise ImageError(f"{self.path}: cannot be read any more: {error.strerror}") from error
+            raise ImageError(f"{self.name}: cannot be read any more: {error.strerror}") from error
 
     def damaged(self, error: VipsError) -> ImageError:
         """What to tell the user when libvips cannot go on."""
         if vips.lacks_codec(error):
             return ImageError(
-                f"{self.path}: compressed in a way that libvips {vips.version()} here cannot read ({error.reason});"
+                f"{self.name}: compressed in a way that libvips {vips.version()} here cannot read ({error.reason});"
                 " save it with deflate or JPEG compression"
             )
         if not self.path.exists():
-            return ImageError(f"{self.path}: vanished while it was read")
+            return ImageError(f"{self.name}: vanished while it was read")
         return ImageError(
-            f"{self.path}: damaged or cut short ({error.reason});"
+            f"{self.name}: damaged or cut short ({error.reason});"
             " get it anew, or read what is left of it (--allow-damaged)"
         )
+
+
+def shown(path: Path) -> str:
+    """A path as it can be printed in one line: newlines, and bytes that are no text, escaped."""
+    return str(path) if str(path).isprintable() else repr(str(path))[1:-1]
 
 
 def strictness(loader: str) -> str:
@@ -144,29 +153,31 @@ def _check_file(path: Path) -> None:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{path}: a folder, not a picture")
+            raise ImageError(f"{shown(path)}: a folder, not a picture")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path}: a device or pipe, not a file; save the picture to a file first")
+            raise ImageError(f"{shown(path)}: a device or pipe, not a file; save the picture to a file first")
         with path.open("rb"):
             pass
     except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
+        raise ImageError(f"{shown(path)}: no such file") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ImageError(f"{os.fsencode(path)!r}: cannot be read: {reason}") from error
+        raise ImageError(f"{shown(path)}: cannot be read: {reason}") from error
     if status.st_size == 0:
-        raise ImageError(f"{path}: the file is empty")
+        raise ImageError(f"{shown(path)}: the file is empty")
 
 
 def _check_size(path: Path, size_wh: Size, max_pixels: int) -> None:
     width, height = size_wh
     if width * height > max_pixels:
         raise ImageError(
-            f"{path}: declares {width} x {height} = {width * height / 1e9:.6g} gigapixels, more than the limit of"
-            f" {max_pixels / 1e9:.6g}; raise it (--max-pixels) if the picture really is that large"
+            f"{shown(path)}: declares {width} x {height} = {width * height / 1e9:.6g} gigapixels, more than the limit"
+            f" of {max_pixels / 1e9:.6g}; raise it (--max-pixels) if the picture really is that large"
         )
     if max(size_wh) > MAX_SIDE:
-        raise ImageError(f"{path}: declares {width} x {height} pixels; sides beyond {MAX_SIDE} pixels cannot be read")
+        raise ImageError(
+            f"{shown(path)}: declares {width} x {height} pixels; sides beyond {MAX_SIDE} pixels cannot be read"
+        )
 
 
 def _header(path: Path, loader: str, options: ReadOptions) -> VipsImage:
@@ -177,13 +188,13 @@ def _header(path: Path, loader: str, options: ReadOptions) -> VipsImage:
             return vips.load(path, loader, options.trust_loaders, fail_on=fail_on)
         except VipsError as error:
             reason = error.reason
-    raise ImageError(f"{path}: damaged, or not the picture that it claims to be ({reason}); get it anew")
+    raise ImageError(f"{shown(path)}: damaged, or not the picture that it claims to be ({reason}); get it anew")
 
 
 def _has_tiles(path: Path, header: VipsImage) -> bool:
     tile_wh = vips.tile_size(header)
     if tile_wh is not None and tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
-        raise ImageError(f"{path}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
+        raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
     return tile_wh is not None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import re
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ class Streamed(Source):
                 self.scratch = Scratch(folder, width * height * self.picture.bands)
                 size = self.scratch.size / 1e9
                 self.notify(
-                    f"{self.picture.path}: decoded into a scratch file of {size:.2f} GB in {folder} until the end"
+                    f"{self.picture.name}: decoded into a scratch file of {size:.2f} GB in {folder} until the end"
                 )
                 # Settled here, not when the decoding begins: by then a coarse look may wait for this very decoding.
                 reduce = self._coarse is None
@@ -124,7 +124,7 @@ class Streamed(Source):
                 return decoded
             except VipsError as error:
                 if self.stopping.is_set():
-                    raise ImageError(f"{self.picture.path}: closed while it was decoded") from error
+                    raise ImageError(f"{self.picture.name}: closed while it was decoded") from error
                 self._load_options |= self._remedy(error)
 
     def _decode_reduced(self) -> Decoded:
@@ -138,7 +138,13 @@ class Streamed(Source):
             def take(strip: NDArray[np.uint8]) -> bool:
                 return rows.readinto(strip.data.cast("B")) == strip.nbytes
 
-            reduced = follower.submit(self._reduce, take, image, self.reduction // on_load)
+            def reduce() -> MemoryLevel:
+                try:
+                    return self._reduce(take, image, self.reduction // on_load)
+                finally:
+                    reader.shutdown(socket.SHUT_RD)  # so that libvips does not wait for a reader that has failed
+
+            reduced = follower.submit(reduce)
             try:
                 write_raw(image, writer.fileno())
             finally:
@@ -191,7 +197,7 @@ class Streamed(Source):
         image = store(self.picture.load_stream(**self._load_options, **({"shrink": on_load} if on_load > 1 else {})))
         # Shrunk on load, a side loses what is left of its last whole block.
         if (image.width, image.height) != tuple(side // on_load for side in self.picture.size_wh):
-            raise ImageError(f"{self.picture.path}: changed while it was read")
+            raise ImageError(f"{self.picture.name}: changed while it was read")
         self._decoding = image
         if self.stopping.is_set():
             stop(image)
@@ -204,7 +210,7 @@ class Streamed(Source):
             raise picture.damaged(error)
         if "byte limit" in error.details and "unlimited" not in self._load_options:
             if picture.info.file_bytes > WHOLE_BYTES:
-                raise ImageError(f"{picture.path}: compressed in strips too large to decode; save it with tiles")
+                raise ImageError(f"{picture.name}: compressed in strips too large to decode; save it with tiles")
             self.decodes -= 1  # it failed in the first rows
             return {"unlimited": True}
         jpeg_says = [line for line in error.details.splitlines() if line.strip().startswith("VipsJpeg:")]
@@ -212,7 +218,7 @@ class Streamed(Source):
             self.decodes -= 1  # these are found in the header
             return {"fail_on": "truncated"}
         if picture.options.allow_damaged and fail_on != "none":
-            self.notify(f"{picture.path}: damaged or cut short ({error.reason}); reading what is left")
+            self.notify(f"{picture.name}: damaged or cut short ({error.reason}); reading what is left")
             return {"fail_on": "none"}
         raise picture.damaged(error)
 
@@ -230,6 +236,6 @@ def check_memory(picture: Picture) -> None:
     if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
         kind = f"progressive {info.format}" if info.progressive else info.format
         raise ImageError(
-            f"{picture.path}: a {kind} is decoded as a whole, which takes {needed / 1e9:.1f} GB of memory here;"
+            f"{picture.name}: a {kind} is decoded as a whole, which takes {needed / 1e9:.1f} GB of memory here;"
             " save it as tiled TIFF or plain JPEG"
         )
