@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from gigacount.errors import GigacountError, UsageError
 from gigacount.options import BatchOptions
 
 NODES_SECONDS = 5.0  # between looks at which nodes there are
+ANSWER_SECONDS = 10.0  # for the cluster to take a connection
 
 
 class RayEngine:
@@ -39,11 +42,12 @@ class RayEngine:
         self.ray: Any = ray
         self.work, self.options, self.capacity = work, options, options.workers
         self._counted, self._most = 0.0, 0
+        address = options.ray_address or "local"
         try:
-            self.ray.init(address=options.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = options.ray_address or "this machine"
-            raise UsageError(f"--engine ray: no cluster at {where}: {first_line(error)}; see `ray status`") from error
+            demand_answer(address, os.environ)
+            self.ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(f"--engine ray: no cluster at {address}: {first_line(error)}; see `ray status`") from error
 
     def most(self) -> int:
         """The actors that fit on the nodes of this moment."""
@@ -74,6 +78,15 @@ class RayEngine:
 
     def close(self) -> None:
         self.ray.shutdown()
+
+
+def demand_answer(address: str, environment: Mapping[str, str]) -> None:
+    """Raise OSError where nobody listens at the address of a cluster: Ray would wait for minutes, deaf to Ctrl-C."""
+    if address == "auto":
+        noted = Path(environment.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+        address = environment.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.exists() else "")
+    if match := re.fullmatch(r"\[?([^/\[\]]+)\]?:(\d+)", address):
+        socket.create_connection((match[1], int(match[2])), timeout=ANSWER_SECONDS).close()
 
 
 @dataclass(frozen=True)

@@ -107,12 +107,15 @@ class Crew:
         if not self._suspects:
             return
         self.has_room(0)
-        idle = [station for station in self.stations if station.ready and not station.tasks]
-        while self._suspects and idle:
+        for _ in range(len(self._suspects)):
             task, node = self._suspects.popleft()
-            station = min(idle, key=lambda station: station.seat.node == node)
-            idle.remove(station)
-            self._hand(station, task, alone=True)
+            ready = [station for station in self.stations if station.ready]
+            elsewhere = [station for station in ready if station.seat.node != node]
+            idle = [station for station in elsewhere or ready if not station.tasks]
+            if idle:
+                self._hand(idle[0], task, alone=True)
+            else:
+                self._suspects.append((task, node))
 
     def _heard(self, station: Station, report: Report) -> list[Report]:
         match report:

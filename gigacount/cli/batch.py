@@ -8,9 +8,10 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,14 +75,13 @@ class Answering:
         if not self.quiet:
             say(message)
 
-    def answer(self, item: Item, row: Row, label: str = "") -> None:
-        """The answer for one picture, on standard output."""
+    def line(self, item: Item, row: Row, label: str = "") -> str:
+        """The answer for one picture."""
         from gigacount.output import ResultFolder
 
         if self.as_json:
-            typer.echo(json.dumps(ResultFolder(item.folder).finished(), ensure_ascii=False))
-        else:
-            typer.echo(f"{label}{row.count:.1f}")
+            return json.dumps(ResultFolder(item.folder).finished(), ensure_ascii=False)
+        return f"{label}{row.count:.1f}"
 
 
 def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, answering: Answering) -> int:
@@ -102,12 +102,15 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
         return 0
     items = share(work_list(arguments, options.out, options.recursive), options.shard)
     with ExitStack() as stack:
-        answers = Answers(items, answering, with_paths=not alone)
+        answers = Answers(items, answering, partial(typer.echo, file=sys.stdout), with_paths=not alone)
+        show: Watcher = Silent() if answering.quiet else Plain()
+        if sys.stderr.isatty() and not answering.quiet:
+            show = live = stack.enter_context(Live())
+            if sys.stdout.isatty():
+                answers.write = live.said  # above the bars, not through them
         stack.callback(answers.flush)
-        watchers: list[Watcher] = [answers]
-        if not answering.quiet:
-            watchers.append(stack.enter_context(Live()) if sys.stderr.isatty() else Plain())
-        tally = run_batch(items, work, options, watchers)
+        stack.enter_context(redirect_stdout(sys.stderr))  # Ray, for one, writes to it, but it is for answers only
+        tally = run_batch(items, work, options, [answers, show])
     return conclude(tally, options, answering)
 
 
@@ -125,7 +128,7 @@ def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answer
         work.prepare(answering.say)
         with progress_bar(path.name, answering.quiet) as progress:
             row = work.process(task, progress)
-    answering.answer(item, row)
+    typer.echo(answering.line(item, row))
 
 
 def conclude(tally: Tally, options: BatchOptions, answering: Answering) -> int:
@@ -155,10 +158,13 @@ class Silent:
 
 
 class Answers(Silent):
-    """Answers on standard output, in the order of the list whichever picture is done first; failures at once."""
+    """Answers, in the order of the list whichever picture is done first; failures at once."""
 
-    def __init__(self, items: Sequence[Item], answering: Answering, with_paths: bool) -> None:
+    def __init__(
+        self, items: Sequence[Item], answering: Answering, write: Callable[[str], None], with_paths: bool
+    ) -> None:
         self._open, self._answering, self._with_paths = deque(items), answering, with_paths
+        self.write = write
         self._rows: dict[str, Row] = {}
 
     def finished(self, item: Item, row: Row, reused: bool) -> None:
@@ -178,7 +184,7 @@ class Answers(Silent):
     def _answer(self, item: Item) -> None:
         row = self._rows.pop(item.key)
         if not row.failed:
-            self._answering.answer(item, row, f"{item.path}\t" if self._with_paths else "")
+            self.write(self._answering.line(item, row, f"{item.path}\t" if self._with_paths else ""))
 
 
 class Plain(Silent):
@@ -208,10 +214,7 @@ class Live(Silent):
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}")
-        # Standard output is the answer: it must not go through the display unless it ends on the same terminal.
-        self._bars = Progress(
-            *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-        )
+        self._bars = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
         self._tasks: dict[str, TaskID] = {}
         self._tally: Tally | None = None
         self._whole = self._bars.add_task("pictures", total=None, state="")
@@ -240,7 +243,7 @@ class Live(Silent):
         self._update()
 
     def said(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False)
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def _update(self) -> None:
         if self._tally is not None:

@@ -1,0 +1,232 @@
+"""The command line over many pictures: arguments, answers, messages and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+from batch_fakes import FakeWork
+from test_batch import pictures
+
+from gigacount.batch import Item, Row, Tally, work_list
+from gigacount.cli.batch import DEFAULTS, Answering, Answers, Live, Plain, duration, parse_gpus, parse_shard, state
+from gigacount.cli.batch import work_through as work
+from gigacount.cli.count import count
+from gigacount.errors import ImageError, UsageError
+from gigacount.networks.light import Light
+from gigacount.networks.record import NetworkRecord, hash_file, write_record
+from gigacount.networks.weights import save_weights
+from gigacount.options import BatchOptions
+
+Capture = pytest.CaptureFixture[str]
+
+
+def answer(folder: Path, *arguments: str, **settings: Any) -> int:
+    """Run in `folder` as the working folder, with work that needs no pixels."""
+    quiet = settings.pop("quiet", False)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return work(
+            [Path(argument) for argument in arguments], FakeWork(), BatchOptions(**settings), Answering(quiet=quiet)
+        )
+    finally:
+        os.chdir(before)
+
+
+def test_one_picture_prints_its_number(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path, {"a.jpg": "four"})
+    assert answer(tmp_path, "a.jpg", out=Path("out")) == 0
+    assert answer(tmp_path, "a.jpg", out=Path("out")) == 0
+    output = capsys.readouterr()
+    assert output.out == "5.0\n5.0\n"
+    assert output.err == "a.jpg: counted before; result in out/a.jpg.gigacount\n"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.gigacount"]
+    with pytest.raises(ImageError, match="no such file"):
+        answer(tmp_path, "none.jpg")
+
+
+def test_many_pictures_print_paths_and_counts_in_the_order_of_the_list(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path / "p", {"a.jpg": "slow", "b.jpg": "bad", "c/d.jpg": "two"})
+    assert answer(tmp_path, "p", out=Path("out"), recursive=True) == 1
+    output = capsys.readouterr()
+    assert output.out == "p/a.jpg\t5.0\np/c/d.jpg\t4.0\n"
+    assert "gigacount: p/b.jpg: b.jpg: a damaged picture\n" in output.err
+    assert output.err.endswith("3 pictures: 2 counted, 1 failed; see out/summary.csv\n")
+    assert answer(tmp_path, "p", out=Path("out"), recursive=True, quiet=True) == 1
+    output = capsys.readouterr()
+    assert output.out == "p/a.jpg\t5.0\np/c/d.jpg\t4.0\n"
+    assert output.err == "gigacount: p/b.jpg: b.jpg: a damaged picture\n"
+
+
+def test_a_picture_that_goes_into_the_folder_of_a_batch_joins_it(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path, {"p/a.jpg": "one", "p/b.jpg": "four"})
+    answer(tmp_path, "p/a.jpg", "p/b.jpg", out=Path("out"))
+    pictures(tmp_path, {"p/c/a.jpg": "longer"})
+    capsys.readouterr()
+    assert answer(tmp_path, "p/c/a.jpg", out=Path("out")) == 0
+    assert capsys.readouterr().out == "7.0\n"
+    with (tmp_path / "out" / "summary.csv").open() as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["p/a.jpg", "p/b.jpg", "p/c/a.jpg"]
+
+
+def test_stopping_early_says_how_to_go_on(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path / "p", {f"{n}.jpg": "bad" if n == 1 else "fine" for n in range(5)})
+    assert answer(tmp_path, "p", out=Path("out"), max_failures=1, workers=1) == 1
+    assert "stopped after 2 of 5 pictures (1 counted, 1 failed); see out/summary.csv; run" in capsys.readouterr().err
+
+
+def test_an_empty_part_of_a_list_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path / "p", {"a.jpg": "fine"})
+    assert answer(tmp_path, "p", out=Path("out"), shard=(2, 2)) == 0
+    assert "0 pictures: none in this part" in capsys.readouterr().err
+
+
+def test_answers_keep_the_order_and_what_was_held_back_comes_out_at_the_end(tmp_path: Path) -> None:
+    items = work_list([Path(f"{name}.jpg") for name in "abcd"], tmp_path)
+    said: deque[str] = deque()
+    answers = Answers(items, Answering(), said.append, with_paths=True)
+    for number in (1, 3, 0):
+        answers.finished(items[number], Row(str(items[number].path), count=float(number)), False)
+    assert list(said) == ["a.jpg\t0.0", "b.jpg\t1.0"]
+    answers.flush()
+    assert list(said) == ["a.jpg\t0.0", "b.jpg\t1.0", "d.jpg\t3.0"]
+
+
+def test_progress_says_what_is_done_and_left(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = Tally(10, done=2, failed=2, began=100.0)
+    tally.reused = 1
+    monkeypatch.setattr("gigacount.batch.tally.time.monotonic", lambda: 100.0 + 40.0)
+    assert state(tally) == "5 of 10 pictures, 2 failed, 50 s left"
+    assert [duration(seconds) for seconds in (9.6, 59.4, 90, 3600 * 3 + 1200)] == [
+        "10 s",
+        "59 s",
+        "2 min",
+        "3 h 20 min",
+    ]
+    plain = Plain()
+    plain.began(tally)
+    (item,) = work_list([Path("a.jpg")], None)
+    monkeypatch.setattr("gigacount.cli.batch.PLAIN_SECONDS", 0.0)
+    plain.finished(item, Row("a.jpg"), False)
+    assert capsys.readouterr().err == "", "the first line comes after ten seconds"
+    plain._next = 0.0
+    plain.finished(item, Row("a.jpg"), False)
+    assert capsys.readouterr().err == "5 of 10 pictures, 2 failed, 50 s left\n"
+
+
+def test_the_live_display_follows_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = Live()
+    item = Item(Path("a[b].jpg"), "a[b].jpg", Path("a[b].jpg.gigacount"))
+    tally = Tally(2)
+    live.began(tally)
+    live.started(item)
+    live.looked(item, 3, 21)
+    tasks = {task.description: task for task in live._bars.tasks}
+    assert tasks["a[b].jpg"].fields["state"] == "3/21 windows"
+    assert tasks["pictures"].total == 2
+    tally.add(Row("a[b].jpg", count=1.0), reused=False)
+    live.finished(item, Row("a[b].jpg", count=1.0), False)
+    assert [task.description for task in live._bars.tasks] == ["pictures"]
+    assert live._bars.tasks[0].completed == 1
+
+
+def test_values_are_parsed_or_explained() -> None:
+    assert parse_shard("2/8") == (2, 8)
+    assert parse_shard("") == (1, 1)
+    assert parse_gpus("0,2") == (0, 2)
+    assert parse_gpus("") == ()
+    for text in ("2", "a/b", "1/", "-1/2"):
+        with pytest.raises(UsageError, match="--shard"):
+            parse_shard(text)
+    for text in ("a", "0,", "-1", "0 1"):
+        with pytest.raises(UsageError, match="--gpus"):
+            parse_gpus(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("shard", (3, 2)), ("shard", (0, 2)), ("workers", 0), ("gpus", (1, 1)), ("max_failures", 0), ("engine", "spark")],
+)
+def test_options_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError):
+        BatchOptions(**{name: value})
+
+
+def test_defaults_of_the_command_line_are_those_of_the_options() -> None:
+    import inspect
+
+    defaults = {name: p.default for name, p in inspect.signature(count).parameters.items()}
+    for name in ("recursive", "max_failures", "time_limit", "workers", "engine", "ray_address", "cores", "log"):
+        assert defaults[name] == getattr(DEFAULTS, name)
+    assert (parse_gpus(defaults["gpus"]), parse_shard(defaults["shard"])) == (DEFAULTS.gpus, DEFAULTS.shard)
+    assert defaults["overwrite"] is DEFAULTS.overwrite
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three pictures, one of them damaged, and beside it weights that have learned nothing."""
+    folder = tmp_path_factory.mktemp("photos")
+    torch.manual_seed(0)
+    save_weights(Light(), folder / "tiny.safetensors")
+    digest = hash_file(folder / "tiny.safetensors")
+    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
+    (folder / "p" / "deep").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 160, 3), np.uint8)
+    for name in ("a.png", "deep/a.png"):
+        pyvips.Image.new_from_array(pixels).write_to_file(str(folder / "p" / name))
+    (folder / "p" / "broken.png").write_text("no picture")
+    return folder
+
+
+def gigacount(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gigacount", "count", *arguments, "--network", "tiny.toml", "--format", "json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, input=stdin
+    )
+
+
+def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> None:
+    first = gigacount(photos, "p", "-r", "--out", "out", "--log", "log.jsonl")
+    assert first.returncode == 1
+    assert re.fullmatch(r"p/a\.png\t\d+\.\d\np/deep/a\.png\t\d+\.\d\n", first.stdout)
+    assert "broken.png" in first.stderr
+    assert "Traceback" not in first.stderr
+    again = gigacount(photos, "-", "-r", "--out", "out", "--json", stdin="p\n")
+    assert again.returncode == 1
+    # A list is named by paths, a folder by what is inside it: other results, equal counts.
+    counts = [json.loads(line)["count"] for line in again.stdout.splitlines()]
+    assert [f"{count:.1f}" for count in counts] == [line.split("\t")[1] for line in first.stdout.splitlines()]
+    third = gigacount(photos, "p", "-r", "--out", "out")
+    assert third.stdout == first.stdout
+    assert "2 counted before, 1 failed" in third.stderr
+    with (photos / "out" / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["path"], row["status"], row["width"]) for row in rows] == [
+        ("p/a.png", "done", "160"),
+        ("p/broken.png", "failed", ""),
+        ("p/deep/a.png", "done", "160"),
+        ("p/a.png", "done", "160"),
+        ("p/broken.png", "failed", ""),
+        ("p/deep/a.png", "done", "160"),
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs here")
+def test_gpus_that_are_not_there_end_it_in_one_line(photos: Path) -> None:
+    done = gigacount(photos, "p", "--gpus", "0", "--out", "gpus")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "--gpus needs CUDA devices" in done.stderr.splitlines()[-1]
