@@ -33,7 +33,7 @@ LOSSLESS: dict[str, dict[str, object]] = {
     "pyramid.tif": {"tile": True, "pyramid": True, "compression": "deflate"},
     "bigtiff.tif": {"tile": True, "pyramid": True, "bigtiff": True},
     "ome.tif": {"tile": True, "pyramid": True, "subifd": True, "compression": "deflate"},
-    "webp": {"lossless": True},
+    "webp": {"lossless": True, "effort": 0},
     "one strip.tif": {"rowsperstrip": HEIGHT, "compression": "zlib"},
     "planes.tif": {"planarconfig": "separate"},
 }

@@ -45,6 +45,9 @@ class Level(ABC):
     def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
         """A rectangle of pixels, (rows, cols, bands). Raises VipsError, OutputError."""
 
+    def close(self) -> None:  # noqa: B027  most hold nothing that needs it
+        """Close files."""
+
     @abstractmethod
     def chunk_wh(self, width: int) -> Size:
         """The largest rectangle that is read in one piece by a look that is `width` pixels wide."""

@@ -37,7 +37,13 @@ _NAMES = {
     "Heif": "HEIF",
     "gif": "GIF",
     "Jp2k": "JPEG 2000",
+    "Jxl": "JPEG XL",
+    "DcRaw": "camera raw",
+    "Ppm": "PNM",
+    "Fits": "FITS",
+    "Svg": "SVG",
 }
+"""By libvips' names; others are shown as they are."""
 
 _COLOURS = {
     "b-w": "grey",
@@ -85,8 +91,8 @@ class Picture:
         loader = vips.find_loader(path, options.trust_loaders)
         if loader is None:
             raise ImageError(
-                f"{shown(path)}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or JPEG,"
-                " or, if you trust the file, allow all loaders (--trust-loaders)"
+                f"{shown(path)}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or"
+                " JPEG, or, if you trust the file, allow all loaders (--trust-loaders)"
             )
         header = _header(path, loader, options)
         _check_size(path, (header.width, header.height), options.max_pixels)
@@ -124,7 +130,7 @@ class Picture:
         if vips.lacks_codec(error):
             return ImageError(
                 f"{self.name}: compressed in a way that libvips {vips.version()} here cannot read ({error.reason});"
-                " save it with deflate or JPEG compression"
+                " install more codecs (pip install 'gigacount[codecs]'), or save it with deflate or JPEG compression"
             )
         if not self.path.exists():
             return ImageError(f"{self.name}: vanished while it was read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from gigacount.geometry import Size, Window, whole
 from gigacount.options import ReadOptions
 
+from .codecs import codec_levels
 from .info import ImageInfo
 from .picture import Picture
 from .resample import resample
+from .source import Source
 from .streamed import Streamed
-from .tiled import Tiled
-from .vips import VipsError
+from .tiled import Tiled, tile_levels
+from .vips import VipsError, lacks_codec
 
 
 def _silent(message: str) -> None:
@@ -36,8 +39,15 @@ class GigaImage:
 
     def __init__(self, picture: Picture, notify: Callable[[str], None] = _silent) -> None:
         self._picture = picture
+        self._notify = notify
+        self._lock = Lock()
+        self._libvips_lacks_codec = False
+        self._source: Source
         try:
-            self._source = Tiled(picture, notify) if picture.copies else Streamed(picture, notify)
+            if picture.copies:
+                self._source = Tiled(picture, notify, tile_levels(picture))
+            else:
+                self._source = Streamed(picture, notify)
         except VipsError as error:
             raise picture.damaged(error) from error
 
@@ -87,13 +97,13 @@ class GigaImage:
             raise ValueError(f"no look of {size_wh} at {window} in a picture of {self.size_wh}")
         orientation = self._picture.orientation
         stored = orientation.stored(window, self.size_wh)
-        stored_wh = orientation.size(size_wh)
-        ratio = min(stored.width / stored_wh[0], stored.height / stored_wh[1])
+        source = self._source
         try:
-            level = self._source.level(stored, ratio)
-            pixels = self._picture.colour.finish(resample(level, stored, stored_wh))
+            pixels = self._look(source, stored, orientation.size(size_wh))
         except VipsError as error:
-            raise self._picture.damaged(error) from error
+            if not (lacks_codec(error) and self._with_other_codecs(source)):
+                raise self._picture.damaged(error) from error
+            return self.read(window, size_wh)
         return np.ascontiguousarray(orientation.upright(pixels))
 
     def close(self) -> None:
@@ -107,3 +117,21 @@ class GigaImage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _look(self, source: Source, stored: Window, stored_wh: Size) -> NDArray[np.uint8]:
+        """A look in the orientation as stored. Raises VipsError, ImageError, OutputError."""
+        ratio = min(stored.width / stored_wh[0], stored.height / stored_wh[1])
+        return self._picture.colour.finish(resample(source.level(stored, ratio), stored, stored_wh))
+
+    def _with_other_codecs(self, failed: Source) -> bool:
+        """Replace a source that lacks the file's codec by one that may have it; False when there is none."""
+        with self._lock:
+            if self._source is not failed:
+                return True  # another look has done it
+            levels = None if self._libvips_lacks_codec else codec_levels(self._picture)
+            self._libvips_lacks_codec = True
+            if levels is None:
+                return False
+            failed.close()
+            self._source = Tiled(self._picture, self._notify, levels)
+            return True

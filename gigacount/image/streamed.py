@@ -33,6 +33,9 @@ FOLLOW_SECONDS = 0.01
 WHOLE_BYTES = 2**31
 """The largest file of a single compressed strip that libvips may hold in memory."""
 
+DECODED_WHOLE = ("WebP", "HEIF", "GIF", "JPEG XL", "camera raw")
+"""Formats that libvips cannot stream."""
+
 _HARMLESS = re.compile(r"VipsJpeg: (Invalid SOS parameters|.*extraneous bytes before marker 0x(?!d[0-7]))")
 """Oddities of JPEG files that lose no pixels. Stray bytes before a restart marker (d0..d7), however, do."""
 
@@ -68,17 +71,26 @@ class Streamed(Source):
 
     def level(self, window: Window, ratio: float) -> Level:
         coarse = ratio >= self.reduction or self.reduction == 1
-        decoded = (self._start_coarse() if coarse else self._start_fine()).result()
+        with self.lock:
+            if coarse and self._coarse is None:
+                self._coarse = self._worker.submit(self._decode, self._decode_reduced)
+            if not coarse and self._fine is None:
+                self._fine = self._start_full(reduce=False)
+            decoding = self._coarse if coarse else self._fine
+        assert decoding is not None
+        decoded = decoding.result()
         level = decoded.reduced if coarse else decoded.full
         assert level is not None
         return level
 
     def prepare(self, looks: int) -> None:
         """Begin, in the background, the one decoding that serves all of several looks."""
-        if looks > 1 and self.reduction > 1:
-            self._start_fine()
-        elif looks > 1:
-            self._start_coarse()
+        with self.lock:
+            if looks > 1 and self._coarse is None and self._fine is None:
+                if self.reduction == 1:
+                    self._coarse = self._worker.submit(self._decode, self._decode_reduced)
+                else:
+                    self._coarse = self._fine = self._start_full(reduce=True)
 
     def close(self) -> None:
         super().close()
@@ -89,31 +101,18 @@ class Streamed(Source):
             self.scratch.close()
         self._coarse = self._fine = self.scratch = self._decoding = None
 
-    def _start_coarse(self) -> Future[Decoded]:
-        with self.lock:
-            if self._coarse is None:
-                self._coarse = self._fine or self._worker.submit(self._decode, self._decode_reduced)
-            return self._coarse
-
-    def _start_fine(self) -> Future[Decoded]:
-        with self.lock:
-            if self._fine is None:
-                width, height = self.picture.size_wh
-                folder = self.picture.options.scratch_folder or Path(gettempdir())
-                self.scratch = Scratch(folder, width * height * self.picture.bands)
-                size = self.scratch.size / 1e9
-                self.notify(
-                    f"{self.picture.name}: decoded into a scratch file of {size:.2f} GB in {folder} until the end"
-                )
-                # Settled here, not when the decoding begins: by then a coarse look may wait for this very decoding.
-                reduce = self._coarse is None
-                self._fine = self._worker.submit(self._decode, self._decode_full, self.scratch, reduce)
-            return self._fine
+    def _start_full(self, reduce: bool) -> Future[Decoded]:
+        width, height = self.picture.size_wh
+        folder = self.picture.options.scratch_folder or Path(gettempdir())
+        self.scratch = Scratch(folder, width * height * self.picture.bands)
+        size = self.scratch.size / 1e9
+        self.notify(f"{self.picture.name}: decoded into a scratch file of {size:.2f} GB in {folder} until the end")
+        return self._worker.submit(self._decode, self._decode_full, self.scratch, reduce)
 
     def _decode(self, how: Callable[..., Decoded], *arguments: Any) -> Decoded:
         """Decode the file from top to bottom; again, with other options, where that helps.
 
-        Raises ImageError, OutputError.
+        Raises ImageError, OutputError, VipsError.
         """
         check_memory(self.picture)
         while True:
@@ -204,10 +203,10 @@ class Streamed(Source):
         return image
 
     def _remedy(self, error: VipsError) -> dict[str, Any]:
-        """Other options to try, after a failure, or the error for the user."""
+        """Other options to try, after a failure. Raises ImageError, or VipsError where libvips lacks the codec."""
         picture, fail_on = self.picture, self._load_options["fail_on"]
         if lacks_codec(error):
-            raise picture.damaged(error)
+            raise error
         if "byte limit" in error.details and "unlimited" not in self._load_options:
             if picture.info.file_bytes > WHOLE_BYTES:
                 raise ImageError(f"{picture.name}: compressed in strips too large to decode; save it with tiles")
@@ -226,10 +225,10 @@ class Streamed(Source):
 def check_memory(picture: Picture) -> None:
     """Refuse, by ImageError, what libvips decodes as a whole when that would take half of this computer's memory.
 
-    That is so for progressive JPEG (its coefficients), interlaced PNG, and the formats of small pictures.
+    That is so for progressive JPEG (its coefficients), interlaced PNG, and some formats in general.
     """
     info = picture.info
-    if not info.progressive and info.format in ("JPEG", "TIFF", "PNG"):
+    if not info.progressive and info.format not in DECODED_WHOLE:
         return
     width, height = info.size_wh
     needed = width * height * (6 if info.format == "JPEG" else max(info.bands * info.bits // 8, 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gigacount.geometry import Window
 
 from .colour import store
@@ -13,6 +15,15 @@ WORTH_REDUCING = 16
 """A coarse look at no less than this part of a picture (1/16 of its pixels) is worth making the reduced copy."""
 
 
+def tile_levels(picture: Picture) -> list[Level]:
+    """The copies in a tiled file, the full one first. Raises VipsError."""
+    fail_on, forgiving = strictness(picture.loader), picture.options.allow_damaged
+    return [
+        TileLevel(store(picture.load(fail_on=fail_on, **dict(copy.options))), copy.factor_xy, forgiving)
+        for copy in picture.copies
+    ]
+
+
 class Tiled(Source):
     """Only the tiles that a look needs, from the coarsest copy in the file that still has the resolution.
 
@@ -20,9 +31,9 @@ class Tiled(Source):
     decode it anew.
     """
 
-    def __init__(self, picture: Picture, notify: Notify) -> None:
+    def __init__(self, picture: Picture, notify: Notify, levels: Sequence[Level]) -> None:
         super().__init__(picture, notify)
-        self._levels = [self._open(number) for number in range(len(picture.copies))]
+        self._levels = levels
         self._reduced: MemoryLevel | None = None
 
     def level(self, window: Window, ratio: float) -> Level:
@@ -35,13 +46,9 @@ class Tiled(Source):
 
     def close(self) -> None:
         super().close()
-        self._levels.clear()
-        self._reduced = None
-
-    def _open(self, number: int) -> TileLevel:
-        copy = self.picture.copies[number]
-        image = store(self.picture.load(fail_on=strictness(self.picture.loader), **dict(copy.options)))
-        return TileLevel(image, copy.factor_xy, self.picture.options.allow_damaged)
+        for level in self._levels:
+            level.close()
+        self._levels, self._reduced = (), None
 
     def _reduce(self, level: Level) -> MemoryLevel:
         with self.lock:

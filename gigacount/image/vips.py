@@ -94,6 +94,13 @@ def _malloc_trim() -> Any:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
 
 
+def from_pixels(array: NDArray[np.generic], interpretation: str, profile: bytes | None) -> VipsImage:
+    """An image of numbers of any kind, (rows, cols, bands), that mean what `interpretation` says. Raises VipsError."""
+    with errors():
+        image = _pyvips().Image.new_from_array(np.ascontiguousarray(array)).copy(interpretation=interpretation)
+    return image if profile is None else with_profile(image, profile)
+
+
 def version() -> str:
     """The version of libvips, like "8.18.7"."""
     return ".".join(str(_pyvips().version(part)) for part in range(3))
