@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,15 +11,13 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from image_files import Pixels, save, scene, shared_tiles, vips_image
+from image_files import Pixels, save, scene, vips_image
 
-from gigacount.errors import ImageError
 from gigacount.geometry import Window, whole
-from gigacount.image import GigaImage, ReadOptions, picture, source
+from gigacount.image import GigaImage, picture, source
 from gigacount.image.orientation import ORIENTATIONS
-from gigacount.image.resample import plan_axis
 
 WIDTH, HEIGHT = 1300, 900
 
@@ -104,10 +101,10 @@ class TestPixels:
     def test_a_look_is_the_same_whatever_was_looked_at_before(self, files: Path, storage: str) -> None:
         looks = [(Window(0, 0, WIDTH, HEIGHT), (97, 61)), (Window(11, 7, 640, 480), (320, 240))]
         looks += [(Window(101, 200, 1000, 600), (150, 90)), (Window(5, 5, 40, 30), (200, 90))]
-        for name in ("strips.tif", "tiles.tif", "pyramid.tif"):
-            with GigaImage.open(files / name) as image, GigaImage.open(files / name) as other:
-                image.prepare(9)
-                other.prepare(9)
+        for name, announced in [("strips.tif", 9), ("tiles.tif", 1), ("pyramid.tif", 1), ("jpg", 9), ("jpg", 1)]:
+            with GigaImage.open(files / _file(name)) as image, GigaImage.open(files / _file(name)) as other:
+                image.prepare(announced)
+                other.prepare(announced)
                 forth = [image.read(*look) for look in looks]
                 back = [other.read(*look) for look in reversed(looks)][::-1]
                 again = [image.read(*look) for look in looks]
@@ -154,103 +151,6 @@ class TestPixels:
             ):
                 with pytest.raises(ValueError, match="no look"):
                     image.read(window, size_wh)
-
-
-class TestPosition:
-    """A dot stays where it is, whatever the window, the size and the level it is read from."""
-
-    SPOT = (773.2, 401.7)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def dots(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, GigaImage]]:
-        folder = tmp_path_factory.mktemp("dots")
-        x, y = np.meshgrid(np.arange(1537) + 0.5, np.arange(1025) + 0.5)
-        dot = 250 * np.exp(-((x - cls.SPOT[0]) ** 2 + (y - cls.SPOT[1]) ** 2) / (2 * 24.0**2))
-        rgb = np.repeat(dot.round().astype(np.uint8)[:, :, None], 3, axis=2)
-        save(rgb, folder / "strips.tif")
-        save(rgb, folder / "tiles.tif", tile=True)
-        save(rgb, folder / "pyramid.tif", tile=True, pyramid=True)
-        save(rgb, folder / "photo.jpg", Q=98)
-        images = {path.name: GigaImage.open(path) for path in folder.iterdir()}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(source, "REDUCED_PIXELS", 100_000)
-            images |= {f"reduced {path.name}": GigaImage.open(path) for path in folder.iterdir()}
-            images["reduced strips.tif"].prepare(2)
-        yield images
-        for image in images.values():
-            image.close()
-
-    @pytest.mark.parametrize("name", ["strips.tif", "tiles.tif", "pyramid.tif", "photo.jpg"])
-    @pytest.mark.parametrize("kind", ["", "reduced "])
-    @settings(max_examples=40)
-    @given(data=st.data())
-    def test_dot_stays(self, dots: dict[str, GigaImage], name: str, kind: str, data: st.DataObject) -> None:
-        left, top = data.draw(st.integers(0, 600)), data.draw(st.integers(0, 250))
-        right, bottom = data.draw(st.integers(950, 1537)), data.draw(st.integers(550, 1025))
-        window = Window(left, top, right - left, bottom - top)
-        size_wh = data.draw(st.integers(40, 1200)), data.draw(st.integers(40, 900))
-        read = dots[kind + name].read(window, size_wh).astype(float)[:, :, 1]
-        columns, rows = np.arange(size_wh[0]) + 0.5, np.arange(size_wh[1]) + 0.5
-        found_x = (read.sum(axis=0) * columns).sum() / read.sum() * window.width / size_wh[0] + left
-        found_y = (read.sum(axis=1) * rows).sum() / read.sum() * window.height / size_wh[1] + top
-        # A seventh of an output pixel, and half a pixel of the picture for rounding to 8 bits and JPEG.
-        assert abs(found_x - self.SPOT[0]) < 0.15 * window.width / size_wh[0] + 0.5
-        assert abs(found_y - self.SPOT[1]) < 0.15 * window.height / size_wh[1] + 0.5
-
-
-class TestSharpness:
-    @pytest.mark.parametrize("ratio", [1.7, 2.3, 3, 3.9, 6.5, 13])
-    @pytest.mark.parametrize("kind", ["strips.tif", "tiles.tif", "pyramid.tif"])
-    def test_fine_patterns_turn_grey_without_moire(self, tmp_path: Path, ratio: float, kind: str) -> None:
-        y, x = np.mgrid[0:780, 0:1040]
-        board = np.repeat((((x + y) % 2) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-        path = save(board, tmp_path / kind, tile="strips" not in kind, pyramid="pyramid" in kind)
-        with GigaImage.open(path) as image:
-            read = image.read(Window(0, 0, 1040, 780), (round(1040 / ratio), round(780 / ratio)))[3:-3, 3:-3]
-        assert np.abs(read.astype(int) - 127).max() <= 6
-
-    def test_contrast_that_the_size_can_hold_is_kept(self, tmp_path: Path) -> None:
-        """Waves of 4 output pixels keep at least 0.7 of their contrast at every ratio."""
-        for ratio in (1.3, 2, 2.9, 4, 7.5):
-            x = np.arange(1200) + 0.5
-            wave = (127.5 + 100 * np.sin(2 * np.pi * x / (4 * ratio))).astype(np.uint8)
-            path = save(np.repeat(wave[None, :, None], 3, axis=2).repeat(64, axis=0), tmp_path / "wave.png")
-            with GigaImage.open(path) as image:
-                read = image.read(Window(0, 0, 1200, 64), (round(1200 / ratio), 8))[4, 8:-8, 0].astype(float)
-            assert read.std() >= 0.7 * 100 / np.sqrt(2)
-
-
-class TestAxis:
-    def test_full_size(self) -> None:
-        axis = plan_axis(100.0, 50.0, 50)
-        assert (axis.step, axis.first, axis.count, axis.ratio, axis.lead, axis.offset) == (1, 100, 50, 1, 0, 0)
-
-    def test_a_third(self) -> None:
-        """30 pixels from 90 at 12: means of 2 (3 / 1.5), of which the kernel takes 1.5 a pixel.
-
-        With 3 more outputs on each side, 54 boxes would lie around 28.5, which whole boxes cannot; with 4, 57 can.
-        """
-        axis = plan_axis(12.0, 90.0, 30)
-        assert (axis.step, axis.ratio, axis.lead, axis.first, axis.count) == (2, 1.5, 4, 0, 57)
-
-    def test_twice(self) -> None:
-        """10 pixels from 5 at 20: from 2 pixels before to 2 after; the first centre is a quarter pixel in."""
-        axis = plan_axis(20.0, 5.0, 10)
-        assert (axis.step, axis.first, axis.count, axis.ratio) == (1, 18, 9, 0.5)
-        assert axis.offset == pytest.approx(2 + 0.25 - 0.5)
-
-    @given(start=st.floats(0, 1e5), length=st.floats(1, 1e5), size=st.integers(1, 4000))
-    def test_kernel_keeps_the_centre(self, start: float, length: float, size: int) -> None:
-        axis = plan_axis(start, length, size)
-        if not axis.shrinks:
-            assert axis.ratio <= 1.05
-            return
-        outputs = int(axis.count / axis.ratio + 0.5)  # as libvips rounds
-        assert outputs >= size + axis.lead
-        center_of_boxes = (axis.first + axis.count / 2) * axis.step
-        center_of_outputs = start + (outputs / 2 - axis.lead) * length / size
-        assert abs(center_of_boxes - center_of_outputs) <= 0.2 * axis.step + 1e-6 * (start + length)
 
 
 class TestOrientation:
@@ -300,120 +200,6 @@ class TestOrientation:
             orientation.upright(part),  # type: ignore[arg-type]
             upright[seen.top : seen.bottom, seen.left : seen.right],
         )
-
-
-class TestDecoding:
-    """A stream is decoded once when looks are announced, at most twice when not; tiles are not decoded whole."""
-
-    @pytest.fixture(autouse=True)
-    def _large(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(source, "REDUCED_PIXELS", 100_000)
-
-    @pytest.mark.parametrize("name", ["jpg", "png", "strips.tif", "webp", "progressive.jpg"])
-    def test_announced_looks_take_one_decoding(self, files: Path, name: str, tmp_path: Path) -> None:
-        said: list[str] = []
-        options = ReadOptions(scratch_folder=tmp_path)
-        with GigaImage.open(files / _file(name), options, said.append) as image:
-            image.prepare(21)
-            for i in range(10):
-                image.read(Window(30 * i, 20 * i, 1000 - 90 * i, 700 - 60 * i), (200, 140))
-            assert image.decodes == 1
-            assert image.scratch == (tmp_path, WIDTH * HEIGHT * 3)
-            assert len(said) == 1
-            assert str(tmp_path) in said[0]
-            assert "GB" in said[0]
-
-    def test_unannounced_looks_take_two(self, files: Path) -> None:
-        with GigaImage.open(files / "scene.jpg") as image:
-            for _ in range(2):
-                image.read(whole(image.size_wh), (130, 90))
-                assert (image.decodes, image.scratch) == (1, None)
-            for i in range(5):
-                image.read(Window(10 * i, 10, 260, 180), (130, 90))
-                image.read(whole(image.size_wh), (130, 90))
-            assert image.decodes == 2
-            assert image.scratch is not None
-
-    def test_one_look_needs_no_scratch(self, files: Path) -> None:
-        with GigaImage.open(files / "scene.jpg") as image:
-            image.prepare(1)
-            assert image.decodes == 0
-            image.read(whole(image.size_wh), (325, 225))
-            assert (image.decodes, image.scratch) == (1, None)
-
-    def test_a_small_picture_needs_no_scratch(self, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(source, "REDUCED_PIXELS", WIDTH * HEIGHT)
-        with GigaImage.open(files / "scene.jpg") as image:
-            image.prepare(5)
-            image.read(Window(3, 3, 50, 50), (50, 50))
-            image.read(whole(image.size_wh), (90, 60))
-            assert (image.decodes, image.scratch) == (1, None)
-
-    def test_scratch_takes_at_most_three_bytes_a_pixel_and_one_if_grey(self, tmp_path: Path) -> None:
-        grey = scene(800, 600)[:, :, :1]
-        rgba = np.dstack([scene(800, 600), np.full((600, 800), 200, np.uint8)])
-        for pixels, band_bytes in ((grey, 1), (rgba, 3)):
-            with GigaImage.open(save(pixels, tmp_path / "x.png")) as image:
-                image.read(Window(0, 0, 9, 9), (9, 9))
-                assert image.scratch is not None
-                assert image.scratch[1] == 800 * 600 * band_bytes
-
-    def test_the_scratch_has_no_name(self, files: Path, tmp_path: Path) -> None:
-        with GigaImage.open(files / "scene.jpg", ReadOptions(scratch_folder=tmp_path)) as image:
-            image.read(Window(0, 0, 50, 50), (50, 50))
-            assert list(tmp_path.iterdir()) == []
-
-    def test_closing_gives_descriptors_and_threads_back(self, files: Path) -> None:
-        script = """
-import os, sys, threading
-from pathlib import Path
-from gigacount.geometry import Window
-from gigacount.image import GigaImage, source
-source.REDUCED_PIXELS = 100_000
-def look(name):
-    with GigaImage.open(Path(sys.argv[1]) / name) as image:
-        image.prepare(2)
-        image.read(Window(0, 0, 50, 50), (50, 50))
-counts = []
-for turn in range(4):
-    for name in ("scene.jpg", "strips.tif", "tiles.tif", "scene.webp"):
-        look(name)
-    counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
-assert counts[-1] == counts[1], counts
-"""
-        subprocess.run([sys.executable, "-c", script, str(files)], check=True, timeout=60)
-
-    def test_tiles_are_read_where_they_are_needed_only(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nearly all tiles of this file are garbage; the looks that need none of those succeed."""
-        tile = scene(256, 256)
-        garbage_at = 1
-        path = shared_tiles(
-            tmp_path / "mostly garbage.tif",
-            (6400, 6400),
-            [tile, tile],
-            lambda col, row: np.where((col < 4) & (row < 4), 0, garbage_at).astype(np.intp),
-        )
-        data = bytearray(path.read_bytes())
-        second = data.find(data[16:80], 80)
-        data[second : second + 2000] = bytes(2000)
-        path.write_bytes(data)
-        with GigaImage.open(path) as image:
-            assert np.array_equal(image.read(Window(256, 512, 512, 512), (512, 512))[:256, :256], tile)
-            image.read(Window(0, 0, 900, 900), (300, 300))
-            assert image.decodes == 0
-            with pytest.raises(ImageError, match="damaged"):
-                image.read(Window(0, 0, 1100, 1024), (1100, 1024))
-
-    def test_a_file_without_pyramid_is_decoded_once_for_all_coarse_looks(self, files: Path) -> None:
-        with GigaImage.open(files / "tiles.tif") as image:
-            for i in range(5):
-                image.read(Window(i, i, WIDTH - 50, HEIGHT - 50), (100, 70))
-            assert image.decodes == 1
-
-    def test_coarse_looks_come_from_the_pyramid(self, files: Path) -> None:
-        with GigaImage.open(files / "pyramid.tif") as image:
-            image.read(whole(image.size_wh), (100, 70))
-            assert image.decodes == 0
 
 
 class TestPyramids:

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
-import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +11,7 @@ import pytest
 import tifffile
 from image_files import Pixels, png_header, save, scene, shared_tiles
 
-from gigacount.errors import GigacountError, ImageError, OutputError
+from gigacount.errors import GigacountError, ImageError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage, ReadOptions, source, streamed
 from gigacount.image.vips import VipsError
@@ -316,79 +310,6 @@ class TestChanges:
             os.truncate(path, 4096)
             with pytest.raises(ImageError):
                 image.read(Window(0, 0, 99, 99), (99, 99))
-
-
-class TestScratch:
-    def test_no_room(self, tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = save(pixels, tmp_path / "full.jpg")
-        usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_000_000))
-        with pytest.raises(OutputError) as caught:
-            look(path)
-        message = str(caught.value)
-        assert str(tmp_path / "scratch") in message
-        assert "TMPDIR" in message
-        assert "\n" not in message
-
-    def test_no_folder(self, tmp_path: Path, pixels: Pixels) -> None:
-        path = save(pixels, tmp_path / "x.jpg")
-        with (
-            GigaImage.open(path, ReadOptions(scratch_folder=tmp_path / "none")) as image,
-            pytest.raises(OutputError, match=r"none.*TMPDIR"),
-        ):
-            image.prepare(2)
-
-    def test_disk_fills_up(self, tmp_path: Path, pixels: Pixels) -> None:
-        """A limit on file sizes stands for the disk: writing fails in the middle."""
-        path = save(pixels, tmp_path / "fills.jpg")
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
-        try:
-            with pytest.raises(OutputError, match="File too large") as caught:
-                look(path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-            signal.signal(signal.SIGXFSZ, handler)
-        assert "\n" not in str(caught.value)
-
-    def test_closing_stops_decoding(self, tmp_path: Path) -> None:
-        noise = np.random.default_rng(3).integers(0, 256, (4000, 5000, 3), dtype=np.uint8)
-        for name in ("n.jpg", "n.tif"):
-            path = save(noise, tmp_path / name)
-            with GigaImage.open(path, ReadOptions(scratch_folder=tmp_path / "scratch")) as image:
-                image.prepare(2)
-                time.sleep(0.02)
-                began = time.monotonic()
-            assert time.monotonic() - began < 2
-            assert list((tmp_path / "scratch").iterdir()) == []
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("gigacount-decode")]
-
-    @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-    def test_nothing_is_left_by_ctrl_c_or_kill(self, tmp_path: Path, ending: signal.Signals) -> None:
-        noise = np.random.default_rng(4).integers(0, 256, (4000, 5000, 3), dtype=np.uint8)
-        path = save(noise, tmp_path / "n.jpg")
-        script = """
-import sys
-from pathlib import Path
-from gigacount.geometry import Window
-from gigacount.image import GigaImage, ReadOptions, source
-source.REDUCED_PIXELS = 100_000
-with GigaImage.open(Path(sys.argv[1]), ReadOptions(scratch_folder=Path(sys.argv[2])), print) as image:
-    image.prepare(2)
-    print("ready", flush=True)
-    while True:
-        image.read(Window(0, 0, 5000, 4000), (2500, 2000))
-"""
-        arguments = [sys.executable, "-c", script, str(path), str(tmp_path / "scratch")]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            while "ready" not in process.stdout.readline():
-                assert process.poll() is None
-            process.send_signal(ending)
-            process.communicate(timeout=30)
-        assert process.returncode in (-ending, 130, -signal.SIGINT)
-        assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_what_libvips_says_becomes_one_line() -> None:
