@@ -17,7 +17,7 @@ import pytest
 import pyvips
 import torch
 from batch_fakes import FakeWork
-from test_batch import pictures
+from batch_tools import pictures
 
 from gigacount.batch import Item, Row, Tally, work_list
 from gigacount.cli.batch import DEFAULTS, Answering, Answers, Live, Plain, duration, parse_gpus, parse_shard, state

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from batch_fakes import FakeWork
-from test_batch import FAKE, leftovers, pictures, run, summary
+from batch_tools import FAKE, leftovers, pictures, run, summary
 
 from gigacount.batch.cluster import demand_answer
 from gigacount.batch.runner import make_engine

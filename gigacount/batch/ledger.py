@@ -32,7 +32,7 @@ class Ledger:
         """Give a reserved picture back."""
 
     def left(self, items: Iterable[Item]) -> list[Item]:
-        """Pictures that killed processes were at; their claims are gone after this."""
+        """Pictures that killed processes were at, now claimed by this one."""
         return []
 
     def begin(self, item: Item) -> bool:
@@ -72,10 +72,7 @@ class SharedLedger(Ledger):
 
     def left(self, items: Iterable[Item]) -> list[Item]:
         by_key = {item.key: item for item in items}
-        mine = [key for key in self.claims.left(by_key) if self.claims.take(key)]
-        for key in mine:
-            self.claims.release(key)
-        return [by_key[key] for key in mine]
+        return [by_key[key] for key in self.claims.left(by_key) if self.claims.take(key)]
 
     def begin(self, item: Item) -> bool:
         self._demand_inside(item)

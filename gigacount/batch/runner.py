@@ -69,8 +69,10 @@ class Batch:
 
     def run(self) -> Tally:
         self._tell("began", self.tally)
-        for item in self.ledger.left(self.items.values()):
+        left = self.ledger.left(self.items.values())
+        for item in left:
             self.work.tidy(item)
+            self.ledger.release(item)
         try:
             while not self._must_stop() and (self._unseen or self._todo or self._elsewhere or self.crew.active):
                 self._sift()
@@ -81,7 +83,7 @@ class Batch:
             under_way = {item.key: item for item in self.crew.active}
             for report in self.crew.stop():
                 self._settle(under_way.pop(report.key), report.row, reused=False)
-            for item in under_way.values():
+            for item in (*under_way.values(), *left):  # what was left may have taken its time to die
                 self.work.tidy(item)
                 self.ledger.release(item)
         self._tell("ended", self.tally)

@@ -122,13 +122,18 @@ def discard_leftovers(path: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs. One that was killed may stay in the list until its parent has heard."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True  # no /proc on this system
+    return state not in ("Z", "X")
 
 
 def current_umask() -> int:
