@@ -339,11 +339,17 @@ def test_failure_leaves_what_was_there(drawn: Scene, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_folder_is_told(drawn: Scene, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="missing"):
-        write_scene(drawn, tmp_path / "missing" / "scene.tif")
-    with pytest.raises(OutputError, match="no such folder"):
-        write_truth(drawn.truth, tmp_path / "missing" / "scene.tif")
+def test_what_cannot_be_written_is_told(drawn: Scene, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match="file"):
+        write_scene(drawn, tmp_path / "file" / "scene.tif")
+    (tmp_path / "scene.tif").write_text("precious")
+    (tmp_path / "scene.csv").write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        write_scene(drawn, tmp_path / "scene.tif", overwrite=False)
+    with pytest.raises(OutputError, match="exists already"):
+        write_truth(drawn.truth, tmp_path / "scene.tif", overwrite=False)
+    assert (tmp_path / "scene.tif").read_text() == (tmp_path / "scene.csv").read_text() == "precious"
 
 
 def test_truth_files_say_the_same(drawn: Scene, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@
 scene      what a scene is; options; perspective
 drawn      figures on a ground plane: person (outline), wardrobe (looks), props, ground, crowd (who stands where)
 composed   photographs on a people-free ground: patches (painting them)
-write      the picture, band by band; files (whole or not there)
+write      the picture, band by band
 truth      CSV, GeoJSON, PANDA
 pictures   small drawn pictures to train on
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gigacount.synthesize.files import replacing
+from gigacount.output.files import replacing
 from gigacount.synthesize.scene import Truth
 
 
@@ -69,19 +69,19 @@ def has_boxes(truths: Iterable[Truth]) -> bool:
     return all(truth.boxes_xyxy is not None for truth in truths)
 
 
-def write_truth(truth: Truth, picture: Path) -> list[Path]:
+def write_truth(truth: Truth, picture: Path, overwrite: bool = True) -> list[Path]:
     """Write `<stem>.csv` and `<stem>.geojson` beside a picture; return their paths. Raises OutputError."""
     texts = {".csv": heads_csv(truth, picture.name), ".geojson": points_geojson(truth)}
-    return [_write(picture.with_suffix(suffix), text) for suffix, text in texts.items()]
+    return [_write(picture.with_suffix(suffix), text, overwrite) for suffix, text in texts.items()]
 
 
-def write_panda(truths: Mapping[str, Truth], folder: Path) -> Path:
+def write_panda(truths: Mapping[str, Truth], folder: Path, overwrite: bool = True) -> Path:
     """Write the annotations of a folder's pictures, by file name, under the name that PANDA gives them.
 
     head_bbox_annotations.json, or head_point_annotations.json where boxes are unknown. Raises OutputError.
     """
     kind = "bbox" if has_boxes(truths.values()) else "point"
-    return _write(folder / f"head_{kind}_annotations.json", panda_json(truths))
+    return _write(folder / f"head_{kind}_annotations.json", panda_json(truths), overwrite)
 
 
 def _rects(truth: Truth, boxed: bool) -> Iterable[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _rects(truth: Truth, boxed: bool) -> Iterable[dict[str, Any]]:
             yield {"x": x / width, "y": y / height}
 
 
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as fresh:
+def _write(path: Path, text: str, overwrite: bool) -> Path:
+    with replacing(path, overwrite) as fresh:
         fresh.write_text(text, encoding="utf-8", newline="\n")
     return path

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gigacount.errors import OutputError, UsageError
 from gigacount.geometry import Size, Window
-from gigacount.synthesize.files import replacing
+from gigacount.output.files import replacing
 from gigacount.synthesize.scene import Scene
 
 BAND_BYTES = 96 * 2**20
@@ -29,14 +29,16 @@ Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
 
 
-def write_scene(scene: Scene, path: Path, workers: int = 2, progress: Progress | None = None) -> None:
-    """Write a scene as tiled pyramidal TIFF (.tif, .tiff) or JPEG (.jpg, .jpeg), replacing what was there.
+def write_scene(
+    scene: Scene, path: Path, overwrite: bool = True, workers: int = 2, progress: Progress | None = None
+) -> None:
+    """Write a scene as tiled pyramidal TIFF (.tif, .tiff) or JPEG (.jpg, .jpeg), whole or not at all.
 
     Raises UsageError for another suffix or a scene too large for JPEG, OutputError where writing fails.
     """
     save = _saver(path, scene.size_wh)
     feed: queue.Queue[bytes] = queue.Queue(maxsize=1)
-    with replacing(path) as fresh, ThreadPoolExecutor(workers) as painters, ThreadPoolExecutor(1) as writer:
+    with replacing(path, overwrite) as fresh, ThreadPoolExecutor(workers) as painters, ThreadPoolExecutor(1) as writer:
         job = writer.submit(_save, save, fresh, feed)
         try:
             for chunk in _png(scene, painters, progress or _silent):
