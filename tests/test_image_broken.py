@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -330,3 +334,47 @@ def test_a_look_is_refused_again_and_again(tmp_path: Path, pixels: Pixels) -> No
             with pytest.raises(ImageError, match="damaged"):
                 image.read(Window(0, 0, 99, 99), (99, 99))
         assert image.decodes == 1
+
+
+def test_a_failed_attempt_leaves_no_thread(tmp_path: Path) -> None:
+    """Odd scan parameters fail the first attempt with most of the file still to come through the pipe."""
+    noise = np.random.default_rng(5).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    path = save(noise, tmp_path / "odd.jpg")
+    data = bytearray(path.read_bytes())
+    assert len(data) > 2_000_000
+    scan = data.find(b"\xff\xda")
+    end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    data[end - 3 : end] = bytes(3)
+    path.write_bytes(data)
+    gc.disable()
+    try:
+        with GigaImage.open(path, ReadOptions(scratch_folder=tmp_path / "scratch")) as image:
+            image.read(Window(0, 0, 99, 99), (99, 99))
+        deadline = time.monotonic() + 5
+        while any(thread.name == "gigacount-pipe" for thread in threading.enumerate()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+def test_failed_looks_hold_no_file_open(tmp_path: Path, pixels: Pixels) -> None:
+    """Not even until the garbage collector comes by: errors and what they stopped must not hold each other."""
+    paths = [cut(save(pixels, tmp_path / name), 0.5) for name in ("c.jpg", "c.png", "c.webp")]
+    tiles = save(pixels, tmp_path / "tiles.tif", tile=True, compression="deflate")
+    with tifffile.TiffFile(tiles) as tiff:
+        start, count = tiff.pages[0].dataoffsets[3], tiff.pages[0].databytecounts[3]
+    data = bytearray(tiles.read_bytes())
+    data[start : start + count] = bytes(count)
+    paths.append(write(tiles, data))
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for path in paths * 3:
+            with suppress(ImageError):
+                look(path)
+                pytest.fail(f"{path} was read")
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    finally:
+        gc.enable()

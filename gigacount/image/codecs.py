@@ -6,7 +6,10 @@ optional: without them such files are refused.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from contextlib import ExitStack
+from logging import NullHandler, getLogger
 from threading import Lock
 from typing import Any
 
@@ -20,6 +23,9 @@ from .levels import CHUNK_BYTES, CHUNK_PIXELS, DAMAGED, LEFT_OUT, Level
 from .picture import Copy, Picture
 from .vips import VipsError, field, from_pixels, to_array
 
+ODD = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError, OSError, struct.error)
+"""What tifffile and imagecodecs raise for odd files."""
+
 MAX_SEGMENT_PIXELS = 2**26
 """Pixels of a tile or strip, which is decoded whole."""
 
@@ -30,16 +36,21 @@ def codec_levels(picture: Picture) -> Sequence[Level] | None:
         return None
     try:
         import imagecodecs  # noqa: F401  tifffile needs it for these codecs
-        from tifffile import TiffFile
+        from tifffile import TiffFile, TiffFileError
     except ImportError:
         return None
+    getLogger("tifffile").addHandler(NullHandler())  # its complaints are ours to make
     copies = picture.copies or (Copy((), picture.size_wh, (1, 1)),)
-    file = TiffFile(picture.path)
-    pages = [_page(file, dict(copy.options)) for copy in copies]
-    if not all(_is_plain(page) for page in pages):
-        file.close()
-        return None
     lock = Lock()
+    with ExitStack() as on_failure:
+        try:
+            file = on_failure.enter_context(TiffFile(picture.path))
+            pages = [_page(file, dict(copy.options)) for copy in copies]
+            if not all(_is_plain(page, copy.size_wh) for page, copy in zip(pages, copies, strict=True)):
+                return None
+        except (TiffFileError, *ODD):
+            return None
+        on_failure.pop_all()
     return [CodecLevel(page, copy, picture, lock) for page, copy in zip(pages, copies, strict=True)]
 
 
@@ -48,11 +59,12 @@ def _page(file: Any, options: dict[str, int]) -> Any:
     return page.pages[options["subifd"]] if "subifd" in options else page
 
 
-def _is_plain(page: Any) -> bool:
-    """Grey or RGB with all bands of a pixel together, in segments that fit into memory."""
+def _is_plain(page: Any, size_wh: Size) -> bool:
+    """Grey or RGB of the size that libvips sees, all bands of a pixel together, in segments that fit into memory."""
     width, height = _segment_wh(page)
+    alike = (page.imagewidth, page.imagelength) == size_wh
     together = page.planarconfig == 1 or page.samplesperpixel == 1
-    return together and page.photometric in (1, 2) and width * height <= MAX_SEGMENT_PIXELS
+    return alike and together and page.photometric in (1, 2) and 0 < width * height <= MAX_SEGMENT_PIXELS
 
 
 def _segment_wh(page: Any) -> Size:
@@ -100,14 +112,14 @@ class CodecLevel(Level):
 
     def _segment(self, number: int) -> NDArray[np.generic]:
         """Decoded pixels (rows, cols, bands), or one number in place of a segment that is left out or damaged."""
-        with self._lock:
-            self._file.filehandle.seek(self._page.dataoffsets[number])
-            data = self._file.filehandle.read(self._page.databytecounts[number])
-        if not data:
-            return np.array(LEFT_OUT, self._page.dtype)
         try:
+            with self._lock:
+                self._file.filehandle.seek(self._page.dataoffsets[number])
+                data = self._file.filehandle.read(self._page.databytecounts[number])
+            if not data:
+                return np.array(LEFT_OUT, self._page.dtype)
             decoded: NDArray[np.generic] = self._page.decode(data, number)[0][0]
-        except (RuntimeError, ValueError) as error:  # imagecodecs' errors are RuntimeErrors
+        except ODD as error:
             if self._forgiving:
                 return np.array(DAMAGED, self._page.dtype)
             raise VipsError(f"segment {number}: {error}") from error

@@ -131,24 +131,26 @@ class TileLevel(Level):
         try:
             return to_array(self._image.crop(left, top, *size_wh))
         except VipsError as error:
-            self._stand_in(error)
+            if self._stand_in(error) is None:
+                raise
         result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
         for y0, y1 in _cuts(top, top + size_wh[1], 1, self._tile_wh[1]):
             for x0, x1 in _cuts(left, left + size_wh[0], 1, self._tile_wh[0]):
                 try:
                     tile = to_array(self._image.crop(x0, y0, x1 - x0, y1 - y0))
                 except VipsError as error:
-                    tile = np.full((1, 1, self.bands), self._stand_in(error), np.uint8)
+                    value = self._stand_in(error)
+                    if value is None:
+                        raise
+                    tile = np.full((1, 1, self.bands), value, np.uint8)
                 result[y0 - top : y1 - top, x0 - left : x1 - left] = tile
         return result
 
-    def _stand_in(self, error: VipsError) -> int:
-        """The value for a tile that cannot be decoded; raises the error when it is one."""
+    def _stand_in(self, error: VipsError) -> int | None:
+        """The value for a tile that cannot be decoded; None where none may stand in for it."""
         if is_left_out(error):
             return LEFT_OUT
-        if self._forgiving and not lacks_codec(error):
-            return DAMAGED
-        raise error
+        return DAMAGED if self._forgiving and not lacks_codec(error) else None
 
     def boxes(self, first_xy: tuple[int, int], count_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
         means = super().boxes(first_xy, count_wh, step_xy)

@@ -78,7 +78,10 @@ class Streamed(Source):
                 self._fine = self._start_full(reduce=False)
             decoding = self._coarse if coarse else self._fine
         assert decoding is not None
-        decoded = decoding.result()
+        try:
+            decoded = decoding.result()
+        finally:
+            del decoding  # an error would hold this frame, this frame the decoding, and that the error
         level = decoded.reduced if coarse else decoded.full
         assert level is not None
         return level
@@ -124,6 +127,8 @@ class Streamed(Source):
             except VipsError as error:
                 if self.stopping.is_set():
                     raise ImageError(f"{self.picture.name}: closed while it was decoded") from error
+                if lacks_codec(error):
+                    raise
                 self._load_options |= self._remedy(error)
 
     def _decode_reduced(self) -> Decoded:
@@ -203,10 +208,8 @@ class Streamed(Source):
         return image
 
     def _remedy(self, error: VipsError) -> dict[str, Any]:
-        """Other options to try, after a failure. Raises ImageError, or VipsError where libvips lacks the codec."""
+        """Other options to try, after a failure, or the error for the user."""
         picture, fail_on = self.picture, self._load_options["fail_on"]
-        if lacks_codec(error):
-            raise error
         if "byte limit" in error.details and "unlimited" not in self._load_options:
             if picture.info.file_bytes > WHOLE_BYTES:
                 raise ImageError(f"{picture.name}: compressed in strips too large to decode; save it with tiles")
