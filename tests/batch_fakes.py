@@ -45,6 +45,8 @@ class FakeWork:
     def prepare(self, say: object) -> None:
         if self.broken == "usage":
             raise UsageError("no such network")
+        if self.broken == "odd":
+            raise LookupError("nobody foresaw this")
         if self.broken == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
 

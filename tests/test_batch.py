@@ -116,6 +116,8 @@ def test_what_holds_for_all_pictures_ends_the_batch_at_once(tmp_path: Path) -> N
     folder = pictures(tmp_path / "in", {f"{n}.jpg": "fine" for n in range(5)})
     with pytest.raises(UsageError, match="no such network"):
         run(folder, FakeWork(broken="usage"))
+    with pytest.raises(GigacountError, match="unexpected LookupError: nobody foresaw this"):
+        run(folder, FakeWork(broken="odd"))
     with pytest.raises(GigacountError, match="no worker survives"):
         run(folder, FakeWork(broken="crash"))
     assert leftovers(tmp_path / "out") == []

@@ -177,10 +177,11 @@ class RaySeat:
                 self._reports.append(Finished(task.item.key, answer))
 
     def _fail(self, task: Task | None, message: str) -> None:
+        message = f"unexpected {message}; please report this"
         if task is None:
-            self._lost = message
+            self._reports.append(Broken(message, 1))
         else:
-            row = failed_row(task.item, f"{task.item.path}: unexpected error: {message}; please report this")
+            row = failed_row(task.item, f"{task.item.path}: {message}")
             self._reports.append(Finished(task.item.key, row))
 
 

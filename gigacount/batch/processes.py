@@ -158,17 +158,22 @@ def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, 
     """The life of a worker process: prepare, take tasks, end when told to or when the batch is gone."""
     os.environ.update(environment)
     voice = Voice(pipe)
-    try:
-        work.prepare(voice.say)
-    except GigacountError as error:
-        voice.send(Broken(str(error), error.exit_code))
-        return
-    voice.send(Ready())
     with ThreadPoolExecutor(threads, "picture") as pool:
+        error = pool.submit(work.prepare, voice.say).exception()
+        if error is not None:
+            voice.send(broken(error))
+            return
+        voice.send(Ready())
         while (task := next_task(pipe)) is not None:
             future = pool.submit(work_on, work, task, voice)
             future.add_done_callback(lambda future, task=task: explain(future, task, voice))  # type: ignore[misc]
         voice.stopped.set()
+
+
+def broken(error: BaseException) -> Broken:
+    if isinstance(error, GigacountError):
+        return Broken(str(error), error.exit_code)
+    return Broken(unforeseen(error), GigacountError.exit_code)
 
 
 def next_task(pipe: Connection) -> Task | None:
@@ -189,10 +194,10 @@ def explain(future: Future[None], task: Task, voice: Voice) -> None:
     """An error that nobody foresaw fails its picture, not the batch; its place in the code goes into the message."""
     error = future.exception()
     if error is not None and not isinstance(error, KeyboardInterrupt):
-        voice.send(Finished(task.item.key, failed_row(task.item, unforeseen(error, task))))
+        voice.send(Finished(task.item.key, failed_row(task.item, f"{task.item.path}: {unforeseen(error)}")))
 
 
-def unforeseen(error: BaseException, task: Task) -> str:
+def unforeseen(error: BaseException) -> str:
     places = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
-    return f"{task.item.path}: unexpected {type(error).__name__}: {error}{place}; please report this"
+    return f"unexpected {type(error).__name__}: {error}{place}; please report this"
