@@ -167,3 +167,10 @@ def test_every_shipped_record_loads() -> None:
     for record in records().values():
         assert load(record).stride == record.stride
         assert record.errors
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("value", [0, 127, 255])
+def test_nobody_is_in_a_blank_picture(value: int) -> None:
+    (found,) = Predictor("light").predict([np.full((360, 640, 3), value, np.uint8)])
+    assert found.density.sum() == 0
