@@ -185,8 +185,10 @@ class TrainOptions:
     network: a name of NETWORKS. data: `NAME:PATH` or `NAME:PATH@WEIGHT`; the weight is the share of crops from that
     set, by default its number of pictures. out: folder for checkpoints, log and result. steps: how long; minutes: stop,
     and have the learning rate run out, after so much time instead. init: a record whose weights to start from;
-    backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed. ema: decay of
-    the averaged weights that are validated and kept. batch, lr: instead of the recipe's.
+    backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed;
+    held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
+    the same pictures. ema: decay of the averaged weights that are validated and kept. batch, lr: instead of the
+    recipe's.
     """
 
     network: str
@@ -198,6 +200,7 @@ class TrainOptions:
     init: str | None = None
     backbone_weights: Path | None = None
     validation: float = 0.1
+    held_out: Path | None = None
     validate_every: int = 500
     save_every: int = 250
     ema: float = 0.999

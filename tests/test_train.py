@@ -187,6 +187,15 @@ def test_places_lie_inside_or_hang_over() -> None:
     assert {place(8, 10, rng) for _ in range(100)} == {0, -1, -2}
 
 
+def test_borders_are_not_left_out() -> None:
+    rng = np.random.default_rng(0)
+    seen = np.zeros(100, int)
+    for _ in range(4000):
+        start = place(100, 40, rng)
+        seen[start : start + 40] += 1
+    assert seen.min() > 0.3 * seen.max()  # a fortieth of it where starts are drawn inside only
+
+
 @pytest.mark.parametrize(
     ("name", "expected"), [("constant", 1.0), ("cosine", 0.5), ("polynomial", 0.5**0.9), ("exponential", 0.9**50)]
 )
@@ -209,6 +218,25 @@ def test_weights_of_data_sets() -> None:
     assert split_weight("csv:photos") == ("csv:photos", None)
     with pytest.raises(UsageError, match="above 0"):
         split_weight("csv:photos@0")
+    assert split_weight("csv:photos@.5") == ("csv:photos", 0.5)
+
+
+def test_the_held_out_pictures_of_an_earlier_run_are_held_out_again(photos: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "validation.txt"
+    listed.write_text("csv\t3.png\ncsv\t5.png\nshanghaitech-a\t4.png\n")
+    source = open_sources(options(photos, tmp_path, held_out=listed))[0]
+    assert [picture.sample.image.name for picture in source.held_out] == ["3.png", "5.png"]
+    assert len(source.train) == 6
+    listed.write_text("csv\t3.png\n5.png\n")
+    with pytest.raises(DataError, match=r"validation\.txt, line 2"):
+        open_sources(options(photos, tmp_path, held_out=listed))
+
+
+def test_native_crops_are_not_resampled(photos: Path) -> None:
+    recipe = replace(Light.recipe, crop_wh=(64, 64), augmentation=Augmentation(flip=0, scale=(0.5, 2), native=1))
+    sources = open_sources(options(photos, photos))
+    images, _ = CropMaker(sources, Light(), recipe, 0).batch(0)
+    assert set(images.unique().tolist()) == {-1, 1}  # black and white and nothing between
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step(

@@ -25,6 +25,9 @@ def train(
         Path | None, typer.Option(help="Weights of a classification network for the encoder.")
     ] = DEFAULTS.backbone_weights,
     validation: Annotated[float, typer.Option(help="Share of each data set held out.")] = DEFAULTS.validation,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Hold out the pictures of this validation.txt instead.")
+    ] = DEFAULTS.held_out,
     validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = DEFAULTS.validate_every,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = DEFAULTS.save_every,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0 for none.")] = DEFAULTS.ema,
@@ -50,6 +53,7 @@ def train(
         init=init,
         backbone_weights=backbone_weights,
         validation=validation,
+        held_out=held_out,
         validate_every=validate_every,
         save_every=save_every,
         ema=ema,

@@ -39,6 +39,7 @@ class Augmentation:
     grey: probability of dropping the colours.
     gamma: range of the exponent applied to the 0..1 values, and the probability of applying it; None for never.
     scale: range of the factor by which the picture is resized before the crop is cut.
+    native: probability of cutting the crop at the picture's own size, not resampled, instead.
     """
 
     flip: float = 0.5
@@ -46,6 +47,7 @@ class Augmentation:
     gamma: tuple[float, float] | None = None
     gamma_probability: float = 0.5
     scale: tuple[float, float] = (1.0, 1.0)
+    native: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Recipe:
     batch: crops a step.
     schedule, decay: "constant"; "exponential", lr x decay after every epoch; "polynomial",
         lr x (1 - done / total) ** decay; "cosine", from lr to 0.
+    clip: most of a step's gradient norm; None for no limit.
     mean, std: of RGB values scaled to 0..1.
     """
 
@@ -71,6 +74,7 @@ class Recipe:
     epochs: int = 100
     schedule: Literal["constant", "exponential", "polynomial", "cosine"] = "constant"
     decay: float = 1.0
+    clip: float | None = None
     augmentation: Augmentation = Augmentation()
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

@@ -44,10 +44,7 @@ class CropMaker:
     def _crop(self, picture: Picture, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
         """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
         augmentation = self.recipe.augmentation
-        low, high = augmentation.scale
-        if len(picture.sample.points_xy) == 0 and high > 1:
-            high *= CLOSE_UP
-        scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+        scale = draw_scale(picture, augmentation, rng)
         size = self.recipe.crop_wh or (
             max(round(picture.size_wh[0] * scale), 1),
             max(round(picture.size_wh[1] * scale), 1),
@@ -63,9 +60,23 @@ class CropMaker:
         return recolour(pixels, augmentation, rng), np.clip(points, 0, np.nextafter(size, 0))
 
 
+def draw_scale(picture: Picture, augmentation: Augmentation, rng: np.random.Generator) -> float:
+    low, high = augmentation.scale
+    if len(picture.sample.points_xy) == 0:
+        high *= CLOSE_UP if high > 1 else 1.0
+    elif rng.random() < augmentation.native:
+        return 1.0
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
 def place(side: int, need: int, rng: np.random.Generator) -> int:
-    """A random start for `need` pixels along `side`; before the picture where it is too small."""
-    return int(rng.integers(0, side - need + 1)) if side >= need else -int(rng.integers(0, need - side + 1))
+    """A random start for `need` pixels along `side`; before the picture where it is too small.
+
+    Starts are drawn half a crop past both ends and moved inside: else the borders were seen far less than the middle.
+    """
+    if side < need:
+        return -int(rng.integers(0, need - side + 1))
+    return min(max(int(rng.integers(-need // 2, side - need // 2 + 1)), 0), side - need)
 
 
 def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:

@@ -30,12 +30,10 @@ from gigacount.train.sources import Source
 from gigacount.train.validate import Errors, validate
 
 WARM_UP = 200  # steps over which the learning rate rises to its full height
-CLIP = 50.0
-"""Most of a step's gradient norm. A likelihood of counts pulls without bound where people are missed and never harder
-than 1 where there are none: clipping at 5 cut the first more than the second, and undercounted by 14 % on part B."""
 FREEZE = 0.7
 """Share of a run after which batch norm keeps its statistics. Crops of one batch come from unlike data sets; counts in
-inference, by running statistics, stayed 14 % below those by the batch's own until training, too, used the former."""
+inference, by running statistics, stayed 14 % below those by the batch's own until training, too, used the former.
+A run that starts from trained weights (`--init`) keeps their statistics throughout."""
 AHEAD = 3  # batches made while the network works on the present one
 
 Report = Callable[[dict[str, Any]], None]
@@ -125,7 +123,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * rise * schedule(self.recipe, progress)
         self.module.train()
-        if progress >= FREEZE:
+        if progress >= FREEZE or self.options.init is not None:
             for module in self.module.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -135,7 +133,8 @@ class Trainer:
             loss: Tensor = self.module(images, targets)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
         self._average()
         return loss.item()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,23 +69,41 @@ class Source:
 
 def open_sources(options: TrainOptions) -> list[Source]:
     """Read all labels, divide by a fixed seed; raises DataError where a set has nothing to train on."""
+    listed = read_held_out(options.held_out) if options.held_out else None
     sources = []
     for text in options.data:
         spec, weight = split_weight(text)
+        name = spec.split(":")[0]
         pictures = [Picture(sample) for sample in read(spec, options.split)]
-        order = np.random.default_rng(options.seed).permutation(len(pictures))
-        held = set(order[: round(options.validation * len(pictures))].tolist())
+        if listed is None:
+            order = np.random.default_rng(options.seed).permutation(len(pictures))
+            held = set(order[: round(options.validation * len(pictures))].tolist())
+        else:
+            held = {i for i, picture in enumerate(pictures) if (name, picture.sample.image.name) in listed}
         train = [picture for i, picture in enumerate(pictures) if i not in held]
         if not train:
             raise DataError(f"{spec}: no picture is left to train on; lower --validation")
         held_out = [picture for i, picture in enumerate(pictures) if i in held]
-        sources.append(Source(spec.split(":")[0], float(len(train)) if weight is None else weight, train, held_out))
+        sources.append(Source(name, float(len(train)) if weight is None else weight, train, held_out))
     return sources
+
+
+def read_held_out(file: Path) -> set[tuple[str, str]]:
+    """Data set and picture names of a run's `validation.txt`. Raises DataError naming the line."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot read the list of held-out pictures: {error}") from error
+    pairs = [tuple(line.split("\t")) for line in lines]
+    for number, pair in enumerate(pairs, 1):
+        if len(pair) != 2:
+            raise DataError(f"{file}, line {number}: expected a data set, a tab and a picture's file name")
+    return {(name, picture) for name, picture in pairs}
 
 
 def split_weight(text: str) -> tuple[str, float | None]:
     """`csv:photos@0.4` -> ("csv:photos", 0.4); a path may hold an @ of its own."""
-    match = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)", text)
+    match = re.fullmatch(r"(.+)@(\d+|\d*\.\d+)", text)
     if not match:
         return text, None
     if float(match[2]) <= 0:
