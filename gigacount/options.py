@@ -58,7 +58,9 @@ class StrategyOptions:
     """Where to look. Defaults are the paper's (GigaZoom IV-A).
 
     levels: L, zoom-ins from the whole picture to 1:1. zoom: `exponential` (eq. 2) or `linear` (eq. 1).
-    clusters: k, regions zoomed into. overzoom: further zoom-ins past 1:1, at the last ratio.
+    clusters: k, regions zoomed into; 0 is the paper's "clustering was not used": one zoom, into the densest window.
+    start: the level of the first windows; the looks of the levels before it are saved.
+    overzoom: further zoom-ins past 1:1, at the last ratio.
     max_size: (width, height) of what the network takes at once. peaks: how zoom centres are found.
     tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
         and 1/64 by area). `full` has the same windows at the finest of these scales.
@@ -68,6 +70,7 @@ class StrategyOptions:
     levels: int = 10
     zoom: str = "exponential"
     clusters: int = 2
+    start: int = 1
     overzoom: int = 0
     max_size: Size = (2560, 1440)
     peaks: PeakOptions = field(default_factory=PeakOptions)
@@ -78,7 +81,8 @@ class StrategyOptions:
     def __post_init__(self) -> None:
         demand(1 <= self.levels <= 1000, f"levels must be between 1 and 1000, not {self.levels}")
         demand(self.zoom in ("exponential", "linear"), f"zoom must be exponential or linear, not '{self.zoom}'")
-        demand(1 <= self.clusters <= 1000, f"clusters must be between 1 and 1000, not {self.clusters}")
+        demand(0 <= self.clusters <= 1000, f"clusters must be between 0 and 1000, not {self.clusters}")
+        demand(1 <= self.start <= self.levels, f"start must be between 1 and levels ({self.levels}), not {self.start}")
         demand(0 <= self.overzoom <= 10, f"overzoom must be between 0 and 10, not {self.overzoom}")
         for name, (width, height) in (("max-size", self.max_size), ("tile", self.tile)):
             demand(min(width, height) >= 64, f"{name} must be at least 64x64, not {width}x{height}")

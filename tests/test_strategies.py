@@ -85,6 +85,29 @@ def test_one_plus_k_times_l_looks(levels: int, clusters: int) -> None:
     assert [view.level for view in look.views] == [0] + [t for t in range(1, levels + 1) for _ in range(clusters)]
 
 
+def test_without_clustering_one_zoom_starts_in_the_densest_window() -> None:
+    look, options = PointLook(TWO_CROWDS), StrategyOptions(levels=4, clusters=0)
+    gigazoom(look, PANDA, options)
+    assert [view.level for view in look.views] == [0, 1, 2, 3, 4]
+    coarse, first = look.density(look.views[0]), look.views[1].window
+    kernel = round(first.width * coarse.shape[1] / PANDA[0]), round(first.height * coarse.shape[0] / PANDA[1])
+    held = points_to_density(TWO_CROWDS, first, (1, 1)).sum()
+    assert held == box_sums(coarse, kernel).max() == 3_000  # the larger crowd; both do not fit
+
+
+def test_a_later_start_skips_the_first_levels() -> None:
+    look, options = PointLook(TWO_CROWDS), StrategyOptions(levels=10, clusters=2, start=6)
+    gigazoom(look, PANDA, options)
+    assert [view.level for view in look.views] == [0] + [t for t in range(6, 11) for _ in range(2)]
+    sixth = level_sizes(PANDA, StrategyOptions(levels=10))[5]
+    for view in look.views[1:3]:
+        assert abs(view.window.width - sixth[0]) <= 8
+    assert sum(level.looks for level in find_strategy("gigazoom").plan(PANDA, options)) == len(look.views)
+    middles = sorted(view.window.left + view.window.width / 2 for view in look.views[1:3])
+    assert middles[0] == pytest.approx(6_000, abs=300)
+    assert middles[1] == pytest.approx(21_000, abs=300)
+
+
 def test_it_finds_the_densest_region() -> None:
     look = PointLook(TWO_CROWDS)
     gigazoom(look, PANDA, StrategyOptions(clusters=1))
@@ -245,6 +268,8 @@ def test_the_plan_is_an_upper_bound(name: str, size: Size) -> None:
     [
         ({"levels": 0}, "levels"),
         ({"clusters": -1}, "clusters"),
+        ({"start": 0}, "start"),
+        ({"levels": 5, "start": 6}, "start"),
         ({"overzoom": -1}, "overzoom"),
         ({"max_size": (63, 900)}, "max-size"),
         ({"zoom": "cubic"}, "exponential or linear"),

@@ -27,7 +27,7 @@ def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
 
     sizes = level_sizes(size_wh, options)
     windows = first_windows(coarse, canvas, sizes[0], options) if sizes else []
-    for level, following in enumerate([*sizes[1:], None], start=1):
+    for level, following in enumerate([*sizes[1:], None], start=options.start):
         if not windows:
             break
         views = [view_at(window, level, options) for window in windows]
@@ -43,14 +43,15 @@ def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
 def plan_gigazoom(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
     sizes = level_sizes(size_wh, options)
     levels = [PlannedLevel(0, size_wh, fit(size_wh, options.max_size), 1)]
-    for level, (width, height) in enumerate(sizes, start=1):
+    for level, (width, height) in enumerate(sizes, start=options.start):
         window = Window(0, 0, max(round(width), 1), max(round(height), 1))
-        levels.append(PlannedLevel(level, window.size_wh, view_at(window, level, options).size_wh, options.clusters))
+        read_wh = view_at(window, level, options).size_wh
+        levels.append(PlannedLevel(level, window.size_wh, read_wh, max(options.clusters, 1)))
     return levels
 
 
 def level_sizes(size_wh: Size, options: StrategyOptions) -> list[tuple[float, float]]:
-    """(w_t, h_t) for t = 1 .. L by eq. 1 (linear) or eq. 2 (exponential), then the overzoom levels.
+    """(w_t, h_t) for t = start .. L by eq. 1 (linear) or eq. 2 (exponential), then the overzoom levels.
 
     Overzoom goes on at the last ratio w_L / w_(L-1), which for eq. 2 is eq. 2 continued. A side of the picture that
     is shorter than the network's is not zoomed. Empty where the network takes the whole picture at 1:1.
@@ -68,7 +69,7 @@ def level_sizes(size_wh: Size, options: StrategyOptions) -> list[tuple[float, fl
     sizes = [(side_at(t, 0), side_at(t, 1)) for t in range(options.levels + 1)]
     (w1, h1), (w2, h2) = sizes[-2:]
     sizes += [(w2 * (w2 / w1) ** n, h2 * (h2 / h1) ** n) for n in range(1, options.overzoom + 1)]
-    return sizes[1:]
+    return sizes[options.start :]
 
 
 def view_at(window: Window, level: int, options: StrategyOptions) -> View:
@@ -80,8 +81,13 @@ def view_at(window: Window, level: int, options: StrategyOptions) -> View:
 def first_windows(
     coarse: Density, canvas: DensityMap, window_wh: tuple[float, float], options: StrategyOptions
 ) -> list[Window]:
-    """I_1 of every zoom: centred on the k centres of the clustered density peaks (III-B)."""
+    """The first window of every zoom: centred on the k centres of the clustered density peaks (III-B).
+
+    Without clustering the densest window, as inside any other look (III-A).
+    """
     bounds = whole(canvas.size_wh)
+    if options.clusters == 0:
+        return [densest_window(bounds, coarse, window_wh, canvas.cell_px)]
     scale_x, scale_y = bounds.width / coarse.shape[1], bounds.height / coarse.shape[0]
     return [
         place((col * scale_x, row * scale_y), window_wh, bounds, canvas.cell_px)
