@@ -39,6 +39,8 @@ def command_words() -> list[tuple[str, ...]]:
         if children is None:
             found.append(words)
             return
+        if getattr(command, "invoke_without_command", False) and words:
+            found.append(words)
         for name, child in children.items():
             walk(child, (*words, name))
 

@@ -280,5 +280,5 @@ def test_backbone_weights_load_from_arrays(photos: Path, tmp_path: Path) -> None
     trainer = Trainer(settings, open_sources(settings), lambda entry: None)
     assert all((tensor == 0.5).all() for tensor in trainer.network.get_submodule("encoder").state_dict().values())
     (tmp_path / "bad.npz").write_bytes(b"x")
-    with pytest.raises(WeightsError, match="cannot read backbone"):
+    with pytest.raises(WeightsError, match="cannot read these weights"):
         Trainer(replace(settings, backbone_weights=tmp_path / "bad.npz"), [], lambda entry: None)

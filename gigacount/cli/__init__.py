@@ -32,9 +32,9 @@ app = typer.Typer(
 app.command()(count)
 app.command()(localize)
 app.command()(info)
-app.command()(networks)
 app.command()(train)
 app.command()(synthesize)
+app.add_typer(networks, name="networks")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(data, name="data")
 

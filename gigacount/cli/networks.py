@@ -1,8 +1,9 @@
-"""`gigacount networks`."""
+"""`gigacount networks ...`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +12,17 @@ if TYPE_CHECKING:
     from gigacount.networks.record import NetworkRecord
 
 
-def networks(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a network.")] = False) -> int:
+networks = typer.Typer(invoke_without_command=True)
+
+
+@networks.callback()
+def list_networks(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a network.")] = False,
+) -> None:
     """List the networks: which have weights here, and what error was measured with them."""
+    if context.invoked_subcommand is not None:
+        return
     from gigacount.networks import NETWORKS, records
     from gigacount.options import CountOptions
 
@@ -34,4 +44,33 @@ def networks(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
         for error in errors:
             figures = ", ".join(f"{key} {value}" for key, value in error.items() if key not in ("data", "date"))
             typer.echo(f"\t{error.get('data', '?')}: {figures} ({error.get('date', 'no date')})")
+
+
+@networks.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights as published: .pth, .pt, ...")],
+    network: Annotated[str | None, typer.Option(help="Whose they are; default: told by their tensors.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for weights and record; default: that of FILE.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+) -> int:
+    """Make safetensors and a record of weights that others published.
+
+    Only tensors are read from a pickle; nothing in it is run. Prints the path of the record, which
+    `gigacount count --network` takes; add to it what you know of the weights.
+    """
+    from gigacount.errors import UnknownNameError
+    from gigacount.networks import NETWORKS
+    from gigacount.networks.published import read_published, write_converted
+    from gigacount.output.files import demand_free
+    from gigacount.output.folder import explained
+
+    if network is not None and network not in NETWORKS:
+        raise UnknownNameError("network", network, NETWORKS)
+    name, made = read_published(file, network)
+    record = (out or file.parent) / f"{name}.toml"
+    for path in (record, record.with_suffix(".safetensors")):
+        demand_free(path, overwrite)
+    with explained(record):
+        write_converted(made, record, file.name)
+    typer.echo(record)
     return 0

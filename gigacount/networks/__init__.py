@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gigacount.errors import UnknownNameError, WeightsError
-from gigacount.networks.record import NetworkRecord, read_record
+from gigacount.errors import UnknownNameError, UsageError, WeightsError
+from gigacount.networks.record import NetworkRecord, read_record, refuse_pickle
 
 if TYPE_CHECKING:
     from gigacount.networks.base import Network
@@ -47,6 +47,7 @@ def find_record(name: str) -> NetworkRecord:
     Raises UnknownNameError for a name that is neither, WeightsError for a network without weights here.
     """
     path = Path(name)
+    refuse_pickle(path)
     if path.suffix in (".toml", ".safetensors") or len(path.parts) > 1:
         return read_record(path.with_suffix(".toml"))
     shipped = records()
@@ -61,14 +62,21 @@ def find_record(name: str) -> NetworkRecord:
 
 
 def build(network: str, **settings: object) -> Network:
-    """A network of the table with fresh parameters; `settings` go to its constructor."""
+    """A network of the table with fresh parameters; `settings` go to its constructor.
+
+    Raises UnknownNameError, and UsageError for a setting that this network does not have.
+    """
     if network not in NETWORKS:
         raise UnknownNameError("network", network, NETWORKS)
     import importlib
+    import inspect
 
     module, name = NETWORKS[network].split(":")
-    made: Network = getattr(importlib.import_module(module), name)(**settings)
-    return made
+    kind: type[Network] = getattr(importlib.import_module(module), name)
+    for setting in settings:
+        if setting not in inspect.signature(kind).parameters:
+            raise UsageError(f"network '{network}' has no setting '{setting}'")
+    return kind(**settings)
 
 
 def load(record: NetworkRecord) -> Network:

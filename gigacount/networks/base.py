@@ -162,3 +162,16 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise WeightsError(f"these weights do not fit {type(module).__name__}: {', '.join(wrong[:3])}{more}")
     module.load_state_dict({name: state[name] for name in needed}, strict=False)
+
+
+def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """`state` with the first prefix that fits each name exchanged; "module." of parallel training is dropped."""
+
+    def new(name: str) -> str:
+        name = name.replace("module.", "")
+        for old, mine in prefixes.items():
+            if name.startswith(old):
+                return mine + name.removeprefix(old)
+        return name
+
+    return {new(name): tensor for name, tensor in state.items()}

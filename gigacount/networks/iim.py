@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from gigacount.errors import UnknownNameError
 from gigacount.geometry import Size
 from gigacount.labels import boxes_from_points, instance_mask
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple
+from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple, renamed
 from gigacount.networks.hrnet import HRNetW48, resize
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.vgg import VGG16
@@ -307,16 +307,3 @@ class IIMVGG(IIM):
 
 
 BINARISATION_NAMES = {"Binar.Threshold_Module.": "binarisation.encoder.", "Binar.": "binarisation."}
-
-
-def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """`state` with the first prefix that fits exchanged; "module." of parallel training is dropped."""
-
-    def new(name: str) -> str:
-        name = name.replace("module.", "")
-        for old, mine in prefixes.items():
-            if name.startswith(old):
-                return mine + name.removeprefix(old)
-        return name
-
-    return {new(name): tensor for name, tensor in state.items()}

@@ -10,13 +10,15 @@ a ReLU there, which can stay shut for good), so a cell may be slightly negative.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, cat, nn
 
 from gigacount.geometry import Size
 from gigacount.labels import adaptive_sigmas, gaussian_density
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple
+from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple, renamed
 from gigacount.networks.vgg import initialise
 
 STRIDE = 4
@@ -61,6 +63,19 @@ class MCNN(Network):
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         return euclidean_loss(self.predict(images).density, targets["density"])
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The usual reproductions (C-3-Framework) have `branch1` to `branch3` and `fuse`, and count ReLUs within convs.
+
+        Theirs end in a ReLU, so they never go below 0, and some have one input channel, which does not fit.
+        """
+        names = {f"branch{n}.{theirs}.conv.": f"columns.{n - 1}.{ours}." for n in (1, 2, 3) for theirs, ours in LAYERS}
+        return renamed(state, names | {"fuse.0.conv.": "density."})
+
+
+# Index of each convolution in a column of the usual reproductions, and in `column`.
+LAYERS = ((0, 0), (2, 3), (4, 6), (5, 8))
 
 
 def column(first: int, other: int, channels: tuple[int, int, int, int]) -> nn.Sequential:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.labels import gaussian_density, iknn_map
-from gigacount.networks.base import Network, Prediction, Recipe, pad_to_multiple
+from gigacount.networks.base import Network, Prediction, Recipe, pad_to_multiple, renamed
 from gigacount.networks.densenet import DenseNet201, modern_names
 from gigacount.networks.peaks import find_peaks
 from gigacount.networks.windows import Windows, mean_over_windows
@@ -135,6 +135,25 @@ class MudIknn(Network):
         map_error = ((maps - iknn[:, None]).abs().mean(1) * inside).sum((1, 2)) ** 2  # (N,)
         loss: Tensor = count_error.mean() + MAP_WEIGHT * map_error.mean()
         return loss
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The authors' code cuts DenseNet into four and numbers map modules and their layers from 1."""
+        names = {
+            "conv_layer1.": "encoder.features.",
+            "dense_blocks.": "encoder.features.",
+            "transition_layers.": "encoder.features.",
+            "norm5.": "encoder.features.norm5.",
+            "count_layer.": "count.",
+        }
+        for n in range(3):
+            ours, theirs = f"map_modules.{n}.", f"map_module{n + 1}."
+            names |= {
+                theirs + "map_transposed_conv_layer.": ours + "upsample.",
+                theirs + "count_layer.": ours + "count.",
+            }
+            names |= {f"{theirs}conv{layer + 1}.": f"{ours}shrink.{layer}." for layer in range(3)}
+        return renamed(modern_names(state), names)
 
 
 def to_windows(pictures: Tensor) -> Tensor:

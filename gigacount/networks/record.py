@@ -11,6 +11,9 @@ from typing import Any
 
 from gigacount.errors import WeightsError
 
+PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
+PICKLE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # torch's zip of a pickle, and bare pickles
+
 
 @dataclass(frozen=True)
 class NetworkRecord:
@@ -73,6 +76,19 @@ def read_record(path: Path) -> NetworkRecord:
     if Path(content["weights"]).name != content["weights"]:
         raise WeightsError(f"{path}: weights must name a file beside the record, not '{content['weights']}'")
     return NetworkRecord(**content, folder=path.parent)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise WeightsError where `path` is a pickle, by its name or its first bytes: loading one can run anything."""
+    pickled = path.suffix in PICKLES
+    if not pickled and path.is_file():
+        with path.open("rb") as file:
+            pickled = file.read(4).startswith(PICKLE_BYTES)
+    if pickled:
+        raise WeightsError(
+            f"{path}: this is a pickle, which could run a program when loaded; make safetensors of it, safely, with "
+            f"gigacount networks convert {path} --network NAME"
+        )
 
 
 def write_record(record: NetworkRecord, path: Path) -> None:

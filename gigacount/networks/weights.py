@@ -9,24 +9,27 @@ from safetensors.torch import load_file, save_file
 
 from gigacount.errors import WeightsError
 from gigacount.networks.base import Network
-from gigacount.networks.record import NetworkRecord, check_hash
+from gigacount.networks.recognise import belonging, difference, shapes
+from gigacount.networks.record import NetworkRecord, check_hash, refuse_pickle
 
 
 def load_weights(network: Network, record: NetworkRecord) -> None:
     """Load the record's weights into `network`.
 
-    Raises WeightsError where the file is missing, altered, no safetensors, or holds another network's tensors.
+    Raises WeightsError where the file is missing, altered, no safetensors, or another network's; it tells whose.
     """
     check_hash(record)
+    path = record.weights_path
+    refuse_pickle(path)
     try:
-        tensors = load_file(record.weights_path)
+        tensors = load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"{record.weights_path}: not a safetensors file: {error}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        raise WeightsError(f"{path}: not a safetensors file: {error}") from error
+    expected, found = shapes(network.state_dict()), shapes(tensors)
     if expected != found:
-        raise WeightsError(f"{record.weights_path}: not weights of {record.network}: {difference(expected, found)}")
-    network.load_state_dict(tensors)
+        told = f"{difference(expected, found)}; {belonging(tensors)}"
+        raise WeightsError(f"{path}: not weights of {record.network}: {told}")
+    network.load_state_dict(tensors, strict=False)  # batch norm's counters may be missing
 
 
 def save_weights(network: Network, path: Path) -> None:
@@ -34,16 +37,3 @@ def save_weights(network: Network, path: Path) -> None:
     temporary = path.with_suffix(".safetensors.tmp")
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
     temporary.replace(path)
-
-
-def difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], most: int = 3) -> str:
-    """What two sets of named tensor shapes differ in, in words, with at most `most` names of each kind."""
-
-    def listed(names: list[str]) -> str:
-        return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    shared = sorted(set(expected) & set(found))
-    other = [f"{n} {found[n]} instead of {expected[n]}" for n in shared if expected[n] != found[n]]
-    parts = [("missing", missing), ("not known", extra), ("of another shape", other)]
-    return "; ".join(f"{label}: {listed(names)}" for label, names in parts if names)
