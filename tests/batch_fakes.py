@@ -28,6 +28,7 @@ class FakeWork:
     """
 
     recipe: str = "plain"
+    done: str = "counted"
     seconds: float = 0.0
     trace: Path | None = None
     once: Path | None = None

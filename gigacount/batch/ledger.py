@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gigacount.batch.claims import Claims
-from gigacount.batch.files import discard_dead
+from gigacount.batch.files import discard_dead, write_whole
 from gigacount.batch.records import Records, Row
 from gigacount.batch.summary import write_summary
 from gigacount.batch.worklist import Item
 from gigacount.errors import OutputError
+from gigacount.output.folder import explained
 
 STATE_FOLDER = ".gigacount"
 SUMMARY = "summary"
@@ -54,11 +55,16 @@ class Ledger:
 
 
 class SharedLedger(Ledger):
-    """The ledger in `out`/.gigacount, safe to share with other processes, also on other machines."""
+    """The ledger in `out`/.gigacount, safe to share with other processes, also on other machines.
 
-    def __init__(self, out: Path) -> None:
+    done: what is done with the pictures, in a word. One output folder is for one kind of work, because a picture has
+    one line in the summary and one result folder; raises OutputError where another kind was here before.
+    """
+
+    def __init__(self, out: Path, done: str) -> None:
         self.out = out
         self.records = Records(out / STATE_FOLDER / "records")
+        demand_same_work(out, done)
         self.claims = Claims(out / STATE_FOLDER / "claims")
         self._next = time.monotonic() + SUMMARY_SECONDS
         self._changed = True
@@ -128,3 +134,14 @@ class SharedLedger(Ledger):
             raise OutputError(
                 f"{item.folder}: a symbolic link leads out of {self.out}; remove it, or use --out for another place"
             )
+
+
+def demand_same_work(out: Path, done: str) -> None:
+    """Note what is done with the pictures of `out`; raise OutputError where it is something else than before."""
+    note = out / STATE_FOLDER / "work"
+    if not note.exists():
+        write_whole(note, done.encode())
+    with explained(note):
+        before = note.read_bytes().decode("utf-8", "replace")
+    if before != done:
+        raise OutputError(f"{out}: the pictures in there were {before}, not {done}; use another --out")

@@ -35,7 +35,7 @@ def run_batch(items: Sequence[Item], work: Work, options: BatchOptions, watchers
     """
     if options.log is not None:
         watchers = (*watchers, Log(options.log))
-    ledger = SharedLedger(options.out) if options.out else Ledger()
+    ledger = SharedLedger(options.out, work.done) if options.out else Ledger()
     try:
         batch = Batch(items, work, options, ledger)
         batch.watchers = watchers

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gigacount.batch.records import Row, failed_row
 from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError, UsageError
-from gigacount.options import CountOptions
+from gigacount.options import CountOptions, LocalizeOptions
 
 if TYPE_CHECKING:
     from gigacount.count import Counter
+    from gigacount.localize import Localizer
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -28,7 +29,12 @@ class Task:
 
 
 class Work(Protocol):
-    """Sent to the processes that do it, so it must be picklable until it is prepared. Several threads share it."""
+    """Sent to the processes that do it, so it must be picklable until it is prepared. Several threads share it.
+
+    done: what it does, in a word: a picture was counted, or located in.
+    """
+
+    done: str
 
     def earlier(self, item: Item) -> Row | None:
         """The row of a finished result that still stands for the same picture; found in milliseconds.
@@ -65,6 +71,8 @@ class CountWork:
     demand_gpu: refuse to work on anything else. Raises UsageError and WeightsError for networks that are not there.
     """
 
+    done = "counted"
+
     def __init__(self, options: CountOptions, formats: tuple[str, ...], demand_gpu: bool = False) -> None:
         from gigacount.output.identity import Recipe
 
@@ -82,8 +90,7 @@ class CountWork:
         from gigacount.count import Counter
 
         self._counter = Counter(self.options, say)
-        if self.demand_gpu and self._counter.predictor.device.type != "cuda":
-            raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
+        self._demand_gpu(self._counter)
 
     def check(self, task: Task) -> None:
         from gigacount.image import GigaImage
@@ -104,6 +111,38 @@ class CountWork:
 
         discard_leftovers(item.folder)
 
+    def _demand_gpu(self, counter: Counter) -> None:
+        if self.demand_gpu and counter.predictor.device.type != "cuda":
+            raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
+
+
+class LocalizeWork(CountWork):
+    """Locating, as `gigacount localize` does it in many pictures: a count with points."""
+
+    done = "located"
+
+    def __init__(self, options: LocalizeOptions, formats: tuple[str, ...], demand_gpu: bool = False) -> None:
+        from gigacount.output.identity import Recipe
+
+        super().__init__(options.counting, formats, demand_gpu)
+        self.locating = options
+        self.recipe = Recipe(options, formats)
+        self._localizer: Localizer | None = None
+
+    def prepare(self, say: Say) -> None:
+        from gigacount.localize import Localizer
+
+        self._localizer = Localizer(self.locating, say)
+        self._demand_gpu(self._localizer)
+
+    def process(self, task: Task, progress: Progress | None) -> Row:
+        from gigacount.output import ResultFolder
+        from gigacount.output.located import write_located
+
+        assert self._localizer is not None, "prepare() comes first"
+        result = self._localizer.localize(task.item.path, progress)
+        return count_row(task.item, write_located(result, self.locating, ResultFolder(task.item.folder), self.formats))
+
 
 def count_row(item: Item, content: dict[str, Any]) -> Row:
     """The summary's line for a count.json."""
@@ -111,6 +150,7 @@ def count_row(item: Item, content: dict[str, Any]) -> Row:
     return Row(
         path=str(item.path),
         count=content["count"],
+        points=content.get("located"),
         width=image.get("width"),
         height=image.get("height"),
         seconds=seconds.get("total"),

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 DEFAULTS = BatchOptions()
 PLAIN_SECONDS = 10.0
 
+Pictures = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER|PATTERN|LIST...",
+        help="Pictures, folders, patterns such as 'photos/**/*.tif', or lists of paths (.txt, or - for stdin).",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also look into the folders inside folders.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that fails.")]
 MaxFailures = Annotated[int | None, typer.Option(help="Stop when so many pictures have failed.")]
@@ -43,6 +52,41 @@ Engine = Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")]
 RayAddress = Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto; default: this machine.")]
 Cores = Annotated[int, typer.Option(help="CPU cores of a worker on a Ray cluster without GPUs.")]
 LogFile = Annotated[Path | None, typer.Option(help="Append what happens to this file, a JSON object a line.")]
+
+
+@dataclass(frozen=True)
+class Many:
+    """How many pictures are worked through, for the commands that take several."""
+
+    overwrite: Overwrite = DEFAULTS.overwrite
+    recursive: Recursive = DEFAULTS.recursive
+    fail_fast: FailFast = False
+    max_failures: MaxFailures = DEFAULTS.max_failures
+    time_limit: TimeLimit = DEFAULTS.time_limit
+    workers: Workers = DEFAULTS.workers
+    gpus: Gpus = ""
+    shard: Shard = ""
+    engine: Engine = DEFAULTS.engine
+    ray_address: RayAddress = DEFAULTS.ray_address
+    cores: Cores = DEFAULTS.cores
+    log: LogFile = DEFAULTS.log
+
+    def options(self, out: Path | None) -> BatchOptions:
+        """Raises UsageError for values that make no sense."""
+        return BatchOptions(
+            out=out,
+            recursive=self.recursive,
+            overwrite=self.overwrite,
+            max_failures=1 if self.fail_fast else self.max_failures,
+            time_limit=self.time_limit,
+            workers=self.workers,
+            gpus=parse_gpus(self.gpus),
+            shard=parse_shard(self.shard),
+            engine=self.engine,
+            ray_address=self.ray_address,
+            cores=self.cores,
+            log=self.log,
+        )
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -68,20 +112,20 @@ def parse_gpus(text: str) -> tuple[int, ...]:
 class Answering:
     """How to answer: as_json prints an object instead of the number; quiet leaves out messages and progress."""
 
-    as_json: bool = False
-    quiet: bool = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False
 
     def say(self, message: str) -> None:
         if not self.quiet:
             say(message)
 
     def line(self, item: Item, row: Row, label: str = "") -> str:
-        """The answer for one picture."""
+        """The answer for one picture: how many were located in it, or else counted."""
         from gigacount.output import ResultFolder
 
         if self.as_json:
             return json.dumps(ResultFolder(item.folder).finished(), ensure_ascii=False)
-        return f"{label}{row.count:.1f}"
+        return f"{label}{row.count:.1f}" if row.points is None else f"{label}{row.points}"
 
 
 def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, answering: Answering) -> int:
@@ -96,8 +140,7 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files leave as they came
     alone = is_one_picture(arguments)
-    plain = replace(options, out=None, overwrite=False, recursive=False) == BatchOptions()
-    if alone and plain and not (options.out and (options.out / STATE_FOLDER).is_dir()):
+    if alone and is_plain(options) and not (options.out and (options.out / STATE_FOLDER).is_dir()):
         work_on_one(arguments[0], work, options, answering)
         return 0
     items = share(work_list(arguments, options.out, options.recursive), options.shard)
@@ -111,7 +154,12 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
         stack.callback(answers.flush)
         stack.enter_context(redirect_stdout(sys.stderr))  # Ray, for one, writes to it, but it is for answers only
         tally = run_batch(items, work, options, [answers, show])
-    return conclude(tally, options, answering)
+    return conclude(tally, work.done, options, answering)
+
+
+def is_plain(options: BatchOptions) -> bool:
+    """Whether nothing is asked for that only a batch has, such as a time limit or a log."""
+    return replace(options, out=None, overwrite=False, recursive=False) == BatchOptions()
 
 
 def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answering) -> None:
@@ -121,7 +169,7 @@ def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answer
     item = Item(path, path.name, result_folder(path, options.out))
     row = None if options.overwrite else work.earlier(item)
     if row is not None:
-        answering.say(f"{path}: counted before; result in {item.folder}")
+        answering.say(f"{path}: {work.done} before; result in {item.folder}")
     else:
         task = Task(item, options.overwrite)
         work.check(task)
@@ -131,9 +179,9 @@ def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answer
     typer.echo(answering.line(item, row))
 
 
-def conclude(tally: Tally, options: BatchOptions, answering: Answering) -> int:
-    """The last line of a batch: what became of the pictures, and how to go on after a stop."""
-    parts = [f"{tally.done} counted", f"{tally.reused} counted before", f"{tally.failed} failed"]
+def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answering) -> int:
+    """The last line of a batch: what became of the pictures, and how to go on after a stop. done: as of the work."""
+    parts = [f"{tally.done} {done}", f"{tally.reused} {done} before", f"{tally.failed} failed"]
     where = f"; see {options.out / 'summary.csv'}" if options.out else ""
     counts = ", ".join(part for part in parts if not part.startswith("0 "))
     if tally.signal is not None or tally.gave_up:

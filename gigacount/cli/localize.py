@@ -3,99 +3,105 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gigacount.cli import batch as many
 from gigacount.cli import options as shared
-from gigacount.cli.parse import parse_numbers, parse_size
-from gigacount.cli.show import progress_bar, say
-from gigacount.options import CountOptions, LocalizeOptions, PeakOptions, ReadOptions, StrategyOptions
+from gigacount.cli.groups import spread
+from gigacount.cli.parse import parse_choices
+from gigacount.cli.show import progress_bar
+from gigacount.errors import UsageError
+from gigacount.options import LocalizeOptions
 
 if TYPE_CHECKING:
     from gigacount.output.located import LocatedFiles
     from gigacount.results import LocalizeResult
 
+FORMATS = "csv,overlay"
 
+
+@spread
 def localize(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
+    images: many.Pictures,
+    *,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File for the heads: .csv, .geojson, .json (COCO) or .txt (NWPU); default: IMAGE.points.csv."
+            help="Of one picture, a file for the heads: .csv, .geojson, .json (COCO) or .txt (NWPU), by default "
+            "IMAGE.points.csv. Of several, a folder for the results."
         ),
     ] = None,
-    strategy: shared.Strategy = shared.DEFAULTS.strategy,
-    network: shared.Network = shared.DEFAULTS.network,
-    coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network,
     min_score: Annotated[
         float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
     ] = None,
-    region: shared.Region = None,
-    metres_per_pixel: shared.MetresPerPixel = None,
-    overlay: Annotated[Path | None, typer.Option(help="Also draw the heads on the picture, into this JPEG.")] = None,
-    fuse: shared.Fuse = shared.DEFAULTS.fuse,
-    levels: shared.Levels = shared.LOOKING.levels,
-    zoom: shared.Zoom = shared.LOOKING.zoom,
-    clusters: shared.Clusters = shared.LOOKING.clusters,
-    overzoom: shared.Overzoom = shared.LOOKING.overzoom,
-    threshold: shared.Threshold = shared.LOOKING.peaks.threshold,
-    absolute_threshold: shared.AbsoluteThreshold = not shared.LOOKING.peaks.relative,
-    max_size: shared.MaxSize = shared.MAX_SIZE,
-    tile: shared.Tile = shared.TILE,
-    scales: shared.Scales = shared.SCALES,
-    context: shared.Context = shared.LOOKING.context,
-    device: shared.Device = shared.DEFAULTS.device,
-    precision: shared.Precision = shared.DEFAULTS.precision,
-    allow_damaged: shared.AllowDamaged = shared.READING.allow_damaged,
-    trust_loaders: shared.TrustLoaders = shared.READING.trust_loaders,
-    max_pixels: shared.MaxPixels = shared.READING.max_pixels,
-    scratch: shared.Scratch = shared.READING.scratch_folder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Of one picture: also draw the heads on it, into this JPEG.")
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="In a folder of results: what to write beside count.json, of csv, geojson, json, txt, tif, overlay; "
+            f"default: {FORMATS}.",
+        ),
+    ] = None,
+    counting: shared.Counting,
+    batch: many.Many,
+    answering: many.Answering,
 ) -> int:
-    """Locate the people in a picture of any size.
+    """Locate the people in pictures of any size.
 
     Prints how many were located and writes their heads to a file. Says how many people the densities count, and where
-    heads were seen too coarsely to tell them apart; --strategy full looks at everything from close by.
+    heads were seen too coarsely to tell them apart; --strategy full looks at everything from close by. Several pictures
+    print path, tab, number, and get IMAGE.gigacount/ in --out each, with a summary.csv and summary.json.
     """
-    looking = StrategyOptions(
-        levels=levels,
-        zoom=zoom,
-        clusters=clusters,
-        overzoom=overzoom,
-        max_size=parse_size(max_size, "--max-size"),
-        peaks=PeakOptions(threshold=threshold, relative=not absolute_threshold),
-        tile=parse_size(tile, "--tile"),
-        scales=parse_numbers(scales, "--scales"),
-        context=context,
-    )
-    reading = ReadOptions(
-        allow_damaged=allow_damaged, max_pixels=max_pixels, trust_loaders=trust_loaders, scratch_folder=scratch
-    )
-    counting = CountOptions(
-        strategy,
-        network,
-        coarse_network,
-        device,
-        precision,
-        looking,
-        reading,
-        fuse,
-        shared.region_options(region, metres_per_pixel),
-    )
-    heads = out or image.with_name(f"{image.name}.points.csv")
-    options = LocalizeOptions(counting, min_score)
-    from gigacount.output.located import LocatedFiles
+    options, many_options = LocalizeOptions(counting.options(), min_score), batch.options(out)
+    from gigacount.output.located import FOLDER_WRITERS, LocatedFiles
 
-    answer = run(image, options, LocatedFiles(heads, overlay, region is not None, overwrite), quiet)
-    typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else str(answer["located"]))
-    return 0
+    if wants_one_file(images, out):
+        if formats is not None:
+            raise UsageError("--format is for a folder of results; the ending of --out picks the format of a file")
+        if not many.is_plain(many_options):
+            raise UsageError("options for several pictures need a folder of results; give --out FOLDER")
+        image = images[0]
+        heads = out or image.with_name(f"{image.name}.points.csv")
+        files = LocatedFiles(heads, overlay, counting.region is not None, batch.overwrite)
+        answer = locate_one(image, options, files, answering)
+        typer.echo(json.dumps(answer, ensure_ascii=False) if answering.as_json else str(answer["located"]))
+        return 0
+    if out is None:
+        raise UsageError("locating in several pictures needs a folder for the results; give --out FOLDER")
+    if overlay is not None:
+        raise UsageError("--overlay is for one picture; --format csv,overlay draws the heads of each of several")
+    from gigacount.batch import LocalizeWork
+
+    written = parse_choices(FORMATS if formats is None else formats, "format", FOLDER_WRITERS)
+    work = LocalizeWork(options, written, demand_gpu=bool(many_options.gpus))
+    return many.work_through(images, work, many_options, answering)
 
 
-def run(image: Path, options: LocalizeOptions, files: LocatedFiles, quiet: bool) -> dict[str, Any]:
+def wants_one_file(images: Sequence[Path], out: Path | None) -> bool:
+    """Whether the heads of a single picture are to go to a file, rather than to a result folder in `out`.
+
+    Raises UsageError where `out` is such a file, and the pictures are several.
+    """
+    from gigacount.batch import is_one_picture
+    from gigacount.output.points import POINT_WRITERS
+
+    if out is not None and out.is_dir():
+        return False
+    if is_one_picture(images):
+        return out is None or out.suffix != ""
+    if out is not None and out.suffix.lower() in POINT_WRITERS:
+        raise UsageError(f"{out} would be a file of heads, and several pictures need a folder; give --out FOLDER")
+    return False
+
+
+def locate_one(image: Path, options: LocalizeOptions, files: LocatedFiles, answering: many.Answering) -> dict[str, Any]:
     """Locate and write; whatever can be refused is refused before networks are loaded."""
     from gigacount.image import GigaImage
     from gigacount.localize import Localizer
@@ -105,12 +111,11 @@ def run(image: Path, options: LocalizeOptions, files: LocatedFiles, quiet: bool)
         if options.counting.regions is not None:
             read_regions(options.counting.regions, image, opened.size_wh)
     files.demand_free()
-    notify = (lambda line: None) if quiet else say
-    localizer = Localizer(options, notify)
-    with progress_bar(image.name, quiet) as progress:
+    localizer = Localizer(options, answering.say)
+    with progress_bar(image.name, answering.quiet) as progress:
         result = localizer.localize(image, progress)
     answer = files.write(result)
-    notify(summary(result))
+    answering.say(summary(result))
     return answer
 
 

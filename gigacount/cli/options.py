@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gigacount.cli.parse import size_text
+from gigacount.cli.parse import parse_numbers, parse_size, size_text
 from gigacount.errors import UsageError
-from gigacount.options import CountOptions, RegionOptions
+from gigacount.options import CountOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
 
 DEFAULTS = CountOptions()
 LOOKING = DEFAULTS.looking
@@ -47,10 +48,64 @@ TILE = size_text(LOOKING.tile)
 SCALES = ",".join("1" if scale == 1 else f"1/{1 / scale:g}" for scale in LOOKING.scales)
 
 
-def region_options(region: Path | None, metres_per_pixel: float | None) -> RegionOptions | None:
-    """What `--region` and `--metres-per-pixel` ask for; raises UsageError for a scale without regions."""
-    if region is not None:
-        return RegionOptions(region, metres_per_pixel)
-    if metres_per_pixel is not None:
-        raise UsageError("--metres-per-pixel is for --region; give a file of regions")
-    return None
+@dataclass(frozen=True)
+class Counting:
+    """All that decides a count, for the commands that count pictures."""
+
+    strategy: Strategy = DEFAULTS.strategy
+    network: Network = DEFAULTS.network
+    coarse_network: CoarseNetwork = DEFAULTS.coarse_network
+    levels: Levels = LOOKING.levels
+    zoom: Zoom = LOOKING.zoom
+    clusters: Clusters = LOOKING.clusters
+    overzoom: Overzoom = LOOKING.overzoom
+    threshold: Threshold = LOOKING.peaks.threshold
+    absolute_threshold: AbsoluteThreshold = not LOOKING.peaks.relative
+    max_size: MaxSize = MAX_SIZE
+    tile: Tile = TILE
+    scales: Scales = SCALES
+    context: Context = LOOKING.context
+    fuse: Fuse = DEFAULTS.fuse
+    region: Region = None
+    metres_per_pixel: MetresPerPixel = None
+    device: Device = DEFAULTS.device
+    precision: Precision = DEFAULTS.precision
+    allow_damaged: AllowDamaged = READING.allow_damaged
+    trust_loaders: TrustLoaders = READING.trust_loaders
+    max_pixels: MaxPixels = READING.max_pixels
+    scratch: Scratch = READING.scratch_folder
+
+    def options(self) -> CountOptions:
+        """Raises UsageError for values that make no sense."""
+        return CountOptions(
+            strategy=self.strategy,
+            network=self.network,
+            coarse_network=self.coarse_network,
+            device=self.device,
+            precision=self.precision,
+            looking=self.looking(),
+            reading=ReadOptions(self.allow_damaged, self.max_pixels, self.trust_loaders, self.scratch),
+            fuse=self.fuse,
+            regions=self.regions(),
+        )
+
+    def looking(self) -> StrategyOptions:
+        return StrategyOptions(
+            levels=self.levels,
+            zoom=self.zoom,
+            clusters=self.clusters,
+            overzoom=self.overzoom,
+            max_size=parse_size(self.max_size, "--max-size"),
+            peaks=PeakOptions(threshold=self.threshold, relative=not self.absolute_threshold),
+            tile=parse_size(self.tile, "--tile"),
+            scales=parse_numbers(self.scales, "--scales"),
+            context=self.context,
+        )
+
+    def regions(self) -> RegionOptions | None:
+        """What `--region` and `--metres-per-pixel` ask for; raises UsageError for a scale without regions."""
+        if self.region is not None:
+            return RegionOptions(self.region, self.metres_per_pixel)
+        if self.metres_per_pixel is not None:
+            raise UsageError("--metres-per-pixel is for --region; give a file of regions")
+        return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from gigacount.errors import DataError, ImageError
 from gigacount.networks import find_record
-from gigacount.options import CountOptions
+from gigacount.options import CountOptions, LocalizeOptions
 from gigacount.output.folder import ResultFolder
 
 
@@ -24,8 +24,10 @@ def image_identity(path: Path) -> dict[str, int]:
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
-def options_dict(options: CountOptions) -> dict[str, Any]:
-    """Options as plain JSON values, without those that cannot change a count."""
+def options_dict(options: CountOptions | LocalizeOptions) -> dict[str, Any]:
+    """Options as plain JSON values, without those that cannot change a result; of locating, those of both."""
+    if isinstance(options, LocalizeOptions):
+        return options_dict(options.counting) | {"min_score": options.min_score}
     values = asdict(options)
     values["reading"] = {"allow_damaged": options.reading.allow_damaged}
     if options.regions is not None:
@@ -45,8 +47,9 @@ def regions_hash(path: Path) -> str:
 class Recipe:
     """By what results are asked for: options, weights and formats, looked up once for many pictures."""
 
-    def __init__(self, options: CountOptions, formats: Collection[str]) -> None:
-        names = {"network": options.network, "coarse_network": options.coarse_network}
+    def __init__(self, options: CountOptions | LocalizeOptions, formats: Collection[str]) -> None:
+        counting = options.counting if isinstance(options, LocalizeOptions) else options
+        names = {"network": counting.network, "coarse_network": counting.coarse_network}
         self.weights = {role: find_record(name).sha256 for role, name in names.items() if name is not None}
         self.options = options_dict(options)
         self.formats = frozenset(formats)
@@ -74,7 +77,7 @@ class Recipe:
 
 
 def reusable(
-    folder: ResultFolder, image: Path, options: CountOptions, formats: Collection[str]
+    folder: ResultFolder, image: Path, options: CountOptions | LocalizeOptions, formats: Collection[str]
 ) -> dict[str, Any] | None:
     """The finished result in `folder` where it stands for the same file, options and weights, and has all formats."""
     return Recipe(options, formats).finished(folder, image)

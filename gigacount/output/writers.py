@@ -89,7 +89,12 @@ def write_count(result: CountResult, folder: ResultFolder, formats: Collection[s
             write_regions(regions, fresh / REGIONS_FILE)
         for name in (name for name in formats if name != "json"):
             WRITERS[name](result, fresh)
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        # A file name that is no UTF-8 must not lose a count: its odd bytes become JSON's own \udcNN.
-        (fresh / COUNT_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        write_count_json(content, fresh)
     return content
+
+
+def write_count_json(content: dict[str, Any], folder: Path) -> None:
+    """The last file of a result folder, which marks it as finished."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    # A file name that is no UTF-8 must not lose a count: its odd bytes become JSON's own \udcNN.
+    (folder / COUNT_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
