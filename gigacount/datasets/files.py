@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
-
 from gigacount.datasets.entries import BAD_LABELS, Heads
+from gigacount.datasets.matlab import MOST_BYTES, MatlabError, read_matlab
 from gigacount.errors import EntryError
 
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
@@ -43,14 +40,17 @@ def load_json(path: Path) -> Any:
 
 
 def load_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file up to version 7."""
+    """The variables of a MATLAB file up to version 7, as `read_matlab` gives them."""
     try:
-        content: dict[str, Any] = loadmat(path)
-    except NotImplementedError as error:
-        raise bad(path, "a MATLAB 7.3 file; save it in MATLAB with `save -v7`") from error
-    except (*MALFORMED, OSError, MatReadError, zlib.error) as error:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise bad(path, f"larger than {MOST_BYTES >> 20} MiB, which no labels are")
+        return read_matlab(content)
+    except MatlabError as error:
         raise bad(path, f"not a MATLAB file that can be read ({error})") from error
-    return content
+    except OSError as error:
+        raise bad(path, f"cannot be read ({error.strerror})") from error
 
 
 def read_text(path: Path) -> str:

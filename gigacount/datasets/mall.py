@@ -37,4 +37,4 @@ def read_mall(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sa
 
 
 def _parse(frame: Any) -> Heads:
-    return points_only(frame["loc"].ravel()[0])
+    return points_only(frame.ravel()[0]["loc"])

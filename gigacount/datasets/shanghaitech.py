@@ -56,6 +56,6 @@ def _part(root: Path, letter: str) -> Path:
 
 def _parse(path: Path) -> Heads:
     def heads(content: dict[str, Any]) -> Heads:
-        return points_only(content["image_info"][0, 0][0, 0][0])
+        return points_only(content["image_info"][0, 0][0, 0]["location"])
 
     return parse_content(path, load_mat(path), heads)
