@@ -98,6 +98,15 @@ class Network(nn.Module):
     @abstractmethod
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """Count, and locate if asked, in normalised pictures (B, 3, H, W) of any size."""
+class Backbone(nn.Module):
+    """A feature extractor that may start from a classification network's weights."""
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of torchvision, timm or the authors under this class's names; here they are the same."""
+        return dict(state)
+
+
 
     @abstractmethod
     def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
@@ -125,9 +134,10 @@ class Network(nn.Module):
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> None:
         """Start the encoder from a classification network's weights. Raises WeightsError where they do not fit."""
-        if "encoder" not in dict(self.named_children()):
+        encoder = dict(self.named_children()).get("encoder")
+        if not isinstance(encoder, Backbone):
             raise WeightsError(f"{type(self).__name__} has no backbone; train it from fresh parameters")
-        load_matching(self.get_submodule("encoder"), state)
+        load_matching(encoder, encoder.rename_published(state))
 
     @classmethod
     def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gigacount.networks.base import Backbone
+
 GROWTH = 32
 BOTTLENECK = 4
 BLOCKS = (6, 12, 48, 32)
@@ -46,7 +48,7 @@ class Transition(nn.Module):
         return F.avg_pool2d(self.conv(F.relu(self.norm(x), inplace=True)), 2)
 
 
-class DenseNet201(nn.Module):
+class DenseNet201(Backbone):
     """DenseNet-201 without its classifier: 18,092,928 parameters.
 
     `forward` takes (B, 3, H, W) and returns the outputs of the three transitions and of the last, normalised block:
@@ -85,7 +87,7 @@ class DenseNet201(nn.Module):
                 taps.append(x)
         return [*taps, F.relu(x)]  # (B, 128, H/8, W/8), (B, 256, H/16, ...), (B, 896, H/32, ...), (B, 1920, H/32, ...)
 
-
-def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict under the names of torchvision's code, from one under those of its older download."""
-    return {OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Under the names of torchvision's code, from those of its older download."""
+        return {OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in state.items()}

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gigacount.networks.base import Backbone
+
 WIDTHS = (48, 96, 192, 384)  # channels at strides 4, 8, 16, 32
 MODULES = {2: 1, 3: 4, 4: 3}  # stage, which has as many branches -> modules
 BLOCKS = 4  # of each branch in a module, and of the first stage
@@ -91,7 +93,7 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class HRNetW48(nn.Module):
+class HRNetW48(Backbone):
     """HRNet-W48 without a head.
 
     `forward` takes (B, 3, H, W) and returns the four branches, 48, 96, 192 and 384 channels at strides 4 to 32.

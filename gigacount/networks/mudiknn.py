@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gigacount.labels import gaussian_density, iknn_map
 from gigacount.networks.base import Network, Prediction, Recipe, pad_to_multiple, renamed
-from gigacount.networks.densenet import DenseNet201, modern_names
+from gigacount.networks.densenet import DenseNet201
 from gigacount.networks.peaks import find_peaks
 from gigacount.networks.windows import Windows, mean_over_windows
 
@@ -115,9 +115,6 @@ class MudIknn(Network):
         weights = iknn * inside if self.spread == "map" else inside
         return torch.stack([spread(counts, weights, inside), iknn], dim=1)
 
-    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
-        super().load_backbone(modern_names(state))
-
     def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
         """`iknn` the map for this network's k, `heads` the heads in each pixel; both (H, W)."""
         return {"iknn": iknn_map(points_xy, size_wh, self.k), "heads": gaussian_density(points_xy, size_wh, sigma=0)}
@@ -153,7 +150,7 @@ class MudIknn(Network):
                 theirs + "count_layer.": ours + "count.",
             }
             names |= {f"{theirs}conv{layer + 1}.": f"{ours}shrink.{layer}." for layer in range(3)}
-        return renamed(modern_names(state), names)
+        return renamed(DenseNet201.rename_published(state), names)
 
 
 def to_windows(pictures: Tensor) -> Tensor:

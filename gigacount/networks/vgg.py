@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from gigacount.networks.base import Backbone
+
 # Output channels of the 13 convolutions, stage by stage; a 2 x 2 max pool stands between stages.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-class VGG16(nn.Module):
+class VGG16(Backbone):
     """The first `convs` of VGG-16's 13 convolutions: 3 x 3, each with ReLU, in stages at strides 1, 2, 4, 8 and 16.
 
     Sides of the input are halved, rounded down, between stages. Fresh parameters are drawn as torchvision draws them.
