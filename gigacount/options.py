@@ -115,6 +115,7 @@ class CountOptions:
     """What decides the count of a picture: two runs with equal options and weights give equal counts.
 
     fuse: fuse the density with the located heads, as RAZ-Net does. regions: None counts the whole picture only.
+    density_branch: of DeepCount, 1 to 5, whose map spreads a count; 0 spreads it evenly, None is the record's choice.
     """
 
     strategy: str = "gigazoom"
@@ -126,6 +127,17 @@ class CountOptions:
     reading: ReadOptions = field(default_factory=ReadOptions)
     fuse: bool = False
     regions: RegionOptions | None = None
+    density_branch: int | None = None
+
+    def __post_init__(self) -> None:
+        branch = self.density_branch
+        demand(branch is None or 0 <= branch <= 5, f"density-branch must be between 0 and 5, not {branch}")
+
+    def settings_of(self, network: str) -> dict[str, int | None]:
+        """What these options set in a network, instead of its record; the coarse network keeps its own."""
+        if self.density_branch is None or network != self.network:
+            return {}
+        return {"density_branch": self.density_branch or None}
 
 
 @dataclass(frozen=True)
@@ -183,44 +195,74 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
+class MixOptions:
+    """Generated pictures among the real ones (PromptMix).
+
+    folder: of pictures, with their truth in a CSV file unless there is a teacher; or NAME:PATH of a data set.
+    ratio: share of all crops that is cut from them, 0..1. teacher: a network whose heads are their labels.
+    """
+
+    folder: str
+    ratio: float = 0.25
+    teacher: str | None = None
+
+    def __post_init__(self) -> None:
+        demand(0 < self.ratio < 1, f"mix-ratio must be between 0 and 1, not {self.ratio}")
+
+
+@dataclass(frozen=True)
 class TrainOptions:
     """One training run.
 
     network: a name of NETWORKS. data: `NAME:PATH` or `NAME:PATH@WEIGHT`; the weight is the share of crops from that
-    set, by default its number of pictures. out: folder for checkpoints, log and result. steps: how long; minutes: stop,
-    and have the learning rate run out, after so much time instead. init: a record whose weights to start from;
-    backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed;
+    set, by default its number of pictures. out: folder for checkpoints, log and result. recipe: a name of RECIPES; None
+    is the network's own. steps or epochs: how long; None is the recipe's epochs. minutes: stop, and have the learning
+    rate run out, after so much time, or after the steps or epochs if those are given and end first. An epoch is as many
+    crops as there are training pictures, times what the recipe takes of each. init: a record whose weights to start
+    from; backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed;
     held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
-    the same pictures. ema: decay of the averaged weights that are validated and kept. batch, lr: instead of the
-    recipe's.
+    the same pictures. skip_bad: leave out pictures that cannot be used instead of stopping. ema, batch, lr: instead of
+    the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU.
     """
 
     network: str
     data: tuple[str, ...]
     out: Path
+    recipe: str | None = None
     split: str = "train"
-    steps: int = 10_000
+    steps: int | None = None
+    epochs: int | None = None
     minutes: float | None = None
     init: str | None = None
     backbone_weights: Path | None = None
+    mix: MixOptions | None = None
     validation: float = 0.1
     held_out: Path | None = None
+    skip_bad: bool = False
     validate_every: int = 500
     save_every: int = 250
-    ema: float = 0.999
+    ema: float | None = None
     batch: int | None = None
     lr: float | None = None
     device: str = "auto"
     precision: str = "auto"
+    workers: int | None = None
     seed: int = 0
     resume: bool = False
 
     def __post_init__(self) -> None:
         demand(len(self.data) > 0, "training needs at least one --data NAME:PATH")
-        demand(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
-        demand(self.minutes is None or self.minutes > 0, f"minutes must be above 0, not {self.minutes}")
+        demand(self.steps is None or self.epochs is None, "give --steps or --epochs, not both")
+        for name in ("steps", "epochs", "batch", "workers"):
+            value = getattr(self, name)
+            demand(value is None or value >= 1, f"{name} must be at least 1, not {value}")
+        for name in ("minutes", "lr"):
+            value = getattr(self, name)
+            demand(value is None or value > 0, f"{name} must be above 0, not {value}")
         demand(0 <= self.validation < 1, f"validation must be at least 0 and below 1, not {self.validation}")
         demand(self.validate_every >= 1 and self.save_every >= 1, "validate-every and save-every must be at least 1")
-        demand(0 <= self.ema < 1, f"ema must be at least 0 and below 1, not {self.ema}")
-        demand(self.batch is None or self.batch >= 1, f"batch must be at least 1, not {self.batch}")
-        demand(self.lr is None or self.lr > 0, f"lr must be above 0, not {self.lr}")
+        demand(self.ema is None or 0 <= self.ema < 1, f"ema must be at least 0 and below 1, not {self.ema}")
+        demand(
+            self.precision in ("auto", "fp32", "bf16"), f"precision must be auto, fp32 or bf16, not {self.precision}"
+        )
+        demand(self.seed >= 0, f"seed must be at least 0, not {self.seed}")

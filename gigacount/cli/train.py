@@ -8,52 +8,93 @@ from typing import Annotated, Any
 import typer
 
 from gigacount.cli.show import say
-from gigacount.options import TrainOptions
+from gigacount.options import MixOptions, TrainOptions
 
 DEFAULTS = TrainOptions("light", ("-",), Path())
+
+
+def list_recipes(name: str | None) -> str | None:
+    """For `--recipe list`: print every recipe with a line of what it is, and stop."""
+    if name != "list":
+        return name
+    from gigacount.train.recipes import RECIPES
+
+    for recipe, published in RECIPES.items():
+        typer.echo(f"{recipe}\t{published.about}")
+    raise typer.Exit()
 
 
 def train(
     data: Annotated[list[str], typer.Option(help="NAME:PATH or NAME:PATH@WEIGHT; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log, weights and record.")],
     network: Annotated[str, typer.Option(help="A network of `gigacount networks`.")] = DEFAULTS.network,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="A named recipe, `list` to see them; default: the network's own.", callback=list_recipes, is_eager=True
+        ),
+    ] = DEFAULTS.recipe,
     split: Annotated[str, typer.Option(help="Split of the data sets to train on.")] = DEFAULTS.split,
-    steps: Annotated[int, typer.Option(help="Steps to train.")] = DEFAULTS.steps,
-    minutes: Annotated[float | None, typer.Option(help="Train for so long instead.")] = DEFAULTS.minutes,
+    epochs: Annotated[
+        int | None, typer.Option(help="Times through the data; default: the recipe's.")
+    ] = DEFAULTS.epochs,
+    steps: Annotated[int | None, typer.Option(help="Steps to train instead of epochs.")] = DEFAULTS.steps,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train for so long, or until the epochs or steps given are done.")
+    ] = DEFAULTS.minutes,
     init: Annotated[str | None, typer.Option(help="Start from these weights: a name or a record.")] = DEFAULTS.init,
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Weights of a classification network for the encoder.")
     ] = DEFAULTS.backbone_weights,
+    mix: Annotated[
+        str | None, typer.Option(help="Folder of generated pictures to mix in (PromptMix), or NAME:PATH.")
+    ] = None,
+    mix_ratio: Annotated[float, typer.Option(help="Share of the crops that is cut from them.")] = MixOptions("-").ratio,
+    pseudo_labels_from: Annotated[
+        str | None, typer.Option(help="A network whose heads are their labels, instead of a CSV file in the folder.")
+    ] = None,
     validation: Annotated[float, typer.Option(help="Share of each data set held out.")] = DEFAULTS.validation,
     held_out: Annotated[
         Path | None, typer.Option(help="Hold out the pictures of this validation.txt instead.")
     ] = DEFAULTS.held_out,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used.")] = False,
     validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = DEFAULTS.validate_every,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = DEFAULTS.save_every,
-    ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0 for none.")] = DEFAULTS.ema,
-    batch: Annotated[int | None, typer.Option(help="Crops a step; default: the network's recipe.")] = DEFAULTS.batch,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; default: the network's recipe.")] = DEFAULTS.lr,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of the averaged weights, 0 for none; default: the recipe's.")
+    ] = DEFAULTS.ema,
+    batch: Annotated[int | None, typer.Option(help="Crops a step; default: the recipe's.")] = DEFAULTS.batch,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; default: the recipe's.")] = DEFAULTS.lr,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = DEFAULTS.precision,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that make crops; default: 1 on a CPU, up to 8 for a GPU.")
+    ] = DEFAULTS.workers,
     seed: Annotated[int, typer.Option(help="Of the held-out split, the crops and the fresh weights.")] = DEFAULTS.seed,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Train a network on labelled pictures and write its weights and record.
 
-    Prints the path of the record, which `gigacount count --network` takes.
+    Prints the path of the record, which `gigacount count --network` takes. Under torchrun all processes train together.
     """
+    if mix is None and pseudo_labels_from is not None:
+        raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
     options = TrainOptions(
         network=network,
         data=tuple(data),
         out=out,
+        recipe=recipe,
         split=split,
         steps=steps,
+        epochs=epochs,
         minutes=minutes,
         init=init,
         backbone_weights=backbone_weights,
+        mix=None if mix is None else MixOptions(mix, mix_ratio, pseudo_labels_from),
         validation=validation,
         held_out=held_out,
+        skip_bad=skip_bad,
         validate_every=validate_every,
         save_every=save_every,
         ema=ema,
@@ -61,19 +102,36 @@ def train(
         lr=lr,
         device=device,
         precision=precision,
+        workers=workers,
         seed=seed,
         resume=resume,
     )
     from gigacount.train import train as run
 
-    typer.echo(run(options, (lambda entry: None) if quiet else lambda entry: say(line(entry))))
+    record = run(options, (lambda entry: None) if quiet else lambda entry: say(line(entry)), say)
+    if record is not None:
+        typer.echo(record)
     return 0
 
 
 def line(entry: dict[str, Any]) -> str:
-    """A log entry in words: `step 500  loss 1.234` or `step 500  shanghaitech-a MAE 80.1 RMSE 120.3`."""
+    """A log entry in words.
+
+    step 500  loss 1.2340  6 min, 58 min left
+    step 500  shanghaitech-a MAE 80.1 RMSE 120.3
+    """
     parts = [f"step {entry['step']}"]
     if "loss" in entry:
-        parts.append(f"loss {entry['loss']:.4f}  {entry['seconds']:.0f} s")
+        parts += [f"loss {entry['loss']:.4f}", f"{duration(entry['seconds'])}, {duration(entry['left'])} left"]
+    if "stage" in entry:
+        parts += [entry["stage"], f"validation loss {entry['score']:.4f}"]
     parts += [f"{n} MAE {e['mae']:.1f} RMSE {e['rmse']:.1f}" for n, e in entry.items() if isinstance(e, dict)]
     return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """50 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

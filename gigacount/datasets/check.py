@@ -25,7 +25,7 @@ REPEATED = "head on the same position as another"
 SAME_FILE = "picture that is a copy"
 ALIKE = "picture that looks like another"
 
-NOTICES = frozenset({NO_PICTURE, REPEATED, SAME_FILE, ALIKE})  # worth a look, but training can go on
+NOTICES = frozenset({NO_PICTURE, REPEATED, SAME_FILE, ALIKE})
 
 HASH_SIDE = 16
 OVERSAMPLING = 4  # reading straight at 17 x 16 leaves aliasing, which differs between sizes of one picture
@@ -37,11 +37,17 @@ Look = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: its kind, one line that names the file, and how often it occurs there."""
+    """One thing that is wrong: its kind, one line that names the file, how often it occurs there, and the picture."""
 
     kind: str
     message: str
     times: int = 1
+    picture: Path | None = None
+
+    @property
+    def notice(self) -> bool:
+        """Whether it is worth a look, but training can go on."""
+        return self.kind in NOTICES
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether there is nothing, or nothing but notices."""
-        return all(finding.kind in NOTICES for finding in self.findings)
+        return all(finding.notice for finding in self.findings)
 
     def counts(self) -> dict[str, int]:
         """How often each kind of finding occurs, the most frequent first."""
@@ -99,7 +105,7 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Repor
             size_wh, looks[sample.image] = _look(sample.image)
             findings += _against_size(sample, size_wh)
         except ImageError as error:
-            findings.append(Finding(UNREADABLE, str(error)))
+            findings.append(Finding(UNREADABLE, str(error), picture=sample.image))
         findings += _repeated(sample)
     findings += _alike(looks)
     findings += [Finding(error.kind, str(error)) for error in errors]
@@ -119,7 +125,7 @@ def _against_size(sample: Sample, size_wh: Size) -> Iterator[Finding]:
     if sample.size_wh is not None and tuple(sample.size_wh) != tuple(size_wh):
         stated = f"{sample.size_wh[0]} x {sample.size_wh[1]}"
         message = f"{sample.image}: {size_wh[0]} x {size_wh[1]} pixels, but {stated} in {sample.labels}"
-        yield Finding(SIZE_DIFFERS, message)
+        yield Finding(SIZE_DIFFERS, message, picture=sample.image)
     outside = np.flatnonzero(((sample.points_xy < 0) | (sample.points_xy > size_wh)).any(axis=1))
     if len(outside):
         message = f"{_some(sample, outside)} outside its {size_wh[0]} x {size_wh[1]} pixels"

@@ -38,8 +38,12 @@ class Augmentation:
     flip: probability of mirroring left and right.
     grey: probability of dropping the colours.
     gamma: range of the exponent applied to the 0..1 values, and the probability of applying it; None for never.
-    scale: range of the factor by which the picture is resized before the crop is cut.
+    scale: range of the factor by which the picture is resized before the crop is cut, log-uniform.
     native: probability of cutting the crop at the picture's own size, not resampled, instead.
+    scales: these factors, one as likely as the other, instead of a range.
+    zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
+    grid: probability of taking a cell of the whole number of crops that the picture is resized to, as in use.
+    fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
     """
 
     flip: float = 0.5
@@ -48,6 +52,10 @@ class Augmentation:
     gamma_probability: float = 0.5
     scale: tuple[float, float] = (1.0, 1.0)
     native: float = 0.0
+    scales: tuple[float, ...] = ()
+    zoom_wh: tuple[int, int] | None = None
+    grid: float = 0.0
+    fill: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,10 +64,14 @@ class Recipe:
 
     lr, backbone_lr: learning rates of the new layers and of `Network.encoder`; None gives the encoder `lr` too.
     momentum: of "sgd"; ignored by the others.
-    crop_wh: training crop in pixels; None for whole pictures.
-    batch: crops a step.
+    crop_wh: training crop in pixels; None for whole pictures. fit_wh: larger pictures are first shrunk to fit in this.
+    batch: crops a step. crops: of each picture an epoch.
     schedule, decay: "constant"; "exponential", lr x decay after every epoch; "polynomial",
-        lr x (1 - done / total) ** decay; "cosine", from lr to 0.
+        lr x (1 - done / total) ** decay; "cosine", from lr to 0; "plateau", lr x decay after every `patience`
+        validations that found nothing better.
+    warm_up: steps over which the learning rate rises to its full height.
+    freeze: share of the training after which batch norm keeps its statistics.
+    ema: decay of the running average of the weights, which is what is validated and kept; 0 keeps the weights alone.
     clip: most of a step's gradient norm; None for no limit.
     mean, std: of RGB values scaled to 0..1.
     """
@@ -70,14 +82,29 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.0
     crop_wh: tuple[int, int] | None = (512, 512)
+    fit_wh: tuple[int, int] | None = None
     batch: int = 8
+    crops: int = 1
     epochs: int = 100
-    schedule: Literal["constant", "exponential", "polynomial", "cosine"] = "constant"
+    schedule: Literal["constant", "exponential", "polynomial", "cosine", "plateau"] = "constant"
     decay: float = 1.0
+    patience: int = 5
+    warm_up: int = 0
+    freeze: float = 1.0
+    ema: float = 0.0
     clip: float | None = None
     augmentation: Augmentation = Augmentation()
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+
+class Backbone(nn.Module):
+    """A feature extractor that may start from a classification network's weights."""
+
+    @classmethod
+    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of torchvision, timm or the authors under this class's names; here they are the same."""
+        return dict(state)
 
 
 class Network(nn.Module):
@@ -98,15 +125,6 @@ class Network(nn.Module):
     @abstractmethod
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """Count, and locate if asked, in normalised pictures (B, 3, H, W) of any size."""
-class Backbone(nn.Module):
-    """A feature extractor that may start from a classification network's weights."""
-
-    @classmethod
-    def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict of torchvision, timm or the authors under this class's names; here they are the same."""
-        return dict(state)
-
-
 
     @abstractmethod
     def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:

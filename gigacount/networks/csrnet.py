@@ -30,8 +30,8 @@ CONFIGURATIONS = {
 }
 
 # Patches are a quarter of the picture (of 1024 x 768 here), mirrored, SGD at a fixed 1e-6 (section 3.2); momentum,
-# decay, batch and epochs are from the authors' code, which takes whole pictures at 1e-7. All of it supposes ImageNet
-# weights in the encoder.
+# decay, batch and epochs, each with every picture four times, are from the authors' code, which takes whole pictures at
+# 1e-7 (recipe csrnet-code). All of it supposes ImageNet weights in the encoder.
 RECIPE = Recipe(
     optimiser="sgd",
     lr=1e-6,
@@ -39,6 +39,7 @@ RECIPE = Recipe(
     weight_decay=5e-4,
     crop_wh=(512, 384),
     batch=1,
+    crops=4,
     epochs=400,
     augmentation=Augmentation(flip=0.5),
 )

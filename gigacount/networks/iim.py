@@ -49,7 +49,7 @@ RECIPE = Recipe(
     epochs=600,
     schedule="exponential",
     decay=0.99,
-    augmentation=Augmentation(flip=0.5, scale=(0.8, 1.2)),
+    augmentation=Augmentation(flip=0.5, scale=(0.8, 1.2), fill=True),
 )
 THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the recipe's: 1e-6
 

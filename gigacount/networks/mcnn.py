@@ -28,7 +28,7 @@ COLUMNS = ((9, 7, (16, 32, 16, 8)), (7, 5, (20, 40, 20, 10)), (5, 3, (24, 48, 24
 
 # The paper cuts nine patches of a quarter of each picture (of 1024 x 768 here) and trains each column alone before all
 # together; it states no rates. Adam at 1e-4 in one go is what later reproductions settled on (C-3-Framework).
-RECIPE = Recipe(lr=1e-4, crop_wh=(512, 384), batch=8, epochs=400, augmentation=Augmentation(flip=0.5))
+RECIPE = Recipe(lr=1e-4, crop_wh=(512, 384), batch=8, crops=9, epochs=400, augmentation=Augmentation(flip=0.5))
 
 
 class MCNN(Network):

@@ -2,33 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
+from gigacount.errors import OutputError
+from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.weights import save_weights
 from gigacount.options import TrainOptions
-from gigacount.train.loop import Report, Trainer, prepare_folder
-from gigacount.train.sources import open_sources
+from gigacount.train.log import FILE, Report
+from gigacount.train.loop import Trainer
+from gigacount.train.mix import mixed_source
+from gigacount.train.processes import team
+from gigacount.train.recipes import recipe_name
+from gigacount.train.sources import Notify, Source, open_sources
 from gigacount.train.validate import Errors
 
 __all__ = ["TrainOptions", "train"]
 
 
-def train(options: TrainOptions, report: Report = lambda entry: None) -> Path:
+def train(
+    options: TrainOptions, report: Report = lambda entry: None, notify: Notify = lambda line: None
+) -> Path | None:
     """Train as told and return the path of the record; its weights stand beside it.
 
-    The validation pictures of each set are chosen by the seed and named in `validation.txt`. Raises DataError for
-    data that cannot be used, before training starts where possible; what was saved stays.
+    report: gets each log entry. notify: gets a line about the data, what is wrong with it, and what is trained. Under
+    torchrun all processes but the first are silent and return None. The validation pictures of each set are chosen by
+    the seed and named in `validation.txt`. Raises DataError for data that cannot be used, before training starts;
+    OutputError where something cannot be written, and what was saved stays.
     """
-    prepare_folder(options.out, options.resume)
-    sources = open_sources(options)
-    held = [f"{source.name}\t{picture.sample.image.name}" for source in sources for picture in source.held_out]
-    (options.out / "validation.txt").write_text("\n".join(held) + "\n", encoding="utf-8")
-    trainer = Trainer(options, sources, report)
-    network, errors = trainer.run()
+    with team(options.device) as ours:
+        tell = notify if ours.first else lambda line: None
+        recipe_name(options)  # before anything is made or read
+        if ours.first:
+            prepare_folder(options.out, options.resume)
+        ours.wait()
+        sources = open_sources(options, tell)
+        trained_on = sources if options.mix is None else [*sources, mixed_source(options, sources, ours, tell)]
+        trainer = Trainer(options, trained_on, ours, report)
+        tell(f"{options.network} by the recipe {trainer.recipe_name}, {length(trainer)}")
+        if ours.first:
+            with explained(options.out):
+                write_held_out(options.out / "validation.txt", sources)
+        network, errors = trainer.run()
+        if not ours.first:
+            return None
+        with explained(options.out):
+            return write_result(trainer, network, errors)
+
+
+def length(trainer: Trainer) -> str:
+    """How long the run will be, in words."""
+    minutes, batch = trainer.options.minutes, trainer.recipe.batch * trainer.team.world
+    parts = [f"{trainer.steps} steps"] if trainer.steps else []
+    parts += [f"{minutes:g} minutes"] if minutes else []
+    return f"{' or '.join(parts)} of {batch} crops"
+
+
+def prepare_folder(out: Path, resume: bool) -> None:
+    """Raises OutputError where an earlier run stands and is not resumed, or nothing can be written."""
+    if not resume and (out / FILE).exists():
+        raise OutputError(f"{out} holds a training already; go on with --resume, or use another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot make the folder: {error.strerror}") from error
+
+
+def write_held_out(path: Path, sources: list[Source]) -> None:
+    held = [f"{source.name}\t{picture.sample.image.name}\n" for source in sources for picture in source.held_out]
+    path.write_text("".join(held), encoding="utf-8")
+
+
+def write_result(trainer: Trainer, network: Network, errors: list[Errors]) -> Path:
+    """Weights first, then the record that names them."""
+    options = trainer.options
     weights = options.out / f"{options.network}.safetensors"
     save_weights(network, weights)
     record = options.out / f"{options.network}.toml"
@@ -36,12 +89,25 @@ def train(options: TrainOptions, report: Report = lambda entry: None) -> Path:
     return record
 
 
+@contextmanager
+def explained(out: Path) -> Iterator[None]:
+    """OutputError for files that cannot be written, such as on a full disk."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise OutputError(
+            f"{out}: cannot write ({reason}); the last checkpoint is intact: free space, then --resume"
+        ) from error
+
+
 def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> NetworkRecord:
     options, recipe, position = trainer.options, trainer.recipe, trainer.position
     today = date.today().isoformat()
-    hardware = (
-        torch.cuda.get_device_name() if trainer.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    )
+    cuda = trainer.team.device.type == "cuda"
+    hardware = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads"
+    mixed = {"mix": options.mix.folder, "mix_ratio": options.mix.ratio} if options.mix else {}
+    taught = {"pseudo_labels_from": options.mix.teacher} if options.mix and options.mix.teacher else {}
     return NetworkRecord(
         name=options.network,
         network=options.network,
@@ -50,13 +116,17 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         mean=recipe.mean,
         std=recipe.std,
         stride=trainer.network.stride,
+        settings=trainer.settings,
         training={
             "data": [text.split(":")[0] for text in options.data],
+            **mixed,
+            **taught,
+            "recipe": trainer.recipe_name,
             "seed": options.seed,
             "steps": position.best_step or position.step,
-            "batch": recipe.batch,
+            "batch": recipe.batch * trainer.team.world,
             "hours": round(position.seconds / 3600, 2),
-            "hardware": hardware,
+            "hardware": f"{trainer.team.world} x {hardware}" if trainer.team.world > 1 else hardware,
             "date": today,
         },
         errors=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,25 +15,40 @@ from gigacount.errors import DataError, OutputError
 FILE = "checkpoint.pt"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Position:
-    """Where a run stands: steps done, seconds spent, and the best validation error with its step."""
+    """Where a run stands.
+
+    step, seconds: done and spent in all. stage: index of the network's stage; stage_step: steps done in it.
+    best_error, best_step: the lowest validation error of the stage. stale: validations since then or since the learning
+    rate was last lowered; drops: how often it was.
+    """
 
     step: int = 0
     seconds: float = 0.0
+    stage: int = 0
+    stage_step: int = 0
     best_error: float = float("inf")
     best_step: int = 0
+    stale: int = 0
+    drops: int = 0
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write to a temporary name, then rename: a kill leaves the old checkpoint or the new, never half of one."""
     temporary = folder / f".{FILE}.tmp"
     try:
-        torch.save(state, temporary)
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(folder / FILE)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(f"{folder}: cannot save the checkpoint, the last one is intact: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise OutputError(
+            f"{folder}: cannot save the checkpoint ({reason}); the last one is intact: free space, then --resume"
+        ) from error
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
@@ -45,3 +61,15 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise DataError(f"{path}: not a checkpoint that can be read: {str(error).splitlines()[0]}") from error
     return state
+
+
+def demand_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise DataError naming the first thing in which a run that is resumed differs from the run that was begun."""
+    for name, value in now.items():
+        before = begun.get(name)
+        if before == value:
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            demand_same(folder, before, value)
+        words = f"other {name}" if isinstance(value, list) and len(value) > 3 else f"{name} {before}, not {value}"
+        raise DataError(f"{folder}: this run was begun with {words}; resume it with what it had, or use another --out")

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from gigacount.geometry import Size, Window
+from gigacount.geometry import Size, Window, fit
 from gigacount.networks.base import Augmentation, Network, Recipe
 from gigacount.train.sources import Picture, Source
 
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
 CLOSE_UP = 1.6  # people-free pictures are enlarged so much further: enlarged texture is what is mistaken for heads
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+"""Normalised pictures (B, 3, H, W) and the network's stacked targets."""
 
 
 class CropMaker:
@@ -27,8 +30,8 @@ class CropMaker:
         weights = np.array([source.weight for source in sources])
         self._shares = weights / weights.sum()
 
-    def batch(self, step: int, rank: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
+    def batch(self, step: int, rank: int = 0) -> Batch:
+        """The crops of one step in one process: they follow from the seed, the step and the process's rank alone."""
         rng = np.random.default_rng((self.seed, step, rank))
         pictures, targets = [], []
         for _ in range(self.recipe.batch):
@@ -44,15 +47,12 @@ class CropMaker:
     def _crop(self, picture: Picture, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
         """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
         augmentation = self.recipe.augmentation
-        scale = draw_scale(picture, augmentation, rng)
-        size = self.recipe.crop_wh or (
-            max(round(picture.size_wh[0] * scale), 1),
-            max(round(picture.size_wh[1] * scale), 1),
+        window, size = choose(picture, self.recipe, rng)
+        pixels = cut(picture, window, size)
+        points = (picture.sample.points_xy - (window.left, window.top)) * (
+            size[0] / window.width,
+            size[1] / window.height,
         )
-        need = max(round(size[0] / scale), 1), max(round(size[1] / scale), 1)
-        left, top = (place(side, n, rng) for side, n in zip(picture.size_wh, need, strict=True))
-        pixels = cut(picture, Window(left, top, *need), size)
-        points = (picture.sample.points_xy - (left, top)) * (size[0] / need[0], size[1] / need[1])
         points = points[(points >= 0).all(axis=1) & (points < size).all(axis=1)]
         if rng.random() < augmentation.flip:
             pixels = pixels.flip(2)
@@ -60,9 +60,39 @@ class CropMaker:
         return recolour(pixels, augmentation, rng), np.clip(points, 0, np.nextafter(size, 0))
 
 
+def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[Window, Size]:
+    """A window of the picture, which may reach past it, and the size that it is brought to."""
+    augmentation, size_wh = recipe.augmentation, picture.size_wh
+    if recipe.crop_wh is not None and augmentation.grid and rng.random() < augmentation.grid:
+        return grid_cell(size_wh, recipe.crop_wh, rng), recipe.crop_wh
+    scale = draw_scale(picture, augmentation, rng)
+    if recipe.fit_wh is not None:
+        scale *= fit(size_wh, recipe.fit_wh)[0] / size_wh[0]
+    if recipe.crop_wh is not None and augmentation.fill:
+        scale = max(scale, *(crop / side for crop, side in zip(recipe.crop_wh, size_wh, strict=True)))
+    size = recipe.crop_wh or (max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1))
+    need = max(round(size[0] / scale), 1), max(round(size[1] / scale), 1)
+    left, top = (place(side, n, rng) for side, n in zip(size_wh, need, strict=True))
+    return Window(left, top, *need), size
+
+
+def grid_cell(size_wh: Size, crop_wh: Size, rng: np.random.Generator) -> Window:
+    """One of the cells that a picture falls into when it is resized to the nearest whole number of crops."""
+    cols = max(1, round(size_wh[0] / crop_wh[0]))
+    rows = max(1, round(size_wh[1] * cols * crop_wh[0] / size_wh[0] / crop_wh[1]))
+    col, row = int(rng.integers(cols)), int(rng.integers(rows))
+    left, right = (size_wh[0] * edge // cols for edge in (col, col + 1))
+    top, bottom = (size_wh[1] * edge // rows for edge in (row, row + 1))
+    return Window(left, top, right - left, bottom - top)
+
+
 def draw_scale(picture: Picture, augmentation: Augmentation, rng: np.random.Generator) -> float:
+    if augmentation.scales:
+        return float(rng.choice(augmentation.scales))
     low, high = augmentation.scale
-    if len(picture.sample.points_xy) == 0:
+    if augmentation.zoom_wh is not None:
+        low, high = fit(picture.size_wh, augmentation.zoom_wh)[0] / picture.size_wh[0], 1.0
+    elif len(picture.sample.points_xy) == 0:
         high *= CLOSE_UP if high > 1 else 1.0
     elif rng.random() < augmentation.native:
         return 1.0
@@ -86,7 +116,7 @@ def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:
     right, bottom = min(window.right, width), min(window.bottom, height)
     inside = Window(left, top, right - left, bottom - top)
     scale_x, scale_y = size_wh[0] / window.width, size_wh[1] / window.height
-    if picture.in_memory:
+    if picture.small:
         scale_x = scale_y = 1.0
     reduced = max(round(inside.width * scale_x), 1), max(round(inside.height * scale_y), 1)
     seen = torch.from_numpy(picture.read(inside, reduced).copy()).permute(2, 0, 1)

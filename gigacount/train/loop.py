@@ -1,43 +1,39 @@
-"""The training loop: one step after another, validated, logged, and resumable at any of them."""
+"""The training loop: one step after another, stage after stage, validated, logged, and resumable at any of them."""
 
 from __future__ import annotations
 
 import copy
 import json
 import math
-import os
 import time
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from queue import Queue
-from threading import Thread
+from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gigacount.errors import DataError, OutputError
+from gigacount.errors import DataError, UsageError
 from gigacount.networks import build, find_record
-from gigacount.networks.base import Network, Recipe
+from gigacount.networks.base import Network
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
-from gigacount.predict import channels_last, choose_device, choose_dtype
+from gigacount.predict import channels_last, choose_dtype
 from gigacount.train.backbone import load_backbone_file
-from gigacount.train.checkpoint import Position, load_checkpoint, save_checkpoint
-from gigacount.train.crops import CropMaker
+from gigacount.train.checkpoint import Position, demand_same, load_checkpoint, save_checkpoint
+from gigacount.train.crops import Batch, CropMaker
+from gigacount.train.feed import ahead, default_workers
+from gigacount.train.log import Log, Report
+from gigacount.train.processes import Team
+from gigacount.train.rates import make_optimiser, schedule, warm_up
+from gigacount.train.recipes import RECIPES, adapted, recipe_name
 from gigacount.train.sources import Source
-from gigacount.train.validate import Errors, validate
+from gigacount.train.validate import Errors, labelled, mean_loss, validate
 
-WARM_UP = 200  # steps over which the learning rate rises to its full height
-FREEZE = 0.7
-"""Share of a run after which batch norm keeps its statistics. Crops of one batch come from unlike data sets; counts in
-inference, by running statistics, stayed 14 % below those by the batch's own until training, too, used the former.
-A run that starts from trained weights (`--init`) keeps their statistics throughout."""
-AHEAD = 3  # batches made while the network works on the present one
-
-Report = Callable[[dict[str, Any]], None]
-"""Called with one log entry: loss every 50 steps, validation errors when they were measured."""
+LOG_EVERY = 50  # steps
+CHECKS = 16  # most batches of held-out crops that a stage is judged by
 
 
 class LossModule(nn.Module):
@@ -53,219 +49,250 @@ class LossModule(nn.Module):
 
 @dataclass
 class Trainer:
-    """One training run. `run()` returns the averaged network with the lowest validation error and its errors."""
+    """One training run. `run()` returns the averaged network with the lowest validation error and its errors.
+
+    A network with stages is trained in them one after the other, each for its share of the run. A stage is judged by
+    its own loss on held-out crops, as counts say nothing of branches that they do not use yet, and hands on its best.
+    """
 
     options: TrainOptions
     sources: list[Source]
-    report: Report
+    team: Team
+    report: Report = lambda entry: None
 
     def __post_init__(self) -> None:
-        options = self.options
+        options, team = self.options, self.team
         torch.manual_seed(options.seed)
-        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = choose_device(local_device(options.device))
-        self.dtype = choose_dtype(options.precision, self.device)
-        network = build(options.network)
-        self.recipe = adapted(network.recipe, options)
-        if options.init is not None:
-            load_weights(network, find_record(options.init))
+        chosen = choose_dtype(options.precision, team.device)
+        self.dtype = torch.float32 if chosen == torch.float16 else chosen  # fp16 would need its losses scaled
+        self.start = None if options.init is None else find_record(options.init)
+        self.settings = {} if self.start is None else self.start.settings
+        self.recipe_name = recipe_name(options)
+        network = build(options.network, **self.settings)
+        own = network.recipe if options.recipe is None else RECIPES[self.recipe_name].recipe
+        self.recipe = adapted(own, options, self.start)
+        if self.start is not None:
+            load_weights(network, self.start)
         if options.backbone_weights is not None:
             load_backbone_file(network, options.backbone_weights)
-        self.network = channels_last(network.to(self.device))
+        self.network = channels_last(network.to(team.device))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimiser = make_optimiser(self.network, self.recipe)
+        self.crops = CropMaker(self.sources, self.network, self.recipe, options.seed)
+        self.steps = self._length()
         self.position = Position()
         self.best: dict[str, Tensor] = {}
-        self.module: nn.Module = LossModule(self.network)
-        if self.world > 1:
-            torch.distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            self.module = nn.parallel.DistributedDataParallel(self.module)
-        if options.resume:
-            self._restore(load_checkpoint(options.out))
+        self.recent: list[float] = []
+        saved = load_checkpoint(options.out) if options.resume else None
+        if saved is not None:
+            demand_same(options.out, json.loads(saved.get("run", "{}")), self.identity())
+            self.position = Position(**saved["position"])
+        self._begin_stage()
+        if saved is not None:
+            self._restore(saved)
+        self.log = Log(options.out, self.report, self.position.step if options.resume else None) if team.first else None
 
     def run(self) -> tuple[Network, list[Errors]]:
-        options, start = self.options, time.monotonic() - self.position.seconds
-        crops = CropMaker(self.sources, self.network, self.recipe, options.seed)
-        batches = ahead(lambda step: crops.batch(step, self.rank), range(self.position.step, options.steps))
-        recent: list[float] = []
-        for step in range(self.position.step, options.steps):
-            images, targets = batches.get()
-            loss = self._step(images, targets, self._progress())
-            recent.append(loss)
-            if not math.isfinite(loss):
-                raise DataError(
-                    f"step {step + 1}: the loss is {loss}; the last checkpoint in {options.out} is intact, "
-                    "go on from it with --resume and a lower --lr"
+        options = self.options
+        steps = range(self.position.step, self.steps) if self.steps else count(self.position.step)
+        workers = options.workers or default_workers(self.team.device)
+        began = time.monotonic() - self.position.seconds
+        with closing(ahead(lambda step: self.crops.batch(step, self.team.rank), steps, workers)) as batches:
+            while self.progress < 1:
+                self._step(next(batches))
+                seconds = self.team.agree(time.monotonic() - began)
+                step = self.position.step + 1
+                self.position = replace(
+                    self.position, step=step, stage_step=self.position.stage_step + 1, seconds=seconds
                 )
-            self.position = replace(self.position, step=step + 1, seconds=time.monotonic() - start)
-            last = step + 1 == options.steps or self._progress() >= 1
-            if (step + 1) % 50 == 0 or last:
-                self._log({"step": step + 1, "loss": sum(recent) / len(recent), "seconds": self.position.seconds})
-                recent.clear()
-            if (step + 1) % options.validate_every == 0 or last:
-                self._validate()
-            if (step + 1) % options.save_every == 0 or last:
-                self._save()
-            if last:
-                break
+                over = self.stage_progress >= 1
+                if step % LOG_EVERY == 0 or over:
+                    self._log_loss()
+                if step % options.validate_every == 0 or over:
+                    self._judge()
+                if over and self.progress < 1:
+                    self._next_stage()
+                if step % options.save_every == 0 or over:
+                    self._save()
         if self.best:
             self.average.load_state_dict(self.best)
+        if not self.team.first:
+            return self.average, []
+        self.average.calibrate(labelled(self.sources, self.recipe, self.team.device))
         return self.average, validate(self.average, self.sources, self.recipe, self.dtype)
 
-    def _progress(self) -> float:
+    @property
+    def progress(self) -> float:
         """Share of the run that is done, 0 to 1, by steps or by time."""
-        by_steps = self.position.step / self.options.steps
+        by_steps = self.position.step / self.steps if self.steps else 0.0
         minutes = self.options.minutes
-        return by_steps if minutes is None else min(max(by_steps, self.position.seconds / 60 / minutes), 1.0)
+        by_time = self.position.seconds / 60 / minutes if minutes else 0.0
+        return min(max(by_steps, by_time), 1.0)
 
-    def _step(self, images: Tensor, targets: dict[str, Tensor], progress: float) -> float:
-        rise = min((self.position.step + 1) / WARM_UP, 1.0)
+    @property
+    def stage_progress(self) -> float:
+        """Share of the present stage that is done, 0 to 1."""
+        stages = max(len(self.network.stages), 1)
+        return min(max(self.progress * stages - self.position.stage, 0.0), 1.0)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to go on to the result of an unbroken one.
+
+        All but how long it is and the learning rate: to train longer, or more slowly after a loss that was no number,
+        is a user's wish.
+        """
+        options = self.options
+        pictures = {
+            part: [f"{s.name}/{p.sample.image.name}" for s in self.sources for p in getattr(s, part)]
+            for part in ("train", "held_out")
+        }
+        values = {
+            "network": options.network,
+            "data": list(options.data),
+            "split": options.split,
+            "mix": options.mix and asdict(options.mix),
+            "recipe": self.recipe_name,
+            "init": options.init,
+            "seed": options.seed,
+            "processes": self.team.world,
+            "held-out pictures": pictures["held_out"],
+            "training pictures": pictures["train"],
+            **{name: value for name, value in asdict(self.recipe).items() if name not in ("lr", "backbone_lr")},
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
+
+    def _length(self) -> int | None:
+        """Steps of the run; None where the clock alone ends it."""
+        options, recipe, stages = self.options, self.recipe, len(self.network.stages)
+        if options.steps is None and options.epochs is None and options.minutes is not None:
+            return None
+        crops = recipe.epochs * recipe.crops * sum(len(source.train) for source in self.sources)
+        steps = options.steps or math.ceil(crops / (recipe.batch * self.team.world))
+        if steps < stages:
+            raise UsageError(f"{options.network} is trained in {stages} stages, which takes as many steps, not {steps}")
+        return steps
+
+    def _begin_stage(self) -> None:
+        """An optimiser for what learns in the present stage."""
+        stages = self.network.stages
+        for network in (self.network, self.average) if stages else ():
+            network.begin_stage(stages[self.position.stage])
+        self.optimiser = make_optimiser(self.network, self.recipe)
+        self.module = self.team.joined(LossModule(self.network))
+
+    def _next_stage(self) -> None:
+        """Go on from the best that the last stage has found."""
+        best = self.best or self.average.state_dict()
+        for network in (self.network, self.average):
+            network.load_state_dict(best)
+        self.best = {}
+        self.position = Position(self.position.step, self.position.seconds, self.position.stage + 1)
+        self._begin_stage()
+
+    def _step(self, batch: Batch) -> None:
+        """One step of the optimiser. Raises DataError where the loss is no number."""
+        position, recipe, device = self.position, self.recipe, self.team.device
+        draws = np.random.SeedSequence((self.options.seed, position.step, self.team.rank))
+        torch.manual_seed(int(draws.generate_state(1)[0]))
+        factor = warm_up(recipe, position.stage_step) * schedule(recipe, self.stage_progress, position.drops)
         for group in self.optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * rise * schedule(self.recipe, progress)
+            group["lr"] = group["initial_lr"] * factor
         self.module.train()
-        if progress >= FREEZE or self.options.init is not None:
+        if self.stage_progress >= recipe.freeze or self.options.init is not None:
             for module in self.module.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        images = images.to(self.device, non_blocking=True)
-        targets = {name: target.to(self.device, non_blocking=True) for name, target in targets.items()}
-        with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
+        images = batch[0].to(device, non_blocking=True)
+        targets = {name: target.to(device, non_blocking=True) for name, target in batch[1].items()}
+        with torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
             loss: Tensor = self.module(images, targets)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimiser.step()
-        self._average()
-        return loss.item()
+        self._update_average()
+        self.recent.append(loss.item())
+        if not math.isfinite(self.recent[-1]):
+            raise DataError(
+                f"step {position.step + 1}: the loss is {self.recent[-1]}; the last checkpoint in "
+                f"{self.options.out} is intact, go on from it with --resume and a lower --lr"
+            )
 
     @torch.no_grad()
-    def _average(self) -> None:
+    def _update_average(self) -> None:
         """Exponential moving average of weights and batch norm statistics, short at first."""
-        decay = min(self.options.ema, (self.position.step + 1) / (self.position.step + 20)) if self.options.ema else 0.0
+        done = self.position.stage_step + 1
+        decay = min(self.recipe.ema, done / (done + 19)) if self.recipe.ema else 0.0
         for mean, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(new, 1 - decay)
             else:
                 mean.copy_(new)
 
-    def _validate(self) -> None:
-        """Keep the averaged weights when their mean relative error over the sets is the lowest so far."""
-        errors = validate(self.average, self.sources, self.recipe, self.dtype)
-        if not errors:
+    def _judge(self) -> None:
+        """Keep the averaged weights when they are the best of their stage on held-out pictures."""
+        if not any(source.held_out for source in self.sources):
             return
-        score = sum(error.score for error in errors) / len(errors)
-        self._log({"step": self.position.step, "score": score, **{error.name: asdict(error) for error in errors}})
-        if score < self.position.best_error:
-            self.position = replace(self.position, best_error=score, best_step=self.position.step)
+        score = self.team.agree(self._score() if self.log else math.inf)
+        position = self.position
+        if score < position.best_error:
             self.best = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+            self.position = replace(position, best_error=score, best_step=position.step, stale=0)
+        elif position.stale + 1 >= self.recipe.patience:
+            self.position = replace(position, stale=0, drops=position.drops + 1)
+        else:
+            self.position = replace(position, stale=position.stale + 1)
+
+    def _score(self) -> float:
+        """The mean relative error over the sets; in a network's stages the mean loss on held-out crops."""
+        assert self.log is not None
+        stages, step = self.network.stages, self.position.step
+        if stages:
+            held = [replace(source, train=source.held_out) for source in self.sources if source.held_out]
+            crops = CropMaker(held, self.average, self.recipe, self.options.seed)
+            needed = math.ceil(sum(len(source.held_out) for source in held) / self.recipe.batch)
+            score = mean_loss(self.average, map(crops.batch, range(min(needed, CHECKS))), self.dtype)
+            self.log.write({"step": step, "stage": stages[self.position.stage], "score": score})
+            return score
+        errors = validate(self.average, self.sources, self.recipe, self.dtype)
+        score = sum(error.score for error in errors) / len(errors)
+        self.log.write({"step": step, "score": score, **{error.name: asdict(error) for error in errors}})
+        return score
+
+    def _log_loss(self) -> None:
+        position, done = self.position, self.progress
+        entry = {
+            "step": position.step,
+            "loss": sum(self.recent) / len(self.recent),
+            "lr": self.optimiser.param_groups[-1]["lr"],
+            "seconds": position.seconds,
+            "left": position.seconds * (1 - done) / done,
+        }
+        self.recent.clear()
+        if self.log:
+            self.log.write(entry)
 
     def _save(self) -> None:
-        if self.rank:
+        if not self.team.first:
             return
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "best": self.best,
             "optimiser": self.optimiser.state_dict(),
-            "random": torch.get_rng_state(),
             "position": asdict(self.position),
-            "data": list(self.options.data),
-            "name": self.options.network,
+            "recent": self.recent,
+            "run": json.dumps(self.identity()),
         }
         save_checkpoint(self.options.out, state)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name, ours in (("name", self.options.network), ("data", list(self.options.data))):
-            if state[name] != ours:
-                raise DataError(
-                    f"{self.options.out}: this checkpoint was trained with {name} {state[name]}, not {ours}"
-                )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.best = state["best"]
+        self.best = {name: tensor.to(self.team.device) for name, tensor in state["best"].items()}
+        rates = [group["initial_lr"] for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
-        self.position = Position(**state["position"])
-
-    def _log(self, entry: dict[str, Any]) -> None:
-        if self.rank:
-            return
-        try:
-            with (self.options.out / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise OutputError(f"{self.options.out}: cannot write the log: {error.strerror}") from error
-        self.report(entry)
-
-
-def adapted(recipe: Recipe, options: TrainOptions) -> Recipe:
-    """The recipe with the run's own batch size and learning rate."""
-    ratio = options.lr / recipe.lr if options.lr else 1.0
-    backbone = recipe.backbone_lr * ratio if recipe.backbone_lr else None
-    return replace(recipe, batch=options.batch or recipe.batch, lr=recipe.lr * ratio, backbone_lr=backbone)
-
-
-def make_optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    encoder = {name for name, _ in network.named_parameters() if name.startswith("encoder.")}
-    named = dict(network.named_parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [p for n, p in named.items() if n in encoder], "lr": recipe.backbone_lr or recipe.lr},
-        {"params": [p for n, p in named.items() if n not in encoder], "lr": recipe.lr},
-    ]
-    groups = [{**group, "initial_lr": group["lr"]} for group in groups if group["params"]]
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
-    return kind(groups, weight_decay=recipe.weight_decay)
-
-
-def schedule(recipe: Recipe, progress: float) -> float:
-    """Factor of the learning rate when `progress` (0 to 1) of the run is done."""
-    if recipe.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    if recipe.schedule == "polynomial":
-        return float((1 - progress) ** recipe.decay)
-    if recipe.schedule == "exponential":
-        return float(recipe.decay ** (progress * recipe.epochs))
-    return 1.0
-
-
-def ahead(make: Callable[[int], Any], steps: range) -> Queue[Any]:
-    """Make the batches of `steps` in a thread, a few ahead; an error there is raised by the next `get`."""
-    queue: Queue[Any] = RaisingQueue(AHEAD)
-
-    def work() -> None:
-        for step in steps:
-            try:
-                queue.put(make(step))
-            except BaseException as error:  # whatever it is belongs to the thread that waits
-                queue.put(error)
-                return
-
-    Thread(target=work, daemon=True, name="crops").start()
-    return queue
-
-
-class RaisingQueue(Queue[Any]):
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        item = super().get(block, timeout)
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-
-def local_device(name: str) -> str:
-    """Under torchrun on GPUs each process takes its own."""
-    rank = os.environ.get("LOCAL_RANK")
-    return f"cuda:{rank}" if rank is not None and name in ("auto", "cuda") and torch.cuda.is_available() else name
-
-
-def prepare_folder(out: Path, resume: bool) -> None:
-    """Raises OutputError where an earlier run stands and is not resumed, or nothing can be written."""
-    if not resume and (out / "log.jsonl").exists():
-        raise OutputError(f"{out} holds a training already; go on with --resume, or use another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot make the folder: {error.strerror}") from error
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["initial_lr"] = rate
+        self.recent = state["recent"]

@@ -3,58 +3,93 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.datasets import Sample, read
-from gigacount.errors import DataError, UsageError
+from gigacount.datasets.check import OUTSIDE, check
+from gigacount.datasets.entries import EMPTY
+from gigacount.errors import DataError, EntryError, UsageError
 from gigacount.geometry import Size, Window, whole
 from gigacount.image import GigaImage
 from gigacount.options import TrainOptions
 
-IN_MEMORY_PX = 16_000_000
+SMALL_PX = 16_000_000  # pictures up to this are decoded whole
+KEEP_BYTES = 4 << 30  # of decoded small pictures; those beyond are decoded anew for each crop
+EXAMPLES = 5  # problems of a kind that are shown
+
+Notify = Callable[[str], None]
+
+
+class Kept:
+    """How many bytes of decoded pictures this process keeps."""
+
+    def __init__(self) -> None:
+        self._bytes, self._lock = 0, Lock()
+
+    def room_for(self, pixels: NDArray[np.uint8]) -> bool:
+        """Whether there is room; if so it is taken."""
+        with self._lock:
+            if self._bytes + pixels.nbytes > KEEP_BYTES:
+                return False
+            self._bytes += pixels.nbytes
+            return True
+
+
+KEPT = Kept()
 
 
 @dataclass
 class Picture:
-    """One labelled picture; its pixels are decoded on first use and kept where they are few."""
+    """One labelled picture; its pixels are decoded on first use and kept where they are few. Threads may share it."""
 
     sample: Sample
     _pixels: NDArray[np.uint8] | None = None
     _large: GigaImage | None = None
-    _size_wh: Size = (0, 0)
+    _size_wh: Size | None = None
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) of a window at `size_wh`; a window of a picture in memory must be read at its own size."""
-        self._open()
-        if self._large is not None:
-            return self._large.read(window, size_wh)
-        assert self._pixels is not None
-        return self._pixels[window.top : window.bottom, window.left : window.right]
+        """uint8 (H, W, 3) of a window at `size_wh`; a window of a small picture must be read at its own size."""
+        with self._lock:
+            self._open()
+            if self._large is not None:
+                return self._large.read(window, size_wh)
+            pixels = self._decoded() if self._pixels is None else self._pixels
+        return pixels[window.top : window.bottom, window.left : window.right]
 
     @property
     def size_wh(self) -> Size:
-        self._open()
-        return self._size_wh
+        with self._lock:
+            return self._open()
 
     @property
-    def in_memory(self) -> bool:
-        self._open()
-        return self._pixels is not None
+    def small(self) -> bool:
+        width, height = self.size_wh
+        return width * height <= SMALL_PX
 
-    def _open(self) -> None:
-        if self._pixels is not None or self._large is not None:
-            return
-        image = GigaImage.open(self.sample.image)
-        self._size_wh = image.size_wh
-        if image.size_wh[0] * image.size_wh[1] > IN_MEMORY_PX:
-            self._large = image
-            return
-        with image:
-            self._pixels = image.read(whole(image.size_wh), image.size_wh)
+    def _open(self) -> Size:
+        if self._size_wh is None:
+            image = GigaImage.open(self.sample.image)
+            width, height = self._size_wh = image.size_wh
+            if width * height > SMALL_PX:
+                self._large = image
+            else:
+                image.close()
+        return self._size_wh
+
+    def _decoded(self) -> NDArray[np.uint8]:
+        with GigaImage.open(self.sample.image) as image:
+            pixels = image.read(whole(image.size_wh), image.size_wh)
+        if KEPT.room_for(pixels):
+            self._pixels = pixels
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -67,14 +102,24 @@ class Source:
     held_out: list[Picture]
 
 
-def open_sources(options: TrainOptions) -> list[Source]:
-    """Read all labels, divide by a fixed seed; raises DataError where a set has nothing to train on."""
+def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> list[Source]:
+    """Read all labels, list what is wrong with the data, divide by a fixed seed.
+
+    Raises DataError where a set has nothing to train on, or holds pictures or labels that cannot be used and are not
+    to be left out; all sets are looked at first.
+    """
     listed = read_held_out(options.held_out) if options.held_out else None
+    sets = [(spec, weight, checked(spec, options, notify)) for spec, weight in map(split_weight, options.data)]
+    if not options.skip_bad and any(bad for _, _, (_, bad) in sets):
+        total = sum(bad for _, _, (_, bad) in sets)
+        raise DataError(
+            f"{total} of the problems listed above must be put right before training; or leave those pictures out with "
+            "--skip-bad"
+        )
     sources = []
-    for text in options.data:
-        spec, weight = split_weight(text)
+    for spec, weight, (samples, _) in sets:
         name = spec.split(":")[0]
-        pictures = [Picture(sample) for sample in read(spec, options.split)]
+        pictures = [Picture(sample) for sample in samples]
         if listed is None:
             order = np.random.default_rng(options.seed).permutation(len(pictures))
             held = set(order[: round(options.validation * len(pictures))].tolist())
@@ -86,6 +131,35 @@ def open_sources(options: TrainOptions) -> list[Source]:
         held_out = [picture for i, picture in enumerate(pictures) if i in held]
         sources.append(Source(name, float(len(train)) if weight is None else weight, train, held_out))
     return sources
+
+
+def checked(spec: str, options: TrainOptions, notify: Notify, split: str | None = None) -> tuple[list[Sample], int]:
+    """The samples of a data set that can be used, and how many problems must be put right.
+
+    What `gigacount data check` finds is told through `notify`. Heads outside their picture are in no crop: they are
+    told of, and harm nobody. A run that is resumed was checked when it was begun.
+    """
+    errors: list[EntryError] = []
+    samples = list(read(spec, split or options.split, errors.append))
+    empty = [error for error in errors if error.kind == EMPTY]
+    if empty:
+        raise DataError(f"{empty[0]}; gigacount data check {spec} says more")
+    if options.resume and not options.skip_bad and not errors:
+        return samples, 0
+    report = check(samples, errors)
+    bad = [finding for finding in report.findings if finding.kind != OUTSIDE and not finding.notice]
+    tell(spec, report.lines(EXAMPLES), notify)
+    unusable = {finding.picture for finding in bad}
+    return [sample for sample in samples if sample.image not in unusable], len(bad)
+
+
+def tell(spec: str, lines: Iterable[str], notify: Notify) -> None:
+    """The first line with the data set's name, the others below it."""
+    lines = iter(lines)
+    for line in islice(lines, 1):
+        notify(f"{spec}: {line}")
+    for line in lines:
+        notify(f"  {line}")
 
 
 def read_held_out(file: Path) -> set[tuple[str, str]]:

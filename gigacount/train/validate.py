@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gigacount.geometry import fit, whole
 from gigacount.networks.base import Network, Recipe
+from gigacount.train.crops import Batch, cut
 from gigacount.train.sources import Picture, Source
 
 LARGEST_WH = (2560, 1440)
@@ -52,10 +54,34 @@ def validate(network: Network, sources: Sequence[Source], recipe: Recipe, dtype:
     return results
 
 
+@torch.no_grad()
+def mean_loss(network: Network, batches: Iterator[Batch], dtype: torch.dtype) -> float:
+    """The network's own loss, mean over `batches`; `network` is in eval mode."""
+    device = next(network.parameters()).device
+    losses = []
+    for images, targets in batches:
+        with torch.autocast(device.type, dtype, dtype != torch.float32):
+            loss = network.loss(images.to(device), {name: target.to(device) for name, target in targets.items()})
+        losses.append(loss.item())
+    return float(np.mean(losses))
+
+
 def tensor(picture: Picture, recipe: Recipe, device: torch.device) -> Tensor:
-    """The whole picture as a normalised batch of one, shrunk where it is too large for one look."""
-    everything = whole(picture.size_wh)
-    size = picture.size_wh if picture.in_memory else fit(picture.size_wh, LARGEST_WH)
-    pixels = torch.from_numpy(picture.read(everything, size).copy()).to(device).permute(2, 0, 1)[None] / 255
+    """The whole picture as a normalised batch of one, shrunk as the recipe says or where it is too large for a look."""
+    limit = recipe.fit_wh or (None if picture.small else LARGEST_WH)
+    size = picture.size_wh if limit is None else fit(picture.size_wh, limit)
+    pixels = cut(picture, whole(picture.size_wh), size)[None].to(device)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def labelled(
+    sources: Sequence[Source], recipe: Recipe, device: torch.device
+) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
+    """Each training picture as the network sees it whole, (3, H, W), with its heads (N, 2) in those pixels."""
+    for source in sources:
+        for picture in source.train:
+            image = tensor(picture, recipe, device)[0]
+            size_wh = image.shape[2], image.shape[1]
+            points = picture.sample.points_xy * np.divide(size_wh, picture.size_wh)
+            yield image, points[(points >= 0).all(axis=1) & (points < size_wh).all(axis=1)]

@@ -1,0 +1,79 @@
+"""What a run reports: JSON lines, TensorBoard where it is installed, and a callback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gigacount.errors import OutputError
+
+FILE = "log.jsonl"
+
+Entry = dict[str, Any]
+Report = Callable[[Entry], None]
+"""Called with one log entry: loss every 50 steps, validation errors when they were measured."""
+
+
+class Log:
+    """`log.jsonl` and `tensorboard/` in a run's folder. `resumed` forgets what came after the checkpoint's step."""
+
+    def __init__(self, folder: Path, report: Report, resumed: int | None = None) -> None:
+        self.path, self.report = folder / FILE, report
+        if resumed is not None:
+            self._forget(resumed)
+        self._board = open_tensorboard(folder / "tensorboard", resumed)
+
+    def write(self, entry: Entry) -> None:
+        """Raises OutputError where it cannot be written; the line is whole or cut off when `resumed`."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            if self._board is not None:
+                for name, value in scalars(entry).items():
+                    self._board.add_scalar(name, value, entry["step"])
+                self._board.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot write; the last checkpoint is intact: {error.strerror}") from error
+        self.report(entry)
+
+    def _forget(self, step: int) -> None:
+        """Drop entries that a killed run wrote after its last checkpoint, and a line that it did not end."""
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if written_by(line, step)]
+        temporary = self.path.with_suffix(".jsonl.tmp")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.replace(self.path)
+
+
+def written_by(line: str, step: int) -> bool:
+    """Whether this is a whole entry of a step up to `step`."""
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def scalars(entry: Entry) -> dict[str, float]:
+    """Numbers by name, those of a data set as `name/mae`."""
+    flat: dict[str, float] = {}
+    for name, value in entry.items():
+        nested = {f"{name}/{inner}": number for inner, number in value.items()} if isinstance(value, dict) else {}
+        flat |= {key: float(number) for key, number in (nested or {name: value}).items() if is_number(number)}
+    flat.pop("step", None)
+    return flat
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def open_tensorboard(folder: Path, resumed: int | None) -> Any:
+    """A writer, or None where TensorBoard is not installed (`pip install gigacount[tensorboard]`)."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder, purge_step=None if resumed is None else resumed + 1)

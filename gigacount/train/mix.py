@@ -1,0 +1,113 @@
+"""PromptMix: generated pictures mixed with real ones, labelled by their truth or by a teacher.
+
+Bakhtiarnia, Zhang and Iosifidis, "PromptMix: text-to-image diffusion models enhance the performance of lightweight
+networks", IJCNN 2023: pictures generated from captions of real ones are labelled by strong networks and mixed into the
+training of a light one. Here any folder of generated pictures will do. The paper was not at hand when this was written;
+that labels are heads, not densities, is ours: from heads every network makes its own targets.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigacount.datasets import DATASETS, read
+from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
+from gigacount.datasets.sample import Sample
+from gigacount.errors import DataError, OutputError
+from gigacount.localize import Localizer
+from gigacount.options import CountOptions, LocalizeOptions, MixOptions, TrainOptions
+from gigacount.results import LocalizeResult
+from gigacount.train.processes import Team
+from gigacount.train.sources import Notify, Picture, Source, checked
+
+LABELS = "pseudo-labels.csv"
+BLOCK_PX = 64
+"""Side of the squares in which a teacher's density and its heads are compared: a few heads wide in a dense crowd."""
+
+
+def mixed_source(options: TrainOptions, real: Sequence[Source], team: Team, notify: Notify) -> Source:
+    """The generated pictures as a source whose crops are the wished share of all; none are held out.
+
+    Raises DataError where they or their labels cannot be used.
+    """
+    mix = options.mix
+    assert mix is not None
+    if mix.teacher is None:
+        spec = mix.folder if mix.folder.split(":")[0] in DATASETS else f"csv:{mix.folder}"
+        samples, bad = checked(spec, options, notify, ALL)
+        if bad and not options.skip_bad:
+            raise DataError(f"{bad} of the problems listed above must be put right before training; or use --skip-bad")
+    else:
+        labels = options.out / LABELS
+        if team.first and not (options.resume and labels.exists()):
+            write_labels(labels, teach(mix, options, notify))
+        team.wait()
+        samples = list(read(f"csv:{labels}", ALL))
+    total = sum(source.weight for source in real)
+    return Source("mix", total * mix.ratio / (1 - mix.ratio), [Picture(sample) for sample in samples], [])
+
+
+def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample]:
+    """Each picture of the folder with the heads that the teacher sees in one look at 2560 x 1440 px at most."""
+    folder = Path(mix.folder)
+    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not pictures:
+        raise DataError(f"{folder}: no pictures to mix in")
+    assert mix.teacher is not None
+    counting = CountOptions("downsample", mix.teacher, device=options.device, precision=options.precision)
+    teacher = Localizer(LocalizeOptions(counting))
+    samples = [Sample(path.resolve(), people(teacher.localize(path))) for path in pictures]
+    heads = sum(len(sample.points_xy) for sample in samples)
+    notify(f"{folder}: {mix.teacher} sees {heads} people in {len(samples)} pictures")
+    return samples
+
+
+def people(found: LocalizeResult) -> NDArray[np.float64]:
+    """As many heads (N, 2) as the teacher counts: the surest that it locates, then those that it cannot tell apart.
+
+    The latter are spread over the squares in which its density exceeds its heads, and there as the density is.
+    """
+    density, located = found.counted.density, found.points
+    total = round(density.count)
+    heads = located.xy[np.argsort(-located.score, kind="stable")[:total]].astype(np.float64)
+    side = max(BLOCK_PX // density.cell_px, 1)  # of a square, in cells
+    cells = np.pad(density.cells.astype(np.float64), [(0, -length % side) for length in density.cells.shape])
+    rows, cols = cells.shape[0] // side, cells.shape[1] // side
+    counted = cells.reshape(rows, side, cols, side).sum((1, 3))
+    unseen = counted.copy()
+    col, row = (heads // (side * density.cell_px)).astype(int).T
+    np.subtract.at(unseen, (row, col), 1)
+    share = np.divide(unseen.clip(0), counted, out=np.zeros_like(counted), where=counted > 0)
+    rest = scatter(cells * np.kron(share, np.ones((side, side))), total - len(heads), density.cell_px)
+    return np.concatenate([heads, np.minimum(rest, np.nextafter(np.array(density.size_wh, np.float64), 0))])
+
+
+def scatter(cells: NDArray[np.float64], number: int, cell_px: int) -> NDArray[np.float64]:
+    """`number` points (N, 2) spread as people per cell (rows, cols) are, in the middle of cells; the same each time."""
+    cumulative = np.cumsum(cells)
+    if number <= 0 or cumulative[-1] <= 0:
+        return np.zeros((0, 2))
+    places = np.searchsorted(cumulative, (np.arange(number) + 0.5) / number * cumulative[-1])
+    row, col = np.unravel_index(places, cells.shape)
+    return (np.stack([col, row], axis=1) + 0.5) * cell_px
+
+
+def write_labels(path: Path, samples: Sequence[Sample]) -> None:
+    """The csv data set's form, a line a head, atomically; the file can be looked at, and is read again by a resume."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "x", "y"])
+    for sample in samples:
+        writer.writerows((sample.image, *point) for point in sample.points_xy.tolist() or [("", "")])
+    temporary = path.with_suffix(".csv.tmp")
+    try:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write the teacher's labels: {error.strerror}") from error

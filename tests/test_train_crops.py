@@ -1,0 +1,174 @@
+"""Crops: heads stay where they are, scales are the recipe's, and a step's crops follow from its number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+from numpy.typing import NDArray
+from train_fakes import RECIPE, Tiny, options, same, write_photos
+
+from gigacount.datasets import Sample
+from gigacount.geometry import Window
+from gigacount.networks.base import Augmentation, Recipe
+from gigacount.train.crops import CropMaker, choose, cut, draw_scale, grid_cell, place
+from gigacount.train.feed import ahead
+from gigacount.train.sources import KEPT, Picture, Source, open_sources
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+def picture(photos: Path, points: list[tuple[float, float]], name: str = "0.png") -> Picture:
+    return Picture(Sample(photos / name, np.array(points, np.float64).reshape(-1, 2)))
+
+
+def sized(tmp_path: Path, width: int, height: int, heads: int = 1) -> Picture:
+    path = tmp_path / f"{width}x{height}.png"
+    pyvips.Image.black(width, height, bands=3).write_to_file(str(path))
+    return Picture(Sample(path, np.full((heads, 2), 5.0)))
+
+
+class HeadsOnly(Tiny):
+    """Targets are the points themselves, so that a test sees where they went."""
+
+    def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
+        super().targets(points_xy, size_wh)
+        return {"heads": points_xy.astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(flip=0.5, scale=(0.5, 2)),
+        Augmentation(flip=0.5, grid=1.0),
+        Augmentation(flip=0.5, fill=True, scale=(0.2, 0.4)),
+        Augmentation(flip=0.5, scales=(1.0, 0.25), fill=True),
+    ],
+)
+def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentation) -> None:
+    """A white square on black and its head: after any crop, scale and mirroring the head is on white."""
+    pixels = np.zeros((160, 200, 3), np.uint8)
+    pixels[70:90, 110:130] = 255
+    pyvips.Image.new_from_array(pixels).write_to_file(str(photos / "square.png"))
+    source = Source("csv", 1, [picture(photos, [(120, 80)], "square.png")], [])
+    recipe = Recipe(crop_wh=(128, 96), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
+    seen = 0
+    for step in range(60):
+        images, targets = CropMaker([source], HeadsOnly(), recipe, seed=1).batch(step)
+        assert images.shape == (1, 3, 96, 128)
+        for x, y in targets["heads"][0].tolist():
+            assert images[0, 0, int(y), int(x)] > 0.5
+            seen += 1
+    assert seen > 10
+
+
+def test_the_crops_of_a_step_follow_from_its_number_alone(photos: Path) -> None:
+    sources = open_sources(options(photos, photos / "none"))
+    one, other = (CropMaker(sources, Tiny(), RECIPE, seed=3) for _ in range(2))
+    for step in (5, 2):
+        images, targets = one.batch(step)
+        again, targets_again = other.batch(step)
+        assert torch.equal(images, again)
+        assert same(targets, targets_again)
+    assert not torch.equal(one.batch(0)[0], one.batch(1)[0])
+    assert not torch.equal(one.batch(0, rank=0)[0], one.batch(0, rank=1)[0])
+
+
+def test_many_workers_give_the_batches_of_one_in_order(photos: Path) -> None:
+    maker = CropMaker(open_sources(options(photos, photos / "none")), Tiny(), RECIPE, seed=3)
+    alone, together = (list(ahead(maker.batch, range(9), workers)) for workers in (1, 4))
+    assert len(alone) == len(together) == 9
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(alone, together, strict=True))
+
+
+def test_an_error_in_a_worker_is_raised_where_its_batch_is_due() -> None:
+    def make(step: int) -> int:
+        if step == 2:
+            raise ValueError("no picture")
+        return step
+
+    batches = ahead(make, range(5), 3)
+    assert [next(batches), next(batches)] == [0, 1]
+    with pytest.raises(ValueError, match="no picture"):
+        next(batches)
+
+
+def test_pictures_beyond_the_memory_for_them_are_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = Window(0, 0, 200, 160)
+    kept = picture(photos, []).read(everything, (200, 160))
+    monkeypatch.setattr("gigacount.train.sources.KEEP_BYTES", 0)
+    assert not KEPT.room_for(kept)
+    dropped = picture(photos, [])
+    assert np.array_equal(dropped.read(everything, (200, 160)), kept)
+    assert dropped._pixels is None
+
+
+def test_a_window_past_the_edge_is_grey_there(photos: Path) -> None:
+    pixels = cut(picture(photos, []), Window(-50, 0, 100, 100), (100, 100))
+    assert pixels.shape == (3, 100, 100)
+    assert torch.allclose(pixels[:, :, :50], torch.tensor(127 / 255))
+    assert not torch.allclose(pixels[:, :, 60:], torch.tensor(127 / 255))
+
+
+def test_large_pictures_are_read_where_the_crop_falls(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = cut(picture(photos, []), Window(20, 10, 100, 80), (50, 40))
+    monkeypatch.setattr("gigacount.train.sources.SMALL_PX", 100)
+    windowed = picture(photos, [])
+    part = cut(windowed, Window(20, 10, 100, 80), (50, 40))
+    assert not windowed.small
+    assert (whole - part).abs().mean() < 0.02
+
+
+def test_places_lie_inside_or_hang_over() -> None:
+    rng = np.random.default_rng(0)
+    assert {place(10, 8, rng) for _ in range(100)} == {0, 1, 2}
+    assert {place(8, 10, rng) for _ in range(100)} == {0, -1, -2}
+
+
+def test_the_grid_is_that_of_deepcounts_inference() -> None:
+    """1100 x 700 px in tiles of 512 x 384: 2 columns, and at that scale 651.6 px high, so 2 rows."""
+    rng = np.random.default_rng(0)
+    cells = {grid_cell((1100, 700), (512, 384), rng) for _ in range(100)}
+    assert cells == {Window(x, y, 550, 350) for x in (0, 550) for y in (0, 350)}
+    assert grid_cell((100, 60), (512, 384), rng) == Window(0, 0, 100, 60)
+
+
+def test_zoom_levels_run_from_the_whole_picture_to_its_own_size(tmp_path: Path) -> None:
+    """GigaZoom's exponential levels: 3840 x 2160 px into 384 x 216 is a tenth; the median is its root."""
+    augmentation, rng, large = Augmentation(zoom_wh=(384, 216)), np.random.default_rng(0), sized(tmp_path, 3840, 2160)
+    scales = np.array([draw_scale(large, augmentation, rng) for _ in range(500)])
+    assert 0.1 <= scales.min() < 0.11
+    assert 0.9 < scales.max() <= 1
+    assert np.median(scales) == pytest.approx(0.1**0.5, rel=0.15)
+    assert draw_scale(sized(tmp_path, 300, 200), augmentation, rng) == 1
+
+
+def test_a_picture_is_shrunk_before_its_crops_are_cut(tmp_path: Path) -> None:
+    recipe = Recipe(crop_wh=(100, 100), fit_wh=(200, 100), augmentation=Augmentation(flip=0))
+    window, size = choose(sized(tmp_path, 800, 400), recipe, np.random.default_rng(0))
+    assert size == (100, 100)
+    assert (window.width, window.height) == (400, 400)
+    whole = choose(sized(tmp_path, 800, 400), replace(recipe, crop_wh=None), np.random.default_rng(0))
+    assert whole == (Window(0, 0, 800, 400), (200, 100))
+
+
+def test_small_pictures_are_enlarged_to_fill_a_crop_or_lie_in_grey(tmp_path: Path) -> None:
+    small, rng = sized(tmp_path, 50, 80), np.random.default_rng(0)
+    window, _ = choose(small, Recipe(crop_wh=(100, 100), augmentation=Augmentation(fill=True)), rng)
+    assert (window.width, window.height) == (50, 50)
+    window, _ = choose(small, Recipe(crop_wh=(100, 100)), rng)
+    assert (window.width, window.height) == (100, 100)
+
+
+def test_people_free_pictures_are_enlarged_further(tmp_path: Path) -> None:
+    augmentation, rng = Augmentation(scale=(1.0, 2.0)), np.random.default_rng(0)
+    empty, crowd = sized(tmp_path, 60, 60, heads=0), sized(tmp_path, 61, 60)
+    assert max(draw_scale(empty, augmentation, rng) for _ in range(300)) > 3
+    assert max(draw_scale(crowd, augmentation, rng) for _ in range(300)) <= 2
