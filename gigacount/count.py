@@ -35,7 +35,8 @@ class Counter:
     def predictor_for(self, network: str) -> Predictor:
         if self.options.fuse:
             return Locator(self.options, network)
-        return Predictor(network, self.options.device, self.options.precision)
+        options = self.options
+        return Predictor(network, options.device, options.precision, options.settings_of(network))
 
     def count(self, path: Path, progress: Progress | None = None) -> CountResult:
         """Count the people in the picture at `path`.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,11 +39,15 @@ class Predictor:
     """A network with its weights, ready to look at pictures. Threads may share it; they take turns at the device.
 
     name: of shipped weights, or the path of a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto, fp32,
-    bf16, fp16. Raises UsageError for a device that is not there or a precision that it cannot do.
+    bf16, fp16. settings: of the network's constructor, on top of those of its record. Raises UsageError for a device
+    that is not there, a precision that it cannot do, or a setting that the network does not have.
     """
 
-    def __init__(self, name: str, device: str = "auto", precision: str = "auto") -> None:
-        self.record: NetworkRecord = find_record(name)
+    def __init__(
+        self, name: str, device: str = "auto", precision: str = "auto", settings: Mapping[str, object] | None = None
+    ) -> None:
+        record = find_record(name)
+        self.record: NetworkRecord = replace(record, settings=record.settings | dict(settings or {}))
         self.device = choose_device(device)
         self.dtype = choose_dtype(precision, self.device)
         network = fold_batch_norms(load(self.record))
@@ -100,9 +104,9 @@ class Locator(Predictor):
     """
 
     def __init__(self, options: CountOptions, name: str, min_score: float | None = None) -> None:
-        super().__init__(name, options.device, options.precision)
+        super().__init__(name, options.device, options.precision, options.settings_of(name))
         self.min_score = min_score if min_score is not None else self.record.min_score or 0.0
-        self.fuse = options.fuse and self.record.network != "raznet"
+        self.fuse = options.fuse and self.record.network != "raz-net"
 
     def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = True) -> list[Found]:
         found = super().predict(pictures, self.network.locates)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import pyvips
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from network_cases import batch, density_of, network, pictures, published
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gigacount.count import Counter
 from gigacount.errors import UsageError
+from gigacount.networks import build
 from gigacount.networks.deepcount import DeepCount, combine, density_aware_loss, divide, normalise, tiling, to_cells
+from gigacount.networks.record import NetworkRecord, hash_file, write_record
+from gigacount.networks.weights import save_weights
+from gigacount.options import CountOptions
 
 
 def deepcount(branch: int | None) -> DeepCount:
@@ -167,3 +176,53 @@ def test_deepcount_refuses_what_it_cannot_be() -> None:
         DeepCount(tile_wh=(500, 384))
     with pytest.raises(UsageError, match="crops of 128x128 pixels, not 64x96"):
         network("deepcount").loss(pictures(1, 96, 64), {})
+
+
+# ---- on demand, from the command line
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """A record of the small network."""
+    made = copy.deepcopy(network("deepcount"))
+    for branch in made.branches:
+        nn.init.constant_(branch.density[0].bias, 1)  # fresh, some see nobody anywhere, which is spread evenly
+    save_weights(made, tmp_path / "small.safetensors")
+    settings = {"tile_wh": [128, 128], "density_branch": 2}
+    digest = hash_file(tmp_path / "small.safetensors")
+    written = NetworkRecord("small", "deepcount", "small.safetensors", digest, settings=settings)
+    write_record(written, tmp_path / "small.toml")
+    return tmp_path / "small.toml"
+
+
+@pytest.mark.parametrize(("asked", "branch"), [(None, 2), (0, None), (1, 1), (5, 5)])
+def test_the_branch_asked_for_takes_the_place_of_the_records(
+    record: Path, asked: int | None, branch: int | None
+) -> None:
+    counter = Counter(CountOptions("downsample", str(record), str(record), device="cpu", density_branch=asked))
+    for predictor in (counter.predictor, counter.coarse):
+        assert isinstance(predictor.network, DeepCount)
+        assert predictor.network.density_branch == branch
+
+
+def test_the_branches_spread_the_same_count(record: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 256, 3), np.uint8)
+    pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "a.png"))
+    options = CountOptions("downsample", str(record), device="cpu", precision="fp32")
+    found = [Counter(replace(options, density_branch=b)).count(tmp_path / "a.png") for b in (0, 1, 5)]
+    assert [one.count for one in found] == pytest.approx([found[0].count] * 3, rel=1e-5)
+    even, fine, coarse = (one.density.cells for one in found)
+    for tile in np.split(even, 2, axis=1):
+        np.testing.assert_allclose(tile, tile[0, 0], rtol=1e-5)
+    assert fine[:, :16].std() > 1e-3 * fine.mean()
+    assert not np.allclose(fine, coarse)
+
+
+def test_other_networks_have_no_branches(tmp_path: Path) -> None:
+    save_weights(build("mcnn"), tmp_path / "mcnn.safetensors")
+    digest = hash_file(tmp_path / "mcnn.safetensors")
+    write_record(NetworkRecord("mcnn", "mcnn", "mcnn.safetensors", digest), tmp_path / "mcnn.toml")
+    with pytest.raises(UsageError, match="network 'mcnn' has no setting 'density_branch'"):
+        Counter(CountOptions(network=str(tmp_path / "mcnn.toml"), density_branch=1))
+    with pytest.raises(UsageError, match="density-branch must be between 0 and 5, not 6"):
+        CountOptions(density_branch=6)

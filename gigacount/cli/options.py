@@ -32,6 +32,9 @@ Tile = Annotated[str, typer.Option(help="Windows of sliding and full, WIDTHxHEIG
 Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8; full has the finest.")]
 Context = Annotated[int, typer.Option(help="Pixels that full sees around each window.")]
 Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located heads, as RAZ-Net does.")]
+DensityBranch = Annotated[
+    int | None, typer.Option(help="DeepCount's branch, 1 (finest, usual) to 5, that spreads a count; 0: evenly, fast.")
+]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -67,6 +70,7 @@ class Counting:
     context: Context = LOOKING.context
     fuse: Fuse = DEFAULTS.fuse
     region: Region = None
+    density_branch: DensityBranch = DEFAULTS.density_branch
     metres_per_pixel: MetresPerPixel = None
     device: Device = DEFAULTS.device
     precision: Precision = DEFAULTS.precision
@@ -89,6 +93,7 @@ class Counting:
             regions=self.regions(),
         )
 
+            density_branch=self.density_branch,
     def looking(self) -> StrategyOptions:
         return StrategyOptions(
             levels=self.levels,
