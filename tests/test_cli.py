@@ -251,7 +251,7 @@ def test_defaults_of_the_command_line_are_those_of_the_options() -> None:
     defaults = {name: p.default for name, p in inspect.signature(count).parameters.items()}
     for name in ("strategy", "network", "coarse_network", "device", "precision"):
         assert defaults[name] == getattr(options, name)
-    for name in ("levels", "zoom", "clusters", "overzoom"):
+    for name in ("levels", "zoom", "clusters", "start", "overzoom"):
         assert defaults[name] == getattr(options.looking, name)
     assert parse_size(MAX_SIZE, "") == options.looking.max_size
     assert parse_size(TILE, "") == options.looking.tile

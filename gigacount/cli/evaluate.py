@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from gigacount.cli import options as shared
-from gigacount.cli.parse import parse_numbers, parse_size
+from gigacount.cli.groups import spread
+from gigacount.cli.parse import parse_numbers
 from gigacount.cli.show import say
-from gigacount.errors import OutputError
-from gigacount.options import CountOptions, StrategyOptions
+from gigacount.errors import OutputError, UsageError
+from gigacount.options import CountOptions, LocalizeOptions
 
 if TYPE_CHECKING:
-    from gigacount.evaluate import CountReport
+    from gigacount.evaluate import CountReport, PointsReport
+    from gigacount.metrics.heads import PointPair
 
 T = TypeVar("T")
+
+Data = Annotated[str, typer.Option(metavar="NAME:PATH", help="A labelled data set, such as csv:photos.")]
+Split = Annotated[str, typer.Option(help="train, val, test or all.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 evaluate = typer.Typer(help="Measure counts and points against labels.", no_args_is_help=True)
 
@@ -29,37 +36,24 @@ def root() -> None:
 
 
 @evaluate.command("count")
+@spread
 def evaluate_count(
-    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="A labelled data set, such as csv:photos.")],
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
-    strategy: shared.Strategy = shared.DEFAULTS.strategy,
-    network: shared.Network = shared.DEFAULTS.network,
-    coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network,
-    levels: shared.Levels = shared.LOOKING.levels,
-    clusters: shared.Clusters = shared.LOOKING.clusters,
-    max_size: shared.MaxSize = shared.MAX_SIZE,
-    scales: shared.Scales = shared.SCALES,
-    device: shared.Device = shared.DEFAULTS.device,
-    precision: shared.Precision = shared.DEFAULTS.precision,
+    *,
+    data: Data,
+    split: Split = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, pictures.csv and scatter.png.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    counting: shared.Counting,
 ) -> int:
     """Count a labelled data set and print the errors: MAE, RMSE, MSE, NAE, GAME, bias, by density level."""
-    looking = StrategyOptions(
-        levels=levels,
-        clusters=clusters,
-        max_size=parse_size(max_size, "--max-size"),
-        scales=parse_numbers(scales, "--scales"),
-    )
-    if out is not None and out.exists():
-        raise OutputError(f"{out} exists already; choose another --out")
+    demand_new(out)
+    options = options_for_all(counting)
     from gigacount.count import Counter
     from gigacount.datasets import Sample, read
     from gigacount.evaluate import CountEstimate, count_samples, evaluate_counts
 
     samples = list(read(data, split))
-    options = CountOptions(strategy, network, coarse_network, device=device, precision=precision, looking=looking)
     counter = Counter(options)
 
     def estimate(sample: Sample) -> CountEstimate:
@@ -74,27 +68,84 @@ def evaluate_count(
 
 
 @evaluate.command("points")
+@spread
 def evaluate_points(
-    truth: Annotated[Path, typer.Option(help="File of true heads: NWPU text, CSV or GeoJSON.")],
-    predictions: Annotated[Path, typer.Option(help="File of predicted heads.")],
+    *,
+    truth: Annotated[Path | None, typer.Option(help="File of true heads: NWPU text, CSV or GeoJSON.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="File of predicted heads.")] = None,
     form: Annotated[str | None, typer.Option("--format", help="nwpu, csv or geojson; default: by the ending.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:PATH", help="Instead of files: a labelled data set, in which a network locates."),
+    ] = None,
+    split: Split = "test",
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Of nwpu, fixed, qnrf, raz, nap; default: all that the labels allow.")
     ] = None,
     sigma: Annotated[str, typer.Option(help="Sigmas in pixels of RAZ-Net's AP and AR.")] = "5,20,40",
     radius: Annotated[str, typer.Option(help="Match radii in pixels.")] = "4,8",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and, with --data, predictions.csv.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    counting: shared.Counting,
 ) -> int:
-    """Measure predicted heads against true ones: precision, recall, F1, AP and AR by the published protocols."""
-    from gigacount.evaluate import EvaluateOptions
+    """Measure located heads against true ones: precision, recall, F1, AP and AR by the published protocols.
+
+    Of two files of points (--truth, --predictions), or of a network that looks at a labelled data set (--data); the
+    options from --strategy on are for the latter.
+    """
+    demand_new(out)
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else None
+    from gigacount.evaluate import EvaluateOptions, evaluate_pairs
     from gigacount.evaluate import evaluate_points as measure
 
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else None
     options = EvaluateOptions(
         metrics=names, radii=parse_numbers(radius, "--radius"), sigmas=parse_numbers(sigma, "--sigma"), form=form
     )
-    show(measure(truth, predictions, options).as_dict(), as_json)
+    if data is not None and truth is None and predictions is None:
+        pairs = locate(data, split, LocalizeOptions(options_for_all(counting), min_score), quiet)
+        report = evaluate_pairs(pairs, options)
+    elif truth is not None and predictions is not None and data is None:
+        pairs, report = [], measure(truth, predictions, options)
+    else:
+        raise UsageError("give either --truth and --predictions, or --data NAME:PATH")
+    if out is not None:
+        write_points_report(report, pairs, out)
+    show(report.as_dict(), as_json)
     return 0
+
+
+def locate(data: str, split: str, options: LocalizeOptions, quiet: bool) -> list[PointPair]:
+    """Truth and prediction of a data set's pictures, located with one network."""
+    from gigacount.datasets import Sample, read
+    from gigacount.evaluate import locate_samples
+    from gigacount.localize import Localizer
+    from gigacount.metrics.heads import PredictedPoints
+
+    samples = list(read(data, split))
+    localizer = Localizer(options)
+
+    def located(sample: Sample) -> PredictedPoints:
+        points = localizer.localize(sample.image).points
+        return PredictedPoints(points.xy.astype("float64"), points.score.astype("float64"))
+
+    return list(told(locate_samples(samples, located), len(samples), quiet))
+
+
+def options_for_all(counting: shared.Counting) -> CountOptions:
+    """Options for every picture of a data set; raises UsageError for regions, which lie in one picture."""
+    if counting.region is not None:
+        raise UsageError("--region is for one picture; a data set is measured whole")
+    return counting.options()
+
+
+def demand_new(out: Path | None) -> None:
+    """Raise OutputError for a folder that stands already, before hours of work."""
+    if out is not None and out.exists():
+        raise OutputError(f"{out} exists already; choose another --out")
 
 
 def told(images: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
@@ -121,9 +172,20 @@ def write_report(report: CountReport, out: Path) -> None:
             say("no scatter.png: install it with `pip install gigacount[plots]`")
 
 
+def write_points_report(report: PointsReport, pairs: list[PointPair], out: Path) -> None:
+    """report.json, and predictions.csv where a network has predicted; all or nothing."""
+    from gigacount.evaluate import write_points_csv, write_report_json
+    from gigacount.output import ResultFolder
+
+    with ResultFolder(out).replacing() as fresh:
+        write_report_json(report, fresh / "report.json")
+        if pairs:
+            write_points_csv(pairs, fresh / "predictions.csv")
+
+
 def show(values: dict[str, Any], as_json: bool) -> None:
     """A report as JSON, or a line for each value; the per-picture list stays in the files."""
-    values = {name: value for name, value in values.items() if name != "images"}
+    values = {name: value for name, value in values.items() if name != "images" or isinstance(value, int)}
     if as_json:
         typer.echo(json.dumps(values, ensure_ascii=False))
         return

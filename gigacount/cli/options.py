@@ -21,7 +21,8 @@ Network = Annotated[str, typer.Option(help="Name of shipped weights (see `gigaco
 CoarseNetwork = Annotated[str | None, typer.Option(help="Another network for the first look at the whole picture.")]
 Levels = Annotated[int, typer.Option(help="Zoom-ins from the whole picture to 1:1.")]
 Zoom = Annotated[str, typer.Option(help="How windows shrink: exponential or linear.")]
-Clusters = Annotated[int, typer.Option(help="Dense regions to zoom into.")]
+Clusters = Annotated[int, typer.Option(help="Dense regions to zoom into; 0: the densest window alone.")]
+Start = Annotated[int, typer.Option(help="Zoom level of the first windows; the levels before it are skipped.")]
 Overzoom = Annotated[int, typer.Option(help="Further zoom-ins past 1:1.")]
 MaxSize = Annotated[str, typer.Option(help="Pixels that the network takes at once, WIDTHxHEIGHT.")]
 Threshold = Annotated[float, typer.Option(help="How high a density peak must be to be zoomed into.")]
@@ -31,10 +32,10 @@ AbsoluteThreshold = Annotated[
 Tile = Annotated[str, typer.Option(help="Windows of sliding and full, WIDTHxHEIGHT.")]
 Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8; full has the finest.")]
 Context = Annotated[int, typer.Option(help="Pixels that full sees around each window.")]
-Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located heads, as RAZ-Net does.")]
 DensityBranch = Annotated[
     int | None, typer.Option(help="DeepCount's branch, 1 (finest, usual) to 5, that spreads a count; 0: evenly, fast.")
 ]
+Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located heads, as RAZ-Net does.")]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -61,6 +62,7 @@ class Counting:
     levels: Levels = LOOKING.levels
     zoom: Zoom = LOOKING.zoom
     clusters: Clusters = LOOKING.clusters
+    start: Start = LOOKING.start
     overzoom: Overzoom = LOOKING.overzoom
     threshold: Threshold = LOOKING.peaks.threshold
     absolute_threshold: AbsoluteThreshold = not LOOKING.peaks.relative
@@ -68,9 +70,9 @@ class Counting:
     tile: Tile = TILE
     scales: Scales = SCALES
     context: Context = LOOKING.context
+    density_branch: DensityBranch = DEFAULTS.density_branch
     fuse: Fuse = DEFAULTS.fuse
     region: Region = None
-    density_branch: DensityBranch = DEFAULTS.density_branch
     metres_per_pixel: MetresPerPixel = None
     device: Device = DEFAULTS.device
     precision: Precision = DEFAULTS.precision
@@ -91,14 +93,15 @@ class Counting:
             reading=ReadOptions(self.allow_damaged, self.max_pixels, self.trust_loaders, self.scratch),
             fuse=self.fuse,
             regions=self.regions(),
+            density_branch=self.density_branch,
         )
 
-            density_branch=self.density_branch,
     def looking(self) -> StrategyOptions:
         return StrategyOptions(
             levels=self.levels,
             zoom=self.zoom,
             clusters=self.clusters,
+            start=self.start,
             overzoom=self.overzoom,
             max_size=parse_size(self.max_size, "--max-size"),
             peaks=PeakOptions(threshold=self.threshold, relative=not self.absolute_threshold),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from gigacount.cli.parse import parse_size
 from gigacount.cli.show import progress_bar
-from gigacount.errors import OutputError, UnknownNameError, UsageError
+from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
 
 SUFFIXES = {"tif": ".tif", "jpg": ".jpg"}
 
@@ -25,6 +26,10 @@ def synthesize(
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the photographs.")] = "train",
     backgrounds: Annotated[Path | None, typer.Option(help="Folder of people-free pictures for the ground.")] = None,
+    only: Annotated[
+        Path | None,
+        typer.Option(help="Use only the pictures in this list, such as the validation.txt of a training."),
+    ] = None,
     picture_format: Annotated[str, typer.Option("--format", help="tif (tiled, pyramidal) or jpg.")] = "tif",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
@@ -49,8 +54,14 @@ def synthesize(
         write_truth,
     )
 
-    samples = [sample for spec in photos or [] for sample in read(spec, split)]
-    grounds = [sample.image for sample in read_people_free(backgrounds, "all")] if backgrounds else []
+    listed = read_listed(only)
+    samples = [
+        sample for spec in photos or [] for sample in read(spec, split) if listed(spec.split(":")[0], sample.image)
+    ]
+    free = read_people_free(backgrounds, "all") if backgrounds else []
+    grounds = [sample.image for sample in free if listed("people-free", sample.image)]
+    if photos and not samples:
+        raise DataError(f"none of the pictures in {only} is in {', '.join(photos)}; check names and --split")
     options = [SceneOptions(size_wh=size_wh, people=people, seed=seed + number) for number in range(scenes)]
     pictures = [out / f"scene-{one.seed}{SUFFIXES[picture_format]}" for one in options]
     for path in pictures:
@@ -70,3 +81,13 @@ def synthesize(
         typer.echo(f"{path}\t{len(scene.truth.points_xy)}")
     write_panda(truths, out)
     return 0
+
+
+def read_listed(only: Path | None) -> Callable[[str, Path], bool]:
+    """Whether a picture of a data set is in the list; all are where there is no list. Raises DataError."""
+    if only is None:
+        return lambda name, image: True
+    from gigacount.train.sources import read_held_out
+
+    pairs = read_held_out(only)
+    return lambda name, image: (name, image.name) in pairs

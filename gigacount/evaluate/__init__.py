@@ -8,7 +8,7 @@ evaluate_pairs(list(locate_samples(samples, locate)))
 from __future__ import annotations
 
 from gigacount.evaluate.counts import CountEstimate, CountReport, count_samples, evaluate_counts
-from gigacount.evaluate.files import plot_counts, write_counts_csv, write_report_json
+from gigacount.evaluate.files import plot_counts, write_counts_csv, write_points_csv, write_report_json
 from gigacount.evaluate.options import EvaluateOptions
 from gigacount.evaluate.pointfiles import FORMATS
 from gigacount.evaluate.points import METRICS, PointsReport, evaluate_pairs, evaluate_points, locate_samples
@@ -27,5 +27,6 @@ __all__ = [
     "locate_samples",
     "plot_counts",
     "write_counts_csv",
+    "write_points_csv",
     "write_report_json",
 ]

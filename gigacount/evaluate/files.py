@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gigacount.errors import OutputError, UsageError
 from gigacount.evaluate.counts import CountReport, image_row
 from gigacount.evaluate.points import PointsReport
+from gigacount.metrics.heads import PointPair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +38,30 @@ def write_counts_csv(report: CountReport, path: Path) -> None:
             writer.writerows(rows)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def write_points_csv(pairs: Sequence[PointPair], path: Path) -> None:
+    """The predicted heads, a line each, in the form that `evaluate_points` reads: image, x, y, score.
+
+    Raises OutputError where it cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image", "x", "y", "score"])
+            for pair in pairs:
+                writer.writerows(_predicted_lines(pair))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _predicted_lines(pair: PointPair) -> Iterator[list[str]]:
+    """A line for each head; a picture without heads has a line without a position."""
+    heads, scores = pair.predicted.points_xy, pair.predicted.scores
+    if not len(heads):
+        yield [pair.name, "", "", ""]
+    for number, (x, y) in enumerate(heads):
+        yield [pair.name, f"{x:.3f}", f"{y:.3f}", "" if scores is None else f"{scores[number]:.6g}"]
 
 
 def plot_counts(report: CountReport, path: Path) -> None:

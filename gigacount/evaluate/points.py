@@ -87,9 +87,9 @@ def chosen_metrics(options: EvaluateOptions) -> list[str]:
 
 
 def locate_samples(samples: Iterable[Sample], locate: Callable[[Sample], PredictedPoints]) -> Iterator[PointPair]:
-    """Truth and prediction of labelled pictures, found by `locate`, which knows the network and reads the picture."""
+    """Truth and prediction of labelled pictures by file name, found by `locate`, which knows network and strategy."""
     for sample in samples:
-        yield PointPair(sample.name, true_points(sample), locate(sample))
+        yield PointPair(sample.image.name, true_points(sample), locate(sample))
 
 
 def true_points(sample: Sample) -> TruePoints:

@@ -1,0 +1,51 @@
+"""Measurements on disk, a line of JSON each: what was measured before a stop, of any kind, is never measured again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from gigacount.ablate.measure import Measurement
+from gigacount.errors import DataError, OutputError
+from gigacount.output.folder import explained
+
+FILE = "measured.jsonl"
+
+
+class Records:
+    """The measurements in a folder. A process killed while it wrote leaves a torn last line, which does not count."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OutputError for a folder that holds something else, DataError for a damaged file of measurements."""
+        self.file = folder / FILE
+        if folder.exists() and not self.file.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder} holds no earlier ablation; choose another --out")
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file.touch()
+            text = self.file.read_text(encoding="utf-8")
+        whole, _, torn = text.rpartition("\n")
+        if torn:
+            with explained(self.file):
+                os.truncate(self.file, len(text.encode()) - len(torn.encode()))
+        self._known = {one.key: one for one in map(self._parse, whole.splitlines(), range(1, text.count("\n") + 1))}
+
+    def find(self, key: str) -> Measurement | None:
+        return self._known.get(key)
+
+    def add(self, measurement: Measurement) -> None:
+        """Keep a measurement, on disk before this returns. Raises OutputError."""
+        with explained(self.file), self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(measurement.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._known[measurement.key] = measurement
+
+    def _parse(self, line: str, number: int) -> Measurement:
+        try:
+            return Measurement.from_dict(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(
+                f"{self.file}, line {number}: no measurement; remove that line, or choose another --out"
+            ) from error

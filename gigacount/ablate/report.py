@@ -1,0 +1,210 @@
+"""The tables as Markdown, CSV and JSON, and a plot of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gigacount.ablate.measure import Measurement
+from gigacount.ablate.run import Ablation, Cell
+from gigacount.ablate.tables import TABLES
+from gigacount.evaluate.counts import image_row
+from gigacount.metrics.counting import counting_metrics
+from gigacount.metrics.result import mean_of_known
+from gigacount.output.files import replacing
+
+Values = dict[str, Any]
+
+NUMBERS = {  # value -> heading and form
+    "mae": ("MAE", ".1f"),
+    "relative_error": ("relative error", ".3f"),
+    "bias": ("bias", "+.1f"),
+    "grid_error": ("grid error", ".3f"),
+    "looks": ("looks", ".4g"),
+    "megapixels": ("megapixels", ".1f"),
+    "seconds": ("seconds", ".1f"),
+}
+LEVEL_NUMBERS = {
+    "level": ("level", "d"),
+    "scale": ("read px per px", ".3f"),
+    "area": ("share of the area", ".3f"),
+    "truth": ("people", "d"),
+    "count": ("counted", ".0f"),
+    "ratio": ("counted / people", ".2f"),
+    "head_px": ("head, read px", ".1f"),
+}
+
+MEANING = (
+    "Means over the pictures of a row. MAE: people; relative error: |counted - true| / true; bias: counted - true,"
+    " above 0 where too many are counted; grid error: absolute differences in the cells of an 8 x 8 grid, added up,"
+    " over the true count. Looks and megapixels are what the network is shown. Seconds: reading and network of every"
+    " look, one after another, as measured when it was first taken, and the strategy's own work; looks that rows share"
+    " were taken once and count in full in each. `count` reads ahead while the network works, and is faster by that."
+)
+
+
+def write_tables(ablation: Ablation) -> list[Path]:
+    """Write tables.md, tables.csv, tables.json, pictures.csv and, where matplotlib is installed, a PNG for each table.
+
+    Raises OutputError.
+    """
+    out, cells = ablation.options.out, ablation.cells()
+    texts = {
+        "tables.md": markdown(ablation, cells),
+        "tables.csv": table_csv([_flat(row_values(cell)) for cell in cells]),
+        "tables.json": json.dumps(report(ablation, cells), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "pictures.csv": table_csv([line for cell in cells for line in picture_lines(cell)]),
+    }
+    paths = []
+    for name, text in texts.items():
+        with replacing(out / name, overwrite=True) as fresh:
+            fresh.write_text(text, encoding="utf-8", newline="\n")
+        paths.append(out / name)
+    if find_spec("matplotlib"):
+        from gigacount.ablate.plots import plot_table
+
+        for name, rows in by_table(cells):
+            with replacing(out / f"{name}.png", overwrite=True) as fresh:
+                plot_table(TABLES[name].title, [row_values(cell) for cell in rows], fresh)
+            paths.append(out / f"{name}.png")
+    return paths
+
+
+def report(ablation: Ablation, cells: Sequence[Cell]) -> Values:
+    """Everything as JSON knows it."""
+    options = ablation.options
+    networks = {name: predictor.record.sha256 for name, predictor in ablation.predictors.items()}
+    predictor = next(iter(ablation.predictors.values()))
+    return {
+        "data": options.data,
+        "split": options.split,
+        "pictures": [sample.image.name for sample in ablation.samples],
+        "networks": networks,
+        "coarse_network": options.coarse_network,
+        "device": str(predictor.device),
+        "precision": predictor.precision,
+        "tables": [
+            {"name": name, "title": TABLES[name].title, "rows": [row_values(cell) for cell in rows]}
+            for name, rows in by_table(cells)
+        ],
+    }
+
+
+def row_values(cell: Cell) -> Values:
+    """A row as JSON knows it; values are None until a picture is measured."""
+    measured = cell.measured
+    metrics = counting_metrics([one.counted for one in measured]) if measured else None
+    return {
+        "table": cell.table,
+        "row": cell.row.label,
+        "network": cell.network,
+        "pictures": len(measured),
+        "left_out": cell.left_out,
+        "mae": metrics and metrics.mae,
+        "mae_interval": metrics and metrics.mae_interval,
+        "relative_error": metrics and metrics.nae,
+        "bias": metrics and metrics.bias,
+        "grid_error": metrics and metrics.grid_error,
+        "looks": mean_of_known(one.inferences for one in measured),
+        "megapixels": mean_of_known(one.pixels / 1e6 for one in measured),
+        "seconds": mean_of_known(one.seconds for one in measured),
+        "strategy": cell.row.strategy,
+        "options": asdict(cell.row.looking),
+        "by_level": list(by_level(measured)),
+    }
+
+
+def by_level(measured: Sequence[Measurement]) -> Iterator[Values]:
+    """Where people were last seen, over all pictures: a line per zoom level, empty where looks are averaged."""
+    for level in sorted({seen.level for one in measured for seen in one.seen}):
+        found = [seen for one in measured for seen in one.seen if seen.level == level]
+        truth, count = sum(seen.truth for seen in found), sum(seen.count for seen in found)
+        yield {
+            "level": level,
+            "scale": mean_of_known(seen.scale for seen in found),
+            "area": sum(seen.area for seen in found) / len(measured),
+            "truth": truth,
+            "count": count,
+            "ratio": count / truth if truth else None,
+            "head_px": mean_of_known(seen.head_px for seen in found),
+        }
+
+
+def picture_lines(cell: Cell) -> Iterator[Values]:
+    """A line for each picture of a row."""
+    for one in cell.measured:
+        about = {"table": cell.table, "row": cell.row.label, "network": cell.network}
+        effort = {"looks": one.inferences, "megapixels": one.pixels / 1e6, "seconds": one.seconds}
+        yield about | image_row(one.counted) | effort
+
+
+def markdown(ablation: Ablation, cells: Sequence[Cell]) -> str:
+    """The tables as a page."""
+    pictures = len(ablation.samples)
+    parts = [f"# Ablation on {ablation.options.data}, {pictures} picture{'s' if pictures != 1 else ''}", MEANING]
+    for name, rows in by_table(cells):
+        headings = [heading for heading, _ in NUMBERS.values()]
+        lines = [_markdown_row(["row", "network", "pictures", *headings])]
+        lines.append(_markdown_row(["---", "---", "---:", *["---:"] * len(NUMBERS)]))
+        parts += [f"## {TABLES[name].title}", "\n".join([*lines, *(_markdown_cell(cell) for cell in rows)])]
+    for cell in {cell.network: cell for cell in cells if _is_base(cell, ablation)}.values():
+        parts += [f"## Where GigaZoom looked ({cell.network})", _markdown_levels(cell)]
+    return "\n\n".join(parts) + "\n"
+
+
+def by_table(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
+    """The cells by the name of their table, in order."""
+    return [(name, [cell for cell in cells if cell.table == name]) for name in dict.fromkeys(c.table for c in cells)]
+
+
+def table_csv(lines: Sequence[Values]) -> str:
+    """Lines of equal columns as CSV, None as empty."""
+    text = io.StringIO(newline="")
+    if lines:
+        writer = csv.DictWriter(text, lines[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return text.getvalue()
+
+
+def _flat(values: Values) -> Values:
+    """A row without what does not fit a cell of a CSV file."""
+    low, high = values["mae_interval"] or (None, None)
+    kept = {name: value for name, value in values.items() if name not in ("mae_interval", "options", "by_level")}
+    return kept | {"mae_low": low, "mae_high": high}
+
+
+def _is_base(cell: Cell, ablation: Ablation) -> bool:
+    """Whether a row is GigaZoom with the options that all rows have in common."""
+    return cell.row.strategy == "gigazoom" and cell.row.looking == ablation.options.looking and bool(cell.measured)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if not cell.measured:
+        why = "left out: too many looks" if cell.left_out else "not yet measured"
+        return _markdown_row([cell.row.label, cell.network, why, *[""] * len(NUMBERS)])
+    return _markdown_row(
+        [cell.row.label, cell.network, str(len(cell.measured)), *_formatted(row_values(cell), NUMBERS)]
+    )
+
+
+def _markdown_levels(cell: Cell) -> str:
+    lines = [_markdown_row([heading for heading, _ in LEVEL_NUMBERS.values()])]
+    lines.append(_markdown_row(["---:"] * len(LEVEL_NUMBERS)))
+    lines += [_markdown_row(_formatted(seen, LEVEL_NUMBERS)) for seen in by_level(cell.measured)]
+    return "\n".join(lines)
+
+
+def _formatted(values: Values, numbers: dict[str, tuple[str, str]]) -> list[str]:
+    """The values that `numbers` names, None as nothing."""
+    return ["" if values[name] is None else format(values[name], form) for name, (_, form) in numbers.items()]
+
+
+def _markdown_row(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"

@@ -1,0 +1,93 @@
+"""The tables: rows that differ in one option of the strategy.
+
+`methods`, `zoom`, `levels`, `clusters` and `overzoom` are Tables I to V of GigaZoom (arXiv 2305.09271). As there,
+`levels` and `overzoom` are without clustering. `peaks` and `start` vary what that paper leaves untried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gigacount.geometry import Size
+from gigacount.options import StrategyOptions
+from gigacount.strategies import find_strategy
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a strategy and its options."""
+
+    label: str
+    strategy: str
+    looking: StrategyOptions
+
+    def looks(self, size_wh: Size) -> int:
+        """How many looks at a picture it takes at most."""
+        return sum(level.looks for level in find_strategy(self.strategy).plan(size_wh, self.looking))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table by its title; `rows` makes them from the options that they have in common."""
+
+    title: str
+    rows: Callable[[StrategyOptions], list[Row]]
+
+
+def methods(base: StrategyOptions) -> list[Row]:
+    return [
+        Row("downsample", "downsample", base),
+        Row("sliding, one pass at 1/4", "sliding", replace(base, scales=(1 / 4,))),
+        Row("Gigapixel CSRNet: sliding at 1, 1/4, 1/8, averaged", "sliding", replace(base, scales=(1, 1 / 4, 1 / 8))),
+        Row("GigaZoom", "gigazoom", base),
+    ]
+
+
+def zoom(base: StrategyOptions) -> list[Row]:
+    return [_gigazoom(name, replace(base, zoom=name)) for name in ("linear", "exponential")]
+
+
+def levels(base: StrategyOptions) -> list[Row]:
+    return [_gigazoom(f"L = {n}", replace(base, levels=n, clusters=0, start=1)) for n in (5, 10, 20)]
+
+
+def clusters(base: StrategyOptions) -> list[Row]:
+    return [_gigazoom(f"k = {k}" if k else "none", replace(base, clusters=k)) for k in (0, 1, 2, 5)]
+
+
+def overzoom(base: StrategyOptions) -> list[Row]:
+    return [_gigazoom(f"{n} levels past 1:1", replace(base, clusters=0, overzoom=n)) for n in (0, 1, 2)]
+
+
+def peaks(base: StrategyOptions) -> list[Row]:
+    relative = [_with_peaks(f"{share} of the highest peak", base, share, relative=True) for share in (0.1, 0.5)]
+    return [*relative, _with_peaks("0.1 people per cell", base, 0.1, relative=False)]
+
+
+def start(base: StrategyOptions) -> list[Row]:
+    later = min(6, base.levels)
+    return [
+        _gigazoom(f"level {first}, k = {k}", replace(base, start=first, clusters=k))
+        for first, k in ((1, 2), (later, 2), (later, 5))
+    ]
+
+
+TABLES: dict[str, Table] = {
+    "methods": Table("Methods (Table I)", methods),
+    "zoom": Table("Linear and exponential zoom (Table II)", zoom),
+    "levels": Table("Zoom levels, without clustering (Table III)", levels),
+    "clusters": Table("Zoom regions (Table IV)", clusters),
+    "overzoom": Table("Overzoom, without clustering (Table V)", overzoom),
+    "peaks": Table("Threshold of the density peaks, lambda", peaks),
+    "start": Table("Level of the first zoom windows", start),
+}
+"""Name -> table. One more is a function and a line here."""
+
+
+def _gigazoom(label: str, looking: StrategyOptions) -> Row:
+    return Row(label, "gigazoom", looking)
+
+
+def _with_peaks(label: str, base: StrategyOptions, threshold: float, relative: bool) -> Row:
+    return _gigazoom(label, replace(base, peaks=replace(base.peaks, threshold=threshold, relative=relative)))

@@ -1,0 +1,83 @@
+"""`gigacount ablate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gigacount.cli import options as shared
+from gigacount.cli.parse import parse_size
+from gigacount.cli.show import say
+from gigacount.options import StrategyOptions
+
+ALL = "methods,zoom,levels,clusters,overzoom,peaks,start"
+
+
+def ablate(
+    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="A labelled data set, such as panda:PANDA_Crowd.")],
+    out: Annotated[Path, typer.Option(help="Folder for measurements, tables and plots; goes on with what it holds.")],
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    network: Annotated[
+        list[str] | None, typer.Option(help="Name of shipped weights or a path; may be given several times.")
+    ] = None,
+    coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network,
+    tables: Annotated[
+        str,
+        typer.Option(
+            help="Of methods, zoom, levels, clusters, overzoom (Tables I to V of the paper), peaks and start."
+        ),
+    ] = ALL,
+    pictures: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
+    most_looks: Annotated[
+        int | None, typer.Option(help="Leave out rows that take more looks at a picture, such as full-size sliding.")
+    ] = None,
+    levels: shared.Levels = shared.LOOKING.levels,
+    zoom: shared.Zoom = shared.LOOKING.zoom,
+    clusters: shared.Clusters = shared.LOOKING.clusters,
+    max_size: shared.MaxSize = shared.MAX_SIZE,
+    tile: shared.Tile = shared.TILE,
+    device: shared.Device = shared.DEFAULTS.device,
+    precision: shared.Precision = shared.DEFAULTS.precision,
+    cache: Annotated[int, typer.Option(help="Megabytes for looks that rows share.")] = 1024,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> int:
+    """Measure what each choice of a strategy is worth: the tables of the GigaZoom paper on any data set with truth.
+
+    Prints the paths of tables.md, tables.csv, tables.json, pictures.csv and a plot of each table. Run the same command
+    again to go on after a stop: nothing is measured twice.
+    """
+    from gigacount.ablate import TABLES, AblateOptions, Ablation, write_tables
+    from gigacount.cli.parse import parse_choices
+
+    looking = StrategyOptions(
+        levels=levels,
+        zoom=zoom,
+        clusters=clusters,
+        max_size=parse_size(max_size, "--max-size"),
+        tile=parse_size(tile, "--tile"),
+    )
+    options = AblateOptions(
+        data=data,
+        out=out,
+        split=split,
+        networks=tuple(network or (shared.DEFAULTS.network,)),
+        coarse_network=coarse_network,
+        tables=parse_choices(tables, "table", TABLES),
+        looking=looking,
+        device=device,
+        precision=precision,
+        pictures=pictures,
+        most_looks=most_looks,
+        cache_mb=cache,
+    )
+    ablation = Ablation(options, (lambda line: None) if quiet else say)
+    try:
+        for _ in ablation.run():
+            pass
+    finally:  # what is measured is in the tables, whatever stopped the rest
+        written = write_tables(ablation)
+    for path in written:
+        typer.echo(path)
+    return 0
