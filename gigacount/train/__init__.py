@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from gigacount.errors import OutputError
 from gigacount.networks.base import Network
@@ -20,6 +17,7 @@ from gigacount.train.loop import Trainer
 from gigacount.train.mix import mixed_source
 from gigacount.train.processes import team
 from gigacount.train.recipes import recipe_name
+from gigacount.train.saving import explained
 from gigacount.train.sources import Notify, Source, open_sources
 from gigacount.train.validate import Errors
 
@@ -87,18 +85,6 @@ def write_result(trainer: Trainer, network: Network, errors: list[Errors]) -> Pa
     record = options.out / f"{options.network}.toml"
     write_record(describe_run(trainer, weights, errors), record)
     return record
-
-
-@contextmanager
-def explained(out: Path) -> Iterator[None]:
-    """OutputError for files that cannot be written, such as on a full disk."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise OutputError(
-            f"{out}: cannot write ({reason}); the last checkpoint is intact: free space, then --resume"
-        ) from error
 
 
 def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> NetworkRecord:

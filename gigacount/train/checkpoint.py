@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from gigacount.errors import DataError, OutputError
+from gigacount.errors import DataError
+from gigacount.train.saving import explained
 
 FILE = "checkpoint.pt"
 
@@ -35,20 +36,20 @@ class Position:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write to a temporary name, then rename: a kill leaves the old checkpoint or the new, never half of one."""
+    """Write to a temporary name, then rename: a kill leaves the old checkpoint or the new, never half of one.
+
+    Raises OutputError.
+    """
     temporary = folder / f".{FILE}.tmp"
     try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / FILE)
-    except (OSError, RuntimeError) as error:
+        with explained(folder / FILE):
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder / FILE)
+    finally:
         temporary.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise OutputError(
-            f"{folder}: cannot save the checkpoint ({reason}); the last one is intact: free space, then --resume"
-        ) from error
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gigacount.errors import OutputError
+from gigacount.train.saving import explained
 
 FILE = "log.jsonl"
 
@@ -22,20 +22,19 @@ class Log:
     def __init__(self, folder: Path, report: Report, resumed: int | None = None) -> None:
         self.path, self.report = folder / FILE, report
         if resumed is not None:
-            self._forget(resumed)
+            with explained(self.path):
+                self._forget(resumed)
         self._board = open_tensorboard(folder / "tensorboard", resumed)
 
     def write(self, entry: Entry) -> None:
         """Raises OutputError where it cannot be written; the line is whole or cut off when `resumed`."""
-        try:
+        with explained(self.path):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
             if self._board is not None:
                 for name, value in scalars(entry).items():
                     self._board.add_scalar(name, value, entry["step"])
                 self._board.flush()
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot write; the last checkpoint is intact: {error.strerror}") from error
         self.report(entry)
 
     def _forget(self, step: int) -> None:

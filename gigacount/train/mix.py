@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from gigacount.datasets import DATASETS, read
 from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
 from gigacount.datasets.sample import Sample
-from gigacount.errors import DataError, OutputError
+from gigacount.errors import DataError
 from gigacount.localize import Localizer
 from gigacount.options import CountOptions, LocalizeOptions, MixOptions, TrainOptions
 from gigacount.results import LocalizeResult
 from gigacount.train.processes import Team
+from gigacount.train.saving import explained
 from gigacount.train.sources import Notify, Picture, Source, checked
 
 LABELS = "pseudo-labels.csv"
@@ -106,8 +107,6 @@ def write_labels(path: Path, samples: Sequence[Sample]) -> None:
     for sample in samples:
         writer.writerows((sample.image, *point) for point in sample.points_xy.tolist() or [("", "")])
     temporary = path.with_suffix(".csv.tmp")
-    try:
+    with explained(path):
         temporary.write_text(text.getvalue(), encoding="utf-8")
         temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write the teacher's labels: {error.strerror}") from error
