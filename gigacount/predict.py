@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gigacount.density import Density
-from gigacount.errors import UnknownNameError, UsageError
+from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import find_record, load
 from gigacount.networks.base import Network, Prediction
 from gigacount.networks.peaks import points_to_cells
@@ -62,7 +62,10 @@ class Predictor:
         return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
 
     def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
-        """Look at pictures (H, W, 3) of one size. Raises UsageError where the device's memory does not suffice."""
+        """Look at pictures (H, W, 3) of one size.
+
+        Raises UsageError where the device's memory does not suffice, WeightsError for a density that is not finite.
+        """
         batch = torch.from_numpy(np.stack(pictures)).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         try:
             with (
@@ -86,6 +89,11 @@ class Predictor:
 
     def _found(self, prediction: Prediction) -> list[Found]:
         density = (prediction.density.float() / self.record.density_divisor).cpu().numpy()
+        if not np.isfinite(density).all():
+            raise WeightsError(
+                f"{self.record.name}: this network gives no finite density ({self.precision} on {self.device}); "
+                "its weights are damaged, or the precision is too low for them"
+            )
         points: Sequence[NDArray[np.float32] | None] = prediction.points or [None] * len(density)
         return [Found(cells, heads) for cells, heads in zip(density, points, strict=True)]
 

@@ -36,8 +36,10 @@ class FakeWork:
     log: list[str] = field(default_factory=list)
 
     def earlier(self, item: Item) -> Row | None:
-        if not item.path.exists():
-            raise ImageError(f"{item.path}: no such file or directory")
+        try:
+            item.path.stat()
+        except OSError as error:
+            raise ImageError(f"{item.path}: {(error.strerror or str(error)).lower()}") from error
         content = ResultFolder(item.folder).finished()
         if content is None or content["recipe"] != self.recipe or content["bytes"] != item.path.stat().st_size:
             return None

@@ -150,7 +150,7 @@ def read_owner(path: Path) -> dict[str, Any]:
     """Who made a claim; empty where that cannot be read."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -17,6 +17,7 @@ from gigacount.output.folder import explained
 
 STATE_FOLDER = ".gigacount"
 SUMMARY = "summary"
+KINDS_OF_WORK = (b"counted", b"located")
 SUMMARY_SECONDS = 2.0
 SUMMARY_SHARE = 0.02
 """Of its time, what a batch may spend on rewriting the summary as it goes."""
@@ -85,8 +86,9 @@ class SharedLedger(Ledger):
         record = self.records.find(item.key)
         if record and record.ours and record.source == item.source:
             return True
-        if item.folder.exists():
-            return False
+        with explained(item.folder):
+            if item.folder.exists():
+                return False
         self.records.write(item, None, ours=True)
         return True
 
@@ -139,9 +141,10 @@ class SharedLedger(Ledger):
 def demand_same_work(out: Path, done: str) -> None:
     """Note what is done with the pictures of `out`; raise OutputError where it is something else than before."""
     note = out / STATE_FOLDER / "work"
-    if not note.exists():
-        write_whole(note, done.encode())
     with explained(note):
-        before = note.read_bytes().decode("utf-8", "replace")
-    if before != done:
-        raise OutputError(f"{out}: the pictures in there were {before}, not {done}; use another --out")
+        before = note.read_bytes() if note.exists() else b""
+    if before == done.encode():
+        return
+    if before in KINDS_OF_WORK:
+        raise OutputError(f"{out}: the pictures in there were {before.decode()}, not {done}; use another --out")
+    write_whole(note, done.encode())  # there is none, or it is damaged

@@ -62,7 +62,10 @@ def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
         work.check(task)
         return work.process(task, progress)
     except GigacountError as error:
-        return failed_row(task.item, str(error), round(time.perf_counter() - start, 3))
+        message = str(error)
+    except OSError as error:
+        message = f"{task.item.path}: {error}"
+    return failed_row(task.item, message, round(time.perf_counter() - start, 3))
 
 
 class CountWork:

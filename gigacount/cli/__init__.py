@@ -94,3 +94,14 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as in `gigacount ... | head`
         sys.exit(1)
+    except (OSError, MemoryError) as error:  # the machine's troubles that nobody foresaw at their place
+        if debug:
+            raise
+        complain(trouble(error))
+        sys.exit(1)
+
+
+def trouble(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error})"
+    return f"{error.filename or 'input or output'}: {error.strerror or error}; --debug shows where"

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from gigacount.errors import WeightsError
 
 PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 PICKLE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # torch's zip of a pickle, and bare pickles
+
+
+KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
+    *((name, str, "text") for name in ("name", "network", "weights", "sha256", "paper", "licence", "about")),
+    ("stride", int, "a whole number"),
+    *((name, int | float, "a number") for name in ("density_divisor", "min_score")),
+    *((name, dict, "a table") for name in ("settings", "training")),
+    ("errors", list, "a list of tables"),
+)
+"""What the fields of a record must be, besides those of several numbers."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,14 @@ def read_record(path: Path) -> NetworkRecord:
             raise WeightsError(f"{path}: '{name}' must be {length} numbers, not {values}")
         if name in content:
             content[name] = tuple(float(v) for v in values)
-    if not all(isinstance(content[name], str) for name in ("name", "network", "weights", "sha256")):
-        raise WeightsError(f"{path}: name, network, weights and sha256 must be text")
+        if not all(math.isfinite(value) for value in values):
+            raise WeightsError(f"{path}: '{name}' must be finite numbers, not {values}")
+    for name, kind, words in KINDS:
+        if name in content and not (isinstance(content[name], kind) and not isinstance(content[name], bool)):
+            raise WeightsError(f"{path}: '{name}' must be {words}, not {content[name]!r:.60}")
+    divisor, stride = content.get("density_divisor", 1), content.get("stride", 1)
+    if not (0 < divisor < math.inf and 0 < stride < 1024):
+        raise WeightsError(f"{path}: stride and density_divisor must be above 0, not {stride} and {divisor}")
     if Path(content["weights"]).name != content["weights"]:
         raise WeightsError(f"{path}: weights must name a file beside the record, not '{content['weights']}'")
     return NetworkRecord(**content, folder=path.parent)

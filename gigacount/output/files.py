@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gigacount.errors import OutputError
-from gigacount.output.folder import current_umask, explained
+from gigacount.output.folder import current_umask, discard_leftovers, explained, leftover_prefix, mark
 
 
 def demand_free(path: Path, overwrite: bool) -> None:
@@ -16,11 +17,11 @@ def demand_free(path: Path, overwrite: bool) -> None:
 
     Called before the work, so that hours of it are not lost to a missing permission.
     """
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give the name of a file in it")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; use --overwrite to replace it, or another name")
     with explained(path):
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give the name of a file in it")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already; use --overwrite to replace it, or another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -30,11 +31,16 @@ def demand_free(path: Path, overwrite: bool) -> None:
 def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     """A file to write to, which takes the place of `path` when the block ends and is gone if it fails.
 
+    Killed, a process leaves it, hidden beside `path`; the next one that writes there removes it.
+
     Raises OutputError as `demand_free` does, for a file that appeared meanwhile too, and for a full disk.
     """
     demand_free(path, overwrite)
-    with explained(path), tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
-        fresh = Path(file.name)
+    with explained(path):
+        discard_leftovers(path)
+        descriptor, name = tempfile.mkstemp(prefix=leftover_prefix(path) + mark(), dir=path.parent)
+        os.close(descriptor)
+        fresh = Path(name)
     try:
         with explained(path):
             yield fresh

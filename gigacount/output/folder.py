@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 from gigacount.errors import OutputError
 
 COUNT_FILE = "count.json"
+LONG_NAME = 120
+"""Bytes of a name to which host, process and chance can be added without reaching 255, which file systems take."""
 
 
 def result_folder(image: Path, out: Path | None) -> Path:
@@ -34,7 +37,7 @@ class ResultFolder:
         """The content of its count.json; None where there is no finished result."""
         try:
             content = json.loads((self.path / COUNT_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
 
@@ -43,11 +46,13 @@ class ResultFolder:
 
         Called before the work, so that hours of it are not lost to a missing permission.
         """
-        if self.path.exists() and not overwrite:
-            raise OutputError(f"{self.path} exists already; use --overwrite to replace it, or --out for another place")
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path} is no folder; move it away, or use --out for another place")
         with explained(self.path):
+            if self.path.exists() and not overwrite:
+                raise OutputError(
+                    f"{self.path} exists already; use --overwrite to replace it, or --out for another place"
+                )
+            if self.path.exists() and not self.path.is_dir():
+                raise OutputError(f"{self.path} is no folder; move it away, or use --out for another place")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path.parent):
                 pass
@@ -94,13 +99,15 @@ def explained(path: Path) -> Iterator[None]:
             errno.ENOSPC: "no space left on the disk; free some or use --out on another disk",
             errno.EACCES: "no permission to write there; use --out for another place",
             errno.EROFS: "the file system is read-only; use --out for another place",
-            errno.ENAMETOOLONG: "the name is too long; use --out with a shorter path",
+            errno.ENAMETOOLONG: "the name is too long; rename the picture, or use --out with a shorter path",
         }.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(f"{path}: cannot write the result: {remedy}") from error
 
 
 def leftover_prefix(path: Path) -> str:
-    return f".{path.name}."
+    """How the temporary names of what is to stand at `path` begin; short enough to be a name where that is one."""
+    name = os.fsencode(path.name)
+    return f".{path.name if len(name) <= LONG_NAME else hashlib.blake2b(name, digest_size=16).hexdigest()}."
 
 
 def mark() -> str:
@@ -117,15 +124,17 @@ def discard_leftovers(path: Path) -> None:
             old = leftover.name.endswith(".old")
             if old and not path.exists():
                 leftover.rename(path)  # killed between two renames: the old result comes back
-            else:
+            elif leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:
     """Whether a process of this machine runs. One that was killed may stay in the list until its parent has heard."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter for a number that no process has
         return False
     except PermissionError:
         return True
