@@ -22,6 +22,7 @@ from gigacount.train import train
 from gigacount.train.checkpoint import load_checkpoint
 from gigacount.train.loop import Trainer
 from gigacount.train.processes import Team
+from gigacount.train.recipes import RECIPES
 from gigacount.train.sources import open_sources
 
 ALONE = Team(torch.device("cpu"))
@@ -275,3 +276,21 @@ def test_training_learns_to_count(photos: Path, tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
     validated = [entry for entry in entries if "csv" in entry]
     assert validated[-1]["csv"]["mae"] < 0.5 * validated[-1]["csv"]["truth_mean"]
+
+
+@pytest.mark.slow
+def test_raz_net_is_trained_in_its_published_order(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting, localization, regions, then the zoomed twin, a copy of Main-Net; at last the fusion is calibrated."""
+    published = RECIPES["raz-net"]
+    small = replace(published.recipe, crop_wh=(64, 64), batch=1)
+    monkeypatch.setitem(RECIPES, "raz-net", replace(published, recipe=small))
+    settings = options(photos, tmp_path / "run", "raz-net", recipe="raz-net", steps=5, validate_every=5, save_every=5)
+    made = train(settings)
+    stages = ["counting", "localization", "regions", "zoomed localization", "zoomed regions"]
+    assert [entry["stage"] for entry in log(settings.out) if "stage" in entry] == stages
+    network = load(find_record(str(made)))
+    assert network.get_buffer("zooms")
+    fitted = network.get_buffer("theta_f")
+    assert (fitted < 1e9).any()

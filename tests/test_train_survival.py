@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from train_fakes import add_fakes, options, same, write_photos
 
 from gigacount.errors import OutputError
+from gigacount.networks import find_record
 from gigacount.train import train
 from gigacount.train.checkpoint import FILE, load_checkpoint, save_checkpoint
 from gigacount.train.log import Log, open_tensorboard, scalars
@@ -155,22 +156,20 @@ def test_kill_9_at_random_moments_and_resume_equals_an_unbroken_run(photos: Path
 @pytest.mark.slow
 def test_two_processes_under_torchrun_train_one_network(photos: Path, tmp_path: Path) -> None:
     """One answer, one log, one set of weights; both processes' crops count; stopped and resumed, the same again."""
-    whole = tmp_path / "whole"
-    out = finish(start(photos, whole, "--steps", "6", processes=2))
+    whole, alone, parts = (tmp_path / name for name in ("whole", "alone", "parts"))
+    often = ["--validate-every", "2"]
+    out = finish(start(photos, whole, "--steps", "6", *often, processes=2))
     assert out.split() == [str(whole / "mcnn.toml")]
-    assert [entry["step"] for entry in entries(whole)] == [5, 6, 6]
-    assert 'hardware = "2 x ' in (whole / "mcnn.toml").read_text()
-    assert "batch = 2" in (whole / "mcnn.toml").read_text()
-    alone = tmp_path / "alone"
-    finish(start(photos, alone, "--steps", "6"))
+    assert [entry["step"] for entry in entries(whole)] == [2, 4, 6, 6]
+    assert find_record(str(whole / "mcnn.toml")).training["batch"] == 2
     together = load_file(whole / "mcnn.safetensors")
+    finish(start(photos, alone, "--steps", "6", *often))
     assert not same(load_file(alone / "mcnn.safetensors"), together)
 
-    parts = tmp_path / "parts"
-    finish(start(photos, parts, "--steps", "4", processes=2))
-    finish(start(photos, parts, "--steps", "6", "--resume", processes=2))
+    finish(start(photos, parts, "--steps", "4", *often, processes=2))
+    finish(start(photos, parts, "--steps", "6", *often, "--resume", processes=2))
     assert same(load_file(parts / "mcnn.safetensors"), together)
-    refused = start(photos, parts, "--steps", "8", "--resume")
+    refused = start(photos, parts, "--steps", "8", *often, "--resume")
     _, err = refused.communicate(timeout=400)
     assert refused.returncode == 1
     assert "begun with processes 2, not 1" in err
