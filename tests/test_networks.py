@@ -136,6 +136,7 @@ def test_four_pictures_are_learned_by_heart(name: str) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("name", NAMES)
 def test_cpu_and_gpu_agree(name: str) -> None:
     images = pictures(1, 96, 128)

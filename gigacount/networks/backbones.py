@@ -93,7 +93,11 @@ class ConvUnit(nn.Module):
         groups = channels[0] if kind == "dw" else 1
         padding = kernel // 2 if stride == 1 else 0
         self.kind, self.linear, self.pad = kind, linear, stride == 2
-        self.add_module(kind, nn.Conv2d(*channels, kernel, stride, padding, groups=groups))
+        conv = nn.Conv2d(*channels, kernel, stride, padding, groups=groups)
+        # He et al.: without batch norm, PyTorch's own smaller weights would let nothing of the picture through.
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="linear" if linear else "relu")
+        nn.init.zeros_(conv.get_parameter("bias"))
+        self.add_module(kind, conv)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pad:
