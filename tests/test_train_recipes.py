@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def test_the_list_of_recipes_has_a_line_each() -> None:
     result = CliRunner().invoke(app, ["train", "--recipe", "list"])
     assert result.exit_code == 0
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(RECIPES)
+
+
+def test_the_documents_table_has_every_recipe() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    table = page[page.index("| recipe |") :]
+    assert re.findall(r"^\| `([^`]+)` \|", table, re.M) == list(RECIPES)
 
 
 def test_an_unknown_recipe_lists_the_choices() -> None:

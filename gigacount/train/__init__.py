@@ -105,6 +105,7 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         settings=trainer.settings,
         training={
             "data": [text.split(":")[0] for text in options.data],
+            **({"init": options.init} if options.init else {}),
             **mixed,
             **taught,
             "recipe": trainer.recipe_name,

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
 
 from gigacount.predict import choose_device
+
+PATIENCE = timedelta(hours=24)  # with the first, which validates and labels for all; torchrun sees to those that fail
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def team(device: str) -> Iterator[Team]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Team(chosen, rank, world)
     finally:

@@ -22,7 +22,7 @@ from gigacount.options import TrainOptions
 
 SMALL_PX = 16_000_000  # pictures up to this are decoded whole
 KEEP_BYTES = 4 << 30  # of decoded small pictures; those beyond are decoded anew for each crop
-EXAMPLES = 5  # problems of a kind that are shown
+EXAMPLES = 3  # problems of a kind that are shown
 
 Notify = Callable[[str], None]
 
