@@ -156,6 +156,22 @@ class LocalizeOptions:
 
 
 @dataclass(frozen=True)
+class CalibrateOptions:
+    """What a network's record is settled on.
+
+    network: name of shipped weights, or the path of a record. data: `NAME:PATH`. held_out: only the pictures that this
+    `validation.txt` names.
+    """
+
+    network: str
+    data: tuple[str, ...]
+    split: str = "train"
+    held_out: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
 class BatchOptions:
     """How many pictures are worked through; nothing here changes a count.
 

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `gigacount --help` is inst
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -75,6 +76,9 @@ def main() -> NoReturn:
 
     SIGTERM ends it with 143.
     """
+    # Threads that wait for each other sleep rather than spin, before torch starts them: they share the cores with
+    # those that decode, and with whatever else runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

@@ -74,3 +74,33 @@ def convert(
         write_converted(made, record, file.name)
     typer.echo(record)
     return 0
+
+
+@networks.command()
+def calibrate(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
+    data: Annotated[list[str], typer.Option(help="NAME:PATH; may be given several times.")],
+    split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
+    held_out: Annotated[
+        Path | None, typer.Option(help="Use only the pictures that this validation.txt of a training names.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the weights and the new record; default: theirs.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+) -> int:
+    """Settle a network's divisor, score and fusion thresholds, and its errors, on labelled pictures like yours.
+
+    Give pictures that the network was not trained on. Prints the path of the record.
+    """
+    from gigacount.cli.show import say
+    from gigacount.options import CalibrateOptions
+    from gigacount.output.folder import explained
+    from gigacount.train.calibrate import calibrate as run
+    from gigacount.train.calibrate import write_calibrated
+
+    record = run(CalibrateOptions(network, tuple(data), split, held_out, device), say)
+    folder = out or record.folder
+    with explained(folder):
+        typer.echo(write_calibrated(record, folder))
+    return 0

@@ -1,0 +1,94 @@
+"""Calibration: divisor, thresholds and errors follow from labelled pictures, by hand where a hand can."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+from typer.testing import CliRunner
+
+from gigacount.cli import app
+from gigacount.errors import DataError
+from gigacount.networks import build, find_record
+from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
+from gigacount.networks.weights import save_weights
+from gigacount.options import CalibrateOptions
+from gigacount.train.calibrate import Seen, best_divisor, best_score, calibrate, errors_of
+
+
+def seen(count: float, people: int, points: list[tuple[float, float, float]] | None = None) -> Seen:
+    truth = np.array([(20.0 * i + 10, 10) for i in range(people)], np.float64).reshape(-1, 2)
+    density = torch.full((4, 50), count / 200)
+    return Seen("a.png", count, truth, np.array(points or [], np.float32).reshape(-1, 3), (32, 400), density)
+
+
+def test_the_divisor_brings_counts_to_the_truth() -> None:
+    assert best_divisor([[seen(90, 100), seen(45, 50)]]) == pytest.approx(0.9)
+
+
+def test_data_sets_weigh_by_their_relative_error() -> None:
+    dense, sparse = [seen(110, 100)], [seen(10, 10), seen(10, 10)]
+    assert best_divisor([dense, sparse]) in (pytest.approx(1.0), pytest.approx(1.1))
+    assert best_divisor([dense, sparse, sparse]) == pytest.approx(1.0)
+
+
+def test_people_free_sets_count_against_ten() -> None:
+    # Dividing by more than 1 takes from the false people too, but costs the true ones twenty times as much.
+    assert best_divisor([[seen(100, 100)], [seen(0.5, 0)]]) == pytest.approx(1.0)
+
+
+def test_the_score_threshold_parts_true_points_from_false_ones() -> None:
+    points = [(10.0, 10.0, 0.8), (30.0, 10.0, 0.6), (200.0, 10.0, 0.4), (300.0, 10.0, 0.35)]
+    assert 0.4 < best_score([[seen(2, 2, points)]]) <= 0.6
+
+
+def test_errors_by_hand() -> None:
+    record = NetworkRecord("light", "light", "w.safetensors", "0", density_divisor=0.5, min_score=0.5)
+    row = errors_of("csv", [seen(1.5, 2, [(10.0, 10.0, 0.8)]), seen(1.0, 2, [(30.0, 10.0, 0.4)])], record)
+    assert (row["mae"], row["rmse"], row["bias"]) == (0.5, 0.71, 0.5)  # 3 and 2 people for 2 and 2
+    assert row["f1_8px"] == 0.4  # one of four found, nothing false: precision 1, recall 1/4
+    assert row["data"] == "csv, 2 held-out pictures, 2 people on average"
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A light network of random weights, its record, and two labelled pictures of noise."""
+    torch.manual_seed(0)
+    save_weights(build("light"), tmp_path / "net.safetensors")
+    record = NetworkRecord("net", "light", "net.safetensors", hash_file(tmp_path / "net.safetensors"), min_score=0.3)
+    write_record(record, tmp_path / "net.toml")
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        pixels = rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)
+        pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / f"{name}.png"))
+    (tmp_path / "heads.csv").write_text("image,x,y\na.png,5,6\na.png,50,60\nb.png,90,80\n")
+    return tmp_path
+
+
+def test_the_command_writes_a_record_that_counts(trained: Path) -> None:
+    out = trained / "calibrated"
+    arguments = ["networks", "calibrate", str(trained / "net.toml"), "--data", f"csv:{trained}", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    record = find_record(str(out / "net.toml"))
+    assert result.stdout.splitlines()[-1] == str(out / "net.toml")
+    assert 0.8 <= record.density_divisor <= 1.2
+    assert len(record.fusion_theta or ()) == 16
+    assert record.errors[0]["data"].startswith("csv, 2 held-out pictures")
+    old = read_record(trained / "net.toml")
+    assert replace(old, errors=[]) == old  # the old record is as it was
+    assert record.sha256 == old.sha256
+
+
+def test_only_the_pictures_of_the_list_are_used(trained: Path) -> None:
+    listed = trained / "validation.txt"
+    listed.write_text("csv\tb.png\n")
+    options = CalibrateOptions(str(trained / "net.toml"), (f"csv:{trained}",), held_out=listed, precision="fp32")
+    assert calibrate(options).errors[0]["data"] == "csv, 1 held-out pictures, 1 people on average"
+    listed.write_text("csv\tc.png\n")
+    with pytest.raises(DataError, match="none of its pictures"):
+        calibrate(options)
