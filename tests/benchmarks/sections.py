@@ -1,0 +1,206 @@
+"""The sections of `make bench`; each compares what runs in the same minutes on the same cores."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from figures import Figure
+from processes import Run, run
+from scenes import as_jpeg, as_strips, part, repeated, scene, sequential
+
+from gigacount.networks import build
+from gigacount.networks.base import Network
+from gigacount.networks.record import NetworkRecord, hash_file, write_record
+from gigacount.networks.weights import save_weights
+from gigacount.predict import Predictor
+
+HERE = Path(__file__).parent
+THREE_SCALES = ("--strategy", "sliding", "--scales", "1,1/4,1/8")
+
+
+def count(path: Path, out: Path, *more: str) -> Run:
+    return run("-m", "gigacount", "count", str(path), "--out", str(out), "--json", "--quiet", "--overwrite", *more)
+
+
+def decode_seconds(path: Path) -> float:
+    """One sequential decode of the whole file, the pixels thrown away."""
+    start = time.perf_counter()
+    sequential(path).avg()
+    return time.perf_counter() - start
+
+
+def csrnet(folder: Path) -> str:
+    """The record of a CSRNet of random weights, which cost as much as trained ones."""
+    record, weights = folder / "csrnet.toml", folder / "csrnet.safetensors"
+    if not record.exists():
+        save_weights(build("csrnet"), weights)
+        write_record(NetworkRecord("csrnet", "csrnet", weights.name, hash_file(weights)), record)
+    return str(record)
+
+
+def pipeline(folder: Path) -> Iterator[Figure]:
+    """A run against one decode of its file and the bare forward passes over its windows."""
+    files = {"JPEG": as_jpeg(folder), "tiled TIFF": scene(folder), "stripped TIFF": as_strips(folder)}
+    networks = {"light": ("light", files), "csrnet": (csrnet(folder), {"JPEG": files["JPEG"]})}
+    for name, (network, some) in networks.items():
+        for kind, path in some.items():
+            with tempfile.TemporaryDirectory(dir=folder) as out:
+                counted = count(path, Path(out), "--network", network)
+                report = next(Path(out).rglob("count.json"))
+                decode = decode_seconds(path)
+                bare = json.loads(run(str(HERE / "bare.py"), str(path), str(report), network).answer)
+            floor = decode + bare["seconds"]
+            what = f"{kind}, gigazoom, {name}"
+            yield Figure(f"{what}: wall / (decode + bare network)", counted.seconds / floor, "x", "<= 1.15", kept=True)
+            yield Figure(f"{what}: wall", counted.seconds, "s")
+            yield Figure(f"{what}: decode", decode, "s")
+            yield Figure(f"{what}: bare network, {bare['looks']} looks", bare["seconds"], "s")
+            yield Figure(f"{what}: peak memory", counted.peak_mb, "MB", "<= 1500", kept=True)
+
+
+def best_of(times: int, work: Callable[[], object]) -> float:
+    work()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def multiply_accumulates(network: Network, height: int, width: int) -> float:
+    """Of a counting pass over one picture, per pixel: those of its convolutions and linear layers."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.predict(torch.zeros(1, 3, height, width))
+    return counter.get_total_flops() / 2 / (height * width)
+
+
+def arithmetic(folder: Path) -> Iterator[Figure]:
+    """Naive fp32 PyTorch against what `count` runs, at 1280 x 720, and light against CSRNet."""
+    picture = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float().contiguous() / 127.5 - 1
+    seconds = {}
+    for name, network in (("light", "light"), ("csrnet", csrnet(folder))):
+        naive = build(name).eval()
+        with torch.no_grad():
+            seconds[name, "naive"] = best_of(3, lambda n=naive: n.predict(tensor))  # type: ignore[misc]
+        for precision in ("fp32", "bf16"):
+            predictor = Predictor(network, "cpu", precision)
+            seconds[name, precision] = best_of(3, lambda p=predictor: p.predict([picture]))  # type: ignore[misc]
+        macs = multiply_accumulates(naive, 720, 1280)
+        speed = 2 * macs * 720 * 1280 / seconds[name, "bf16"] / 1e9
+        yield Figure(f"{name}: multiply-accumulates", macs / 1000, "k a pixel", kept=True)
+        yield Figure(f"{name}: naive fp32 / fp32", seconds[name, "naive"] / seconds[name, "fp32"], "x", "", True, True)
+        ratio = seconds[name, "naive"] / seconds[name, "bf16"]
+        yield Figure(f"{name}: naive fp32 / bf16", ratio, "x", ">= 3", True, True)
+        yield Figure(f"{name}: bf16, 1280x720", seconds[name, "bf16"], "s")
+        yield Figure(f"{name}: bf16 speed", speed, "GFLOP/s")
+    yield Figure("matrix product bf16 speed, 4096 x 4096 (what the cores can do)", peak_gflops(), "GFLOP/s")
+    ratio = seconds["csrnet", "bf16"] / seconds["light", "bf16"]
+    yield Figure("csrnet / light, bf16, 1280x720", ratio, "x", ">= 15", True, True)
+
+
+def peak_gflops(side: int = 4096) -> float:
+    a, b = (torch.randn(side, side, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * side**3 / best_of(3, lambda: a @ b) / 1e9
+
+
+def precision(folder: Path) -> Iterator[Figure]:
+    counts = {}
+    for name in ("fp32", "bf16"):
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            answer = count(scene(folder), Path(out), "--precision", name, "--strategy", "downsample").answer
+            counts[name] = json.loads(answer)["count"]
+    difference = abs(counts["bf16"] / counts["fp32"] - 1)
+    yield Figure("count in bf16 against fp32, one look", 100 * difference, "%", "<= 0.5")
+
+
+def field(folder: Path) -> Iterator[Figure]:
+    """GigaZoom against Gigapixel CSRNet's three scales with one network, and against a naive script."""
+    path = as_jpeg(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        zoomed, slid = count(path, Path(out)), count(path, Path(out), *THREE_SCALES)
+        looks = [json.loads(each.answer)["inferences"] for each in (zoomed, slid)]
+        yield Figure("sliding at three scales / gigazoom: inferences", looks[1] / looks[0], "x", ">= 10", True, True)
+        yield Figure("sliding at three scales / gigazoom: wall", slid.seconds / zoomed.seconds, "x", ">= 8", True, True)
+    tiles = 4
+    naive = run(str(HERE / "naive.py"), str(path), str(tiles))
+    took = json.loads(naive.answer)
+    whole = took["decode"] + took["tiles"] / took["done"] * took["of"]
+    what = f"naive Pillow + CSRNet, {took['of']} tiles"
+    yield Figure(f"{what}: wall, from {tiles} tiles", whole, "s")
+    yield Figure(f"{what}: wall / gigazoom's", whole / zoomed.seconds, "x", ">= 10", True, True)
+    yield Figure(f"{what}: memory / gigazoom's", naive.peak_mb / zoomed.peak_mb, "x", ">= 5", True, True)
+
+
+def growth(folder: Path) -> Iterator[Figure]:
+    """Memory and time against the size of the picture, and time against levels and regions."""
+    peaks = {}
+    for share, times in ((0.5, 0), (1, 1), (1, 2), (1, 4)):
+        path = part(folder, share) if times == 0 else repeated(folder, times)
+        gigapixels = 0.404 * (share * max(times, 1)) ** 2
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            counted = count(path, Path(out))
+        answer = json.loads(counted.answer)
+        peaks[gigapixels] = counted.peak_mb
+        what = f"tiled TIFF, {gigapixels:.1f} gigapixels"
+        yield Figure(f"{what}: wall, {answer['inferences']} looks", counted.seconds, "s")
+        yield Figure(f"{what}: wall a look", counted.seconds / answer["inferences"], "s")
+        yield Figure(f"{what}: peak memory", counted.peak_mb, "MB", kept=True)
+    more = max(peaks.values()) / peaks[0.404] - 1
+    yield Figure("peak memory at 6.5 gigapixels above that at 0.4", 100 * more, "%", "<= 5")
+    for options in (("--levels", "5"), ("--levels", "20"), ("--clusters", "1"), ("--clusters", "5")):
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            counted = count(scene(folder), Path(out), *options)
+        looks = json.loads(counted.answer)["inferences"]
+        yield Figure(f"{' '.join(options)}: wall, {looks} looks", counted.seconds, "s")
+
+
+def startup(folder: Path) -> Iterator[Figure]:
+    small = part(folder, 0.05)
+    commands = {
+        "gigacount --help": (["--help"], "<= 0.3"),
+        "gigacount info of a gigapixel scene": (["info", str(scene(folder))], "<= 0.5"),
+        "gigacount count of a 1345x751 picture, whole run": (
+            ["count", str(small), "--out", str(folder / "small"), "--quiet", "--overwrite"],
+            "",
+        ),
+    }
+    for name, (arguments, target) in commands.items():
+        seconds = min(run("-m", "gigacount", *arguments).seconds for _ in range(5))
+        yield Figure(name, seconds, "s", target)
+
+
+def localization(folder: Path) -> Iterator[Figure]:
+    """`localize --strategy full` against the bare network's pixel rate."""
+    path = part(folder, 0.5)
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        arguments = ["localize", str(path), "--strategy", "full", "--out", str(Path(out) / "points.csv"), "--json"]
+        located = run("-m", "gigacount", *arguments)
+        counted = count(path, Path(out), "--strategy", "full")
+        report = next(Path(out).rglob("count.json"))
+        bare = json.loads(run(str(HERE / "bare.py"), str(path), str(report), "light", "locate").answer)
+    yield Figure("localize --strategy full: wall", located.seconds, "s")
+    yield Figure("count --strategy full: wall", counted.seconds, "s")
+    share = bare["seconds"] / located.seconds
+    yield Figure("localize --strategy full: share of the bare network's rate", 100 * share, "%", ">= 80", True, True)
+
+
+SECTIONS = {
+    "startup": startup,
+    "arithmetic": arithmetic,
+    "precision": precision,
+    "pipeline": pipeline,
+    "field": field,
+    "growth": growth,
+    "localization": localization,
+}
