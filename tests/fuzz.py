@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import traceback
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -459,6 +460,7 @@ def keep(folder: Path, number: int) -> None:
 
 def main() -> None:
     faulthandler.enable()
+    warnings.simplefilter("error")
     kinds, seed, count, folder = sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     print(json.dumps({kind: fuzz(kind, seed, count, folder / kind) for kind in kinds}))
 

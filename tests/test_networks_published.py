@@ -146,6 +146,31 @@ def test_files_that_are_no_weights_are_one_line(tmp_path: Path, content: bytes) 
     assert "\n" not in str(error.value)
 
 
+def test_a_pickle_damaged_anywhere_is_refused_in_one_line_or_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    torch.save({"state_dict": {"a.weight": torch.zeros(2)}}, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    whole = np.frombuffer((tmp_path / "x.pth").read_bytes(), np.uint8)
+    refused: list[str] = []
+    for _ in range(150):
+        damaged = whole.copy()
+        damaged[rng.integers(0, len(whole), 2)] = rng.integers(0, 256, 2)
+        (tmp_path / "x.pth").write_bytes(damaged.tobytes())
+        try:
+            read_tensors(tmp_path / "x.pth")
+        except WeightsError as error:
+            refused.append(str(error))
+    assert len(refused) > 50
+    assert not any("\n" in message for message in refused)
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, object] = {"epoch": 1}
+    content["model"] = content
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="holds no state dict"):
+        read_tensors(tmp_path / "x.pth")
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"a": {"x": torch.ones(1)}, "b": {"x": torch.ones(1)}}])
 def test_a_checkpoint_without_one_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.pth")

@@ -69,7 +69,7 @@ def points_only(points: ArrayLike) -> Heads:
 def from_boxes(boxes: ArrayLike, size_wh: tuple[int, int] | None = None) -> Heads:
     """Heads at the centres of (N, 4) boxes: left, top, right, bottom."""
     array = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return Heads((array[:, :2] + array[:, 2:]) / 2, array, size_wh)
+    return Heads(array[:, :2] / 2 + array[:, 2:] / 2, array, size_wh)  # halved first: sums of huge ones are infinite
 
 
 def mixed(

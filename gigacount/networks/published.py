@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import warnings
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,6 +33,12 @@ HARMLESS: list[Any] = [
     *{type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)},
     *((NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
+
+UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile, UnpicklingError),
+    # What torch's reader stumbles over in a damaged pickle:
+    *(LookupError, TypeError, AttributeError, AssertionError, struct.error, MemoryError),
+)
 
 
 def read_published(file: Path, name: str | None = None) -> tuple[str, Network]:
@@ -85,9 +93,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a rare pickle protocol may not be understood: then it is refused
             content = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, zipfile.BadZipFile, UnpicklingError) as error:
+    except UNREADABLE as error:
         raise WeightsError(f"{path}: cannot read these weights: {reason(error)}") from error
     state = find_state(content)
     if state is None:
@@ -105,14 +114,18 @@ def reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "it is cut short"
 
 
-def find_state(content: object) -> dict[str, Tensor] | None:
-    """The state dict in what a checkpoint holds: the whole of it, under a usual key, or the only one there is."""
-    if not isinstance(content, dict):
+def find_state(content: object, depth: int = 3) -> dict[str, Tensor] | None:
+    """The state dict in what a checkpoint holds: the whole of it, under a usual key, or the only one there is.
+
+    depth: of dicts that are looked into; a hostile file may hold one that contains itself.
+    """
+    if not isinstance(content, dict) or depth == 0:
         return None
     if content and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
         return dict(content)
     candidates = [content[key] for key in STATE_KEYS if key in content] or list(content.values())
-    found = [state for state in map(find_state, candidates) if state is not None]
+    states = (find_state(candidate, depth - 1) for candidate in candidates)
+    found = [state for state in states if state is not None]
     return found[0] if len(found) == 1 else None
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from gigacount.density import DensityMap
-from gigacount.errors import OutputError
 from gigacount.geometry import View
+from gigacount.output.failures import system_errors
 
 Pixels = NDArray[np.uint8]
 
@@ -61,12 +61,11 @@ def write_dots(preview: Pixels, points_xy: NDArray[np.float32], size_wh: tuple[i
 
 
 def save_jpeg(picture: Pixels, path: Path) -> None:
+    """Raises OSError where that fails."""
     height, width = picture.shape[:2]
     image = pyvips.Image.new_from_memory(picture.data, width, height, 3, "uchar").copy(interpretation="srgb")
-    try:
+    with system_errors():
         image.jpegsave(str(path), Q=88, subsample_mode="off")
-    except pyvips.Error as error:
-        raise OutputError(f"{path}: cannot write the overlay: {str(error).splitlines()[-1].strip()}") from error
 
 
 def blend_density(preview: Pixels, density: DensityMap) -> Pixels:

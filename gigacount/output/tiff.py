@@ -9,11 +9,14 @@ import numpy as np
 import pyvips
 
 from gigacount.density import DensityMap
-from gigacount.errors import OutputError
+from gigacount.output.failures import system_errors
 
 
 def write_density_tiff(density: DensityMap, path: Path) -> None:
-    """People per cell as float32; cell and picture size as JSON in ImageDescription. Summing the pixels counts."""
+    """People per cell as float32; cell and picture size as JSON in ImageDescription. Summing the pixels counts.
+
+    Raises OSError where that fails.
+    """
     rows, cols = density.cells.shape
     picture = pyvips.Image.new_from_memory(np.ascontiguousarray(density.cells).data, cols, rows, 1, "float")
     picture = picture.copy(interpretation="b-w")
@@ -25,7 +28,7 @@ def write_density_tiff(density: DensityMap, path: Path) -> None:
         "count": density.count,
     }
     picture.set_type(pyvips.GValue.gstr_type, "image-description", json.dumps(about))
-    try:
+    with system_errors():
         picture.tiffsave(
             str(path),
             tile=True,
@@ -35,5 +38,3 @@ def write_density_tiff(density: DensityMap, path: Path) -> None:
             predictor="float",
             bigtiff=True,
         )
-    except pyvips.Error as error:
-        raise OutputError(f"{path}: cannot write the density map: {str(error).splitlines()[-1].strip()}") from error

@@ -102,10 +102,12 @@ def _shape(path: Path, number: int, feature: dict[str, Any]) -> Shape:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"{where}: its coordinates are no rings of at least 4 positions [x, y]") from error
     polygon = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-    if not polygon.is_valid:
-        reason = re.sub(r"\[(\S+) (\S+)\]", r" at \1, \2", shapely.is_valid_reason(polygon)).lower()
+    with np.errstate(all="ignore"):  # coordinates near the largest number there is
+        valid, area, said = polygon.is_valid, polygon.area, shapely.is_valid_reason(polygon)
+    if not valid:
+        reason = re.sub(r"\[(\S+) (\S+)\]", r" at \1, \2", said).lower()
         raise DataError(f"{where}: {reason}; redraw it so that it neither crosses nor touches itself")
-    if polygon.area == 0:
+    if area == 0:
         raise DataError(f"{where} has no area")
     return Shape(name, where, polygon)
 
