@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import WeightsError
-from gigacount.networks.backbones import MobileNetV1, MobileNetV2, fold, timm_layers, torchvision_layers
+from gigacount.networks.backbones import ConvUnit, MobileNetV1, MobileNetV2, fold, timm_layers, torchvision_layers
 from gigacount.networks.base import load_matching
 from gigacount.networks.light import Light
 
@@ -131,3 +131,28 @@ def test_mobilenet_v1_has_the_parameters_and_features_of_the_paper() -> None:
         features = made(torch.randn(1, 3, 64, 96))
     assert [tuple(f.shape[1:]) for f in features] == [(128, 16, 24), (256, 8, 12), (512, 4, 6), (1024, 2, 3)]
     assert tuple(f.shape[1] for f in features) == made.out_channels
+
+
+def test_mobilenet_v2_pads_as_tensorflow_does() -> None:
+    """On the right and bottom only where the stride is 2: computed here by hand, on the upright picture."""
+    torch.manual_seed(0)
+    network, x = MobileNetV2().eval(), torch.rand(2, 3, 64, 96)
+
+    def unit(module: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(module, ConvUnit)
+        conv = module.get_submodule(module.kind)
+        assert isinstance(conv, nn.Conv2d)
+        if conv.kernel_size == (3, 3):
+            x = F.pad(x, (0, 1, 0, 1) if conv.stride == (2, 2) else (1, 1, 1, 1))
+        x = F.conv2d(x, conv.weight, conv.bias, conv.stride, groups=conv.groups)
+        return x if module.linear else x.clamp(0, 6)
+
+    expected, y = [], unit(network.get_submodule(network.stem), x)
+    for names, residual in zip(network.blocks, network.residual, strict=True):
+        z = y
+        for name in names:
+            z = unit(network.get_submodule(name), z)
+        y = y + z if residual else z
+        expected.append(y)
+    for features in network(x):
+        assert any(features.shape == other.shape and torch.allclose(features, other, atol=1e-5) for other in expected)
