@@ -156,3 +156,14 @@ def test_mobilenet_v2_pads_as_tensorflow_does() -> None:
         expected.append(y)
     for features in network(x):
         assert any(features.shape == other.shape and torch.allclose(features, other, atol=1e-5) for other in expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_fused_unit_does_what_the_separate_one_does(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    unit, x = ConvUnit((8, 8), 3, 2, "dw").to(dtype), 9 * torch.randn(1, 8, 30, 50).to(dtype)
+    separate = unit(x)  # with gradients, so not fused
+    with torch.inference_mode():
+        fused = unit(x)
+    assert {0.0, 6.0} < set(separate.flatten().tolist())
+    assert torch.allclose(separate, fused, atol=1e-6 if dtype == torch.float32 else 0.05)
