@@ -35,5 +35,8 @@ def load_weights(network: Network, record: NetworkRecord) -> None:
 def save_weights(network: Network, path: Path) -> None:
     """Write all parameters and buffers of `network`, atomically."""
     temporary = path.with_suffix(".safetensors.tmp")
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
-    temporary.replace(path)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
