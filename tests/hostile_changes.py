@@ -56,7 +56,7 @@ def main() -> None:
     looking = StrategyOptions(levels=2, clusters=1, max_size=(128, 96))
     work = CountWork(CountOptions(network=str(network(folder / "network")), looking=looking), ("tif", "overlay"))
     work.prepare(lambda message: None)
-    pixels = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (450, 600, 3), np.uint8)
     for name, options in FORMATS.items():
         for how in HARMS:
             path = save(pixels, folder / name, **options)

@@ -236,7 +236,7 @@ def test_pictures_that_change_while_they_are_read(tmp_path: Path) -> None:
 def test_two_commands_with_one_output(photos: Path, tmp_path: Path, command: str, overwrite: list[str]) -> None:
     """Each succeeds, or says that the other was first; what stands in the end is whole."""
     out = tmp_path / "out" / ("heads.csv" if command == "localize" else "")
-    for _ in range(3):
+    for _ in range(2):
         both = [start(photos, command, "c.jpg", "--out", out, *overwrite) for _ in range(2)]
         told = [end(process) for process in both]
         assert 0 in [status for status, _, _ in told] or not overwrite
@@ -262,13 +262,13 @@ def hidden(folder: Path) -> Callable[[], bool]:
 
 def test_sigterm_leaves_nothing_hidden_and_a_killed_one_is_tidied_up_after(tmp_path: Path) -> None:
     scene = ("synthesize", "--people", "5", "--out", "made", "--size")
-    process = start(tmp_path, *scene, "20000x9000")
+    process = start(tmp_path, *scene, "12000x6000")
     wait_for(hidden(tmp_path / "made"))
     time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     assert end(process)[:2] == (143, "")
     assert list((tmp_path / "made").iterdir()) == []
-    process = start(tmp_path, *scene, "20000x9000")
+    process = start(tmp_path, *scene, "12000x6000")
     wait_for(hidden(tmp_path / "made"))
     process.kill()
     end(process)

@@ -1,0 +1,46 @@
+"""Counting and locating that note what their process takes, picture by picture; importable by worker processes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from gigacount.batch import CountWork, LocalizeWork, Progress, Row, Task
+from gigacount.batch.work import Say
+from gigacount.image import source
+
+
+def note(trace: Path) -> None:
+    """Append the peak of this process's memory in kB, what it has now, and how many files it holds open."""
+    status = Path("/proc/self/status").read_text()
+    peak, now = (re.search(rf"{name}:\s+(\d+)", status)[1] for name in ("VmHWM", "VmRSS"))  # type: ignore[index]
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with trace.open("a") as file:
+        file.write(f"{peak} {now} {descriptors}\n")
+
+
+class SoakedCount(CountWork):
+    """As `CountWork`, with a trace beside the weights."""
+
+    def prepare(self, say: Say) -> None:
+        source.REDUCED_PIXELS = 200_000  # so that small pictures are streamed into a scratch file, as large ones are
+        super().prepare(say)
+
+    def process(self, task: Task, progress: Progress | None) -> Row:
+        row = super().process(task, progress)
+        note(Path(self.options.network).with_suffix(".trace"))
+        return row
+
+
+class SoakedLocalize(LocalizeWork):
+    """As `LocalizeWork`, with a trace beside the weights."""
+
+    def prepare(self, say: Say) -> None:
+        source.REDUCED_PIXELS = 200_000
+        super().prepare(say)
+
+    def process(self, task: Task, progress: Progress | None) -> Row:
+        row = super().process(task, progress)
+        note(Path(self.options.network).with_suffix(".trace"))
+        return row
