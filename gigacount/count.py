@@ -4,35 +4,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gigacount.errors import ImageError
 from gigacount.image import GigaImage
 from gigacount.look import Looked, Looker, Progress
+from gigacount.networks import find_record
 from gigacount.options import CountOptions
 from gigacount.output.identity import image_identity
 from gigacount.polygons import read_regions
-from gigacount.predict import Locator, Predictor
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
+
+if TYPE_CHECKING:
+    from gigacount.predict import Predictor
 
 __all__ = ["CountOptions", "CountResult", "Counter", "count_image"]
 
 
 class Counter:
-    """Counts pictures with networks that are loaded once.
+    """Counts pictures with networks that are loaded once, in the background, while the first picture is decoded.
 
-    notify: called with a line for the user, such as where the scratch file is.
+    notify: called with a line for the user, such as where the scratch file is. Raises UnknownNameError and
+    WeightsError for networks that are not there; whatever else is wrong with them, `predictor` raises.
     """
 
     def __init__(self, options: CountOptions, notify: Callable[[str], None] = lambda line: None) -> None:
         self.options = options
         self.strategy = find_strategy(options.strategy)
         self.notify = notify
-        self.predictor = self.predictor_for(options.network)
-        self.coarse = self.predictor_for(options.coarse_network) if options.coarse_network is not None else None
+        names = {"network": options.network, "coarse_network": options.coarse_network}
+        used = {role: name for role, name in names.items() if name is not None}
+        for name in used.values():
+            find_record(name)
+        loader = ThreadPoolExecutor(1, "load")
+        self._loading = {role: loader.submit(self.predictor_for, name) for role, name in used.items()}
+        loader.shutdown(wait=False)
+
+    @property
+    def predictor(self) -> Predictor:
+        return self._loading["network"].result()
+
+    @property
+    def coarse(self) -> Predictor | None:
+        loading = self._loading.get("coarse_network")
+        return loading.result() if loading else None
 
     def predictor_for(self, network: str) -> Predictor:
+        from gigacount.predict import Locator, Predictor  # brings torch
+
         if self.options.fuse:
             return Locator(self.options, network)
         options = self.options
@@ -58,15 +80,12 @@ class Counter:
             preview = look.preview()
         if image_identity(path) != identity:
             raise ImageError(f"{path}: the file changed while it was read; count it again")
-        roles = {"network": self.predictor, "coarse_network": self.coarse}
         result = CountResult(
             image=path,
             density=density,
             looked=[(looked.view, looked.count) for looked in look.looked],
             preview=preview,
-            networks={
-                role: {"name": used.record.name, "sha256": used.record.sha256} for role, used in roles.items() if used
-            },
+            networks={role: identity_of(loading.result()) for role, loading in self._loading.items()},
             options=options,
             identity=identity,
             inferences=look.inferences,
@@ -80,6 +99,10 @@ class Counter:
             regions=regions,
         )
         return result, look.looked
+
+
+def identity_of(predictor: Predictor) -> dict[str, str]:
+    return {"name": predictor.record.name, "sha256": predictor.record.sha256}
 
 
 def count_image(path: Path, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from gigacount.geometry import View
 from gigacount.look import Progress
 from gigacount.options import LocalizeOptions
 from gigacount.points import NOBODY, Ownership, Points, gather
-from gigacount.predict import Locator, Predictor
 from gigacount.results import LocalizeResult, Located
+
+if TYPE_CHECKING:
+    from gigacount.predict import Predictor
 
 __all__ = ["LocalizeOptions", "LocalizeResult", "Localizer", "localize_image"]
 
@@ -34,6 +37,8 @@ class Localizer(Counter):
         super().__init__(options.counting, notify)
 
     def predictor_for(self, network: str) -> Predictor:
+        from gigacount.predict import Locator  # brings torch
+
         return Locator(self.options, network, self.min_score)
 
     def localize(self, path: Path, progress: Progress | None = None) -> LocalizeResult:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from gigacount.density import Density, crop
 from gigacount.geometry import Size, View, Window, fit, whole
 from gigacount.image import GigaImage
-from gigacount.predict import Found, Predictor
+
+if TYPE_CHECKING:
+    from gigacount.predict import Found, Predictor
 
 PREVIEW_WH = (2560, 1440)
 

@@ -45,6 +45,9 @@ class FakeWork:
             return None
         return Row(str(item.path), count=content["count"], width=3, height=2, seconds=content["seconds"])
 
+    def begin(self, say: object) -> None:
+        self.prepare(say)
+
     def prepare(self, say: object) -> None:
         if self.broken == "usage":
             raise UsageError("no such network")

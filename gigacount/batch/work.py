@@ -42,8 +42,11 @@ class Work(Protocol):
         Raises ImageError where the picture is missing.
         """
 
+    def begin(self, say: Say) -> None:
+        """Begin to load, in the background, what all pictures need. `say` gets lines for the user."""
+
     def prepare(self, say: Say) -> None:
-        """Load what all pictures need; what is raised here ends the batch. `say` gets lines for the user."""
+        """Load what all pictures need; what is raised here ends the batch."""
 
     def check(self, task: Task) -> None:
         """Raise GigacountError where a picture cannot be opened or its results not be written; needs no networks."""
@@ -89,11 +92,14 @@ class CountWork:
         content = self.recipe.finished(ResultFolder(item.folder), item.path)
         return count_row(item, content) if content else None
 
-    def prepare(self, say: Say) -> None:
+    def begin(self, say: Say) -> None:
         from gigacount.count import Counter
 
         self._counter = Counter(self.options, say)
-        self._demand_gpu(self._counter)
+
+    def prepare(self, say: Say) -> None:
+        self.begin(say)
+        self._wait(self._counter)
 
     def check(self, task: Task) -> None:
         from gigacount.image import GigaImage
@@ -114,8 +120,11 @@ class CountWork:
 
         discard_leftovers(item.folder)
 
-    def _demand_gpu(self, counter: Counter) -> None:
-        if self.demand_gpu and counter.predictor.device.type != "cuda":
+    def _wait(self, counter: Counter | None) -> None:
+        """Until the networks are loaded; raises what stands in their way."""
+        assert counter is not None, "begin() comes first"
+        loaded = counter.predictor, counter.coarse
+        if self.demand_gpu and loaded[0].device.type != "cuda":
             raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
 
 
@@ -132,11 +141,14 @@ class LocalizeWork(CountWork):
         self.recipe = Recipe(options, formats)
         self._localizer: Localizer | None = None
 
-    def prepare(self, say: Say) -> None:
+    def begin(self, say: Say) -> None:
         from gigacount.localize import Localizer
 
         self._localizer = Localizer(self.locating, say)
-        self._demand_gpu(self._localizer)
+
+    def prepare(self, say: Say) -> None:
+        self.begin(say)
+        self._wait(self._localizer)
 
     def process(self, task: Task, progress: Progress | None) -> Row:
         from gigacount.output import ResultFolder

@@ -173,7 +173,7 @@ def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answer
     else:
         task = Task(item, options.overwrite)
         work.check(task)
-        work.prepare(answering.say)
+        work.begin(answering.say)
         with progress_bar(path.name, answering.quiet) as progress:
             row = work.process(task, progress)
     typer.echo(answering.line(item, row))
