@@ -15,8 +15,8 @@ from batch_tools import pictures, run, summary
 from gigacount.batch import work_list
 
 PROGRAM = Path(__file__).with_name("fuzz.py")
-MOST_BYTES = 900 * 2**20
-"""For torch, libvips and a picture of 300 x 200 px. Untouched files take 450 MB."""
+MOST_BYTES = 1536 * 2**20
+"""For torch, libvips and pictures that declare up to 10 megapixels; 1,170 MB were measured, 450 for untouched ones."""
 
 OWN_FOLDERS = {"in", "out", "scratch", "models", "network"}
 
@@ -33,7 +33,8 @@ def fuzz(kinds: str, seed: int, count: int, folder: Path) -> dict[str, dict[str,
         check_outcomes(kind, report, count)
         assert {path.name for path in (folder / "fuzz" / kind).iterdir()} <= OWN_FOLDERS
         assert list((folder / "fuzz" / kind / "scratch").iterdir()) == []
-    assert list((folder / "cwd").iterdir()) == list((folder / "tmp").iterdir()) == []
+    assert list((folder / "cwd").iterdir()) == []
+    assert {path.name.partition("_")[0] for path in (folder / "tmp").iterdir()} <= {"torchinductor"}  # torch's own
     assert {path.name for path in folder.iterdir()} == {"fuzz", "cwd", "tmp"}
     return reports
 

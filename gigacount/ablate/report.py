@@ -153,6 +153,8 @@ def markdown(ablation: Ablation, cells: Sequence[Cell]) -> str:
         lines = [_markdown_row(["row", "network", "pictures", *headings])]
         lines.append(_markdown_row(["---", "---", "---:", *["---:"] * len(NUMBERS)]))
         parts += [f"## {TABLES[name].title}", "\n".join([*lines, *(_markdown_cell(cell) for cell in rows)])]
+        if len({len(cell.measured) for cell in rows if cell.measured}) > 1:
+            parts.append("Rows of different numbers of pictures cannot be compared.")
     for cell in {cell.network: cell for cell in cells if _is_base(cell, ablation)}.values():
         parts += [f"## Where GigaZoom looked ({cell.network})", _markdown_levels(cell)]
     return "\n\n".join(parts) + "\n"
