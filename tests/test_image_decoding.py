@@ -219,10 +219,12 @@ class TestScratch:
         noise = np.random.default_rng(4).integers(0, 256, (4000, 5000, 3), dtype=np.uint8)
         path = save(noise, tmp_path / "n.jpg")
         script = """
+import signal
 import sys
 from pathlib import Path
 from gigacount.geometry import Window
 from gigacount.image import GigaImage, ReadOptions, source
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited from nohup and the like
 source.REDUCED_PIXELS = 100_000
 with GigaImage.open(Path(sys.argv[1]), ReadOptions(scratch_folder=Path(sys.argv[2])), print) as image:
     image.prepare(2)
