@@ -33,6 +33,7 @@ from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.predict import Found, Locator, Predictor
 from gigacount.results import Located
 from gigacount.strategies import find_strategy
+from gigacount.strategies.base import CHUNK
 
 SIZE = (5003, 3002)
 RNG = np.random.default_rng(0)
@@ -168,7 +169,9 @@ def test_full_holds_a_few_looks_at_a_time() -> None:
         )
         peaks.append(tracemalloc.get_traced_memory()[1] - side**2 / 16)
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
+    # How far reading runs ahead of the network is a matter of time; a chunk of looks is the most that it may.
+    most = CHUNK * 3 * (1000 + 2 * StrategyOptions().context) ** 2
+    assert max(peaks) < 1.5 * most
 
 
 # ---- what is trusted

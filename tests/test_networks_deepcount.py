@@ -223,6 +223,6 @@ def test_other_networks_have_no_branches(tmp_path: Path) -> None:
     digest = hash_file(tmp_path / "mcnn.safetensors")
     write_record(NetworkRecord("mcnn", "mcnn", "mcnn.safetensors", digest), tmp_path / "mcnn.toml")
     with pytest.raises(UsageError, match="network 'mcnn' has no setting 'density_branch'"):
-        Counter(CountOptions(network=str(tmp_path / "mcnn.toml"), density_branch=1))
+        Counter(CountOptions(network=str(tmp_path / "mcnn.toml"), density_branch=1)).predictor  # noqa: B018
     with pytest.raises(UsageError, match="density-branch must be between 0 and 5, not 6"):
         CountOptions(density_branch=6)
