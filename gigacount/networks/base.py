@@ -38,7 +38,9 @@ class Augmentation:
     flip: probability of mirroring left and right.
     grey: probability of dropping the colours.
     gamma: range of the exponent applied to the 0..1 values, and the probability of applying it; None for never.
+    tint: each colour is multiplied by up to exp(tint) or exp(-tint), with the same probability.
     scale: range of the factor by which the picture is resized before the crop is cut, log-uniform.
+    stretch: width against height change by up to exp(stretch) or exp(-stretch), where the picture is resized.
     native: probability of cutting the crop at the picture's own size, not resampled, instead.
     scales: these factors, one as likely as the other, instead of a range.
     zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
@@ -50,7 +52,9 @@ class Augmentation:
     grey: float = 0.0
     gamma: tuple[float, float] | None = None
     gamma_probability: float = 0.5
+    tint: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
+    stretch: float = 0.0
     native: float = 0.0
     scales: tuple[float, ...] = ()
     zoom_wh: tuple[int, int] | None = None
@@ -70,6 +74,7 @@ class Recipe:
         lr x (1 - done / total) ** decay; "cosine", from lr to 0; "plateau", lr x decay after every `patience`
         validations that found nothing better.
     warm_up: steps over which the learning rate rises to its full height.
+    fixed: parameters whose names begin so are not trained.
     freeze: share of the training after which batch norm keeps its statistics.
     ema: decay of the running average of the weights, which is what is validated and kept; 0 keeps the weights alone.
     clip: most of a step's gradient norm; None for no limit.
@@ -90,6 +95,7 @@ class Recipe:
     decay: float = 1.0
     patience: int = 5
     warm_up: int = 0
+    fixed: tuple[str, ...] = ()
     freeze: float = 1.0
     ema: float = 0.0
     clip: float | None = None

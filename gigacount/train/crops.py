@@ -71,7 +71,8 @@ def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[
     if recipe.crop_wh is not None and augmentation.fill:
         scale = max(scale, *(crop / side for crop, side in zip(recipe.crop_wh, size_wh, strict=True)))
     size = recipe.crop_wh or (max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1))
-    need = max(round(size[0] / scale), 1), max(round(size[1] / scale), 1)
+    stretch = math.exp(rng.uniform(-1, 1) * augmentation.stretch / 2) if augmentation.stretch and scale != 1 else 1.0
+    need = max(round(size[0] / scale / stretch), 1), max(round(size[1] / scale * stretch), 1)
     left, top = (place(side, n, rng) for side, n in zip(size_wh, need, strict=True))
     return Window(left, top, *need), size
 
@@ -132,9 +133,12 @@ def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:
 
 
 def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Drop the colours, change the gamma, with the recipe's probabilities."""
+    """Drop the colours, change the gamma and the tint, with the recipe's probabilities."""
     if rng.random() < augmentation.grey:
         pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
     if augmentation.gamma is not None and rng.random() < augmentation.gamma_probability:
         pixels = pixels ** rng.uniform(*augmentation.gamma)
+    if augmentation.tint and rng.random() < augmentation.gamma_probability:
+        gains = torch.from_numpy(np.exp(rng.uniform(-augmentation.tint, augmentation.tint, (3, 1, 1)))).float()
+        pixels = (pixels * gains).clamp(0, 1)
     return pixels

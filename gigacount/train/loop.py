@@ -75,6 +75,9 @@ class Trainer:
             load_weights(network, self.start)
         if options.backbone_weights is not None:
             load_backbone_file(network, options.backbone_weights)
+        for name, parameter in network.named_parameters():
+            if name.startswith(self.recipe.fixed):
+                parameter.requires_grad_(False)
         self.network = channels_last(network.to(team.device))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.crops = CropMaker(self.sources, self.network, self.recipe, options.seed)
