@@ -167,3 +167,23 @@ def test_a_fused_unit_does_what_the_separate_one_does(dtype: torch.dtype) -> Non
         fused = unit(x)
     assert {0.0, 6.0} < set(separate.flatten().tolist())
     assert torch.allclose(separate, fused, atol=1e-6 if dtype == torch.float32 else 0.05)
+
+
+def test_a_strided_unit_is_trained_as_it_counts() -> None:
+    """In training all positions are computed, every other kept: values and gradients of a strided convolution."""
+    torch.manual_seed(0)
+    unit = ConvUnit((6, 6), 3, 2, "dw", linear=False)
+    conv = unit.get_submodule("dw")
+    assert isinstance(conv, nn.Conv2d)
+    x = torch.randn(2, 6, 12, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    (unit(x) ** 2).sum().backward()
+    gradients = [x.grad, conv.weight.grad]
+    x.grad = conv.weight.grad = None
+    expected = F.relu6(F.conv2d(x, conv.weight.flip(-2, -1), conv.bias, 2, 1, groups=6))
+    (expected**2).sum().backward()
+    for one, other in zip(gradients, (x.grad, conv.weight.grad), strict=True):
+        assert one is not None
+        assert other is not None
+        assert torch.allclose(one, other, atol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(unit(x), expected, atol=1e-5)

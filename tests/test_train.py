@@ -150,6 +150,16 @@ def test_only_the_present_stage_learns(photos: Path, tmp_path: Path) -> None:
     assert not torch.equal(before["encoder.0.weight"], after["encoder.0.weight"])
 
 
+def test_parameters_that_the_recipe_fixes_stay(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = replace(RECIPES["tiny"], recipe=replace(RECIPES["tiny"].recipe, fixed=("encoder.0.",)))
+    monkeypatch.setitem(RECIPES, "tiny", fixed)
+    run = trainer(options(photos, tmp_path / "run", recipe="tiny"))
+    before = {name: tensor.clone() for name, tensor in run.network.named_parameters()}
+    run.run()
+    changed = {name for name, tensor in run.network.named_parameters() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if not name.startswith("encoder.0.")}
+
+
 def test_a_network_in_stages_needs_a_step_for_each(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 stages"):
         trainer(options(photos, tmp_path / "run", "staged", steps=1))

@@ -15,7 +15,7 @@ from train_fakes import RECIPE, Tiny, options, same, write_photos
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
 from gigacount.networks.base import Augmentation, Recipe
-from gigacount.train.crops import CropMaker, choose, cut, draw_scale, grid_cell, place
+from gigacount.train.crops import CropMaker, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
 from gigacount.train.sources import KEPT, Picture, Source, open_sources
 
@@ -50,6 +50,7 @@ class HeadsOnly(Tiny):
         Augmentation(flip=0.5, grid=1.0),
         Augmentation(flip=0.5, fill=True, scale=(0.2, 0.4)),
         Augmentation(flip=0.5, scales=(1.0, 0.25), fill=True),
+        Augmentation(flip=0.5, scale=(0.5, 2), stretch=0.6, tint=0.5, gamma=(0.5, 2)),
     ],
 )
 def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentation) -> None:
@@ -157,6 +158,27 @@ def test_a_picture_is_shrunk_before_its_crops_are_cut(tmp_path: Path) -> None:
     assert (window.width, window.height) == (400, 400)
     whole = choose(sized(tmp_path, 800, 400), replace(recipe, crop_wh=None), np.random.default_rng(0))
     assert whole == (Window(0, 0, 800, 400), (200, 100))
+
+
+def test_resized_crops_are_stretched_and_native_ones_are_not(tmp_path: Path) -> None:
+    augmentation, rng = Augmentation(scales=(0.5, 1.0), stretch=0.4), np.random.default_rng(0)
+    recipe = Recipe(crop_wh=(200, 100), augmentation=augmentation)
+    windows = [choose(sized(tmp_path, 1200, 800), recipe, rng)[0] for _ in range(200)]
+    shapes = np.array([(window.width, window.height) for window in windows if window.size_wh != (200, 100)])
+    ratios = np.log(shapes[:, 0] / shapes[:, 1] / 2)
+    assert len(shapes) == pytest.approx(100, abs=25)
+    assert -0.42 < ratios.min() < -0.3
+    assert 0.3 < ratios.max() < 0.42
+    assert shapes.prod(1) == pytest.approx(400 * 200, rel=0.01)
+
+
+def test_a_tint_changes_colours_each_by_itself() -> None:
+    grey = torch.full((3, 2, 2), 0.5)
+    tinted = recolour(grey, Augmentation(tint=0.2, gamma_probability=1.0), np.random.default_rng(0))
+    gains = tinted[:, 0, 0] / 0.5
+    assert len(set(gains.tolist())) == 3
+    assert ((gains.log().abs() > 0) & (gains.log().abs() < 0.2)).all()
+    assert torch.equal(recolour(grey, Augmentation(tint=0.2, gamma_probability=0.0), np.random.default_rng(0)), grey)
 
 
 def test_small_pictures_are_enlarged_to_fill_a_crop_or_lie_in_grey(tmp_path: Path) -> None:
