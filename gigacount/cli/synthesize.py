@@ -87,7 +87,7 @@ def read_listed(only: Path | None) -> Callable[[str, Path], bool]:
     """Whether a picture of a data set is in the list; all are where there is no list. Raises DataError."""
     if only is None:
         return lambda name, image: True
-    from gigacount.train.sources import read_held_out
+    from gigacount.datasets.listed import read_list
 
-    pairs = read_held_out(only)
+    pairs = read_list(only)
     return lambda name, image: (name, image.name) in pairs

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gigacount.datasets import Sample, read
+from gigacount.datasets.listed import read_list
 from gigacount.errors import DataError
 from gigacount.geometry import fit, whole
 from gigacount.image import GigaImage
@@ -26,7 +27,6 @@ from gigacount.networks.record import NetworkRecord, write_record
 from gigacount.options import CalibrateOptions
 from gigacount.points import Heads
 from gigacount.predict import Predictor
-from gigacount.train.sources import read_held_out
 from gigacount.train.validate import LARGEST_WH
 
 DIVISORS = np.arange(0.8, 1.2001, 0.01)
@@ -86,7 +86,7 @@ def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
 
 def chosen(options: CalibrateOptions) -> Iterator[tuple[str, list[Sample]]]:
     """Each data set's name and its pictures, those of `held_out` alone where it is given."""
-    listed = read_held_out(options.held_out) if options.held_out else None
+    listed = read_list(options.held_out) if options.held_out else None
     for spec in options.data:
         name = spec.split(":")[0]
         samples = [s for s in read(spec, options.split) if listed is None or (name, s.image.name) in listed]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from gigacount.datasets import Sample, read
 from gigacount.datasets.check import OUTSIDE, check
 from gigacount.datasets.entries import EMPTY
+from gigacount.datasets.listed import read_list
 from gigacount.errors import DataError, EntryError, UsageError
 from gigacount.geometry import Size, Window, whole
 from gigacount.image import GigaImage
@@ -108,7 +108,7 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
     Raises DataError where a set has nothing to train on, or holds pictures or labels that cannot be used and are not
     to be left out; all sets are looked at first.
     """
-    listed = read_held_out(options.held_out) if options.held_out else None
+    listed = read_list(options.held_out) if options.held_out else None
     sets = [(spec, weight, checked(spec, options, notify)) for spec, weight in map(split_weight, options.data)]
     if not options.skip_bad and any(bad for _, _, (_, bad) in sets):
         total = sum(bad for _, _, (_, bad) in sets)
@@ -160,19 +160,6 @@ def tell(spec: str, lines: Iterable[str], notify: Notify) -> None:
         notify(f"{spec}: {line}")
     for line in lines:
         notify(f"  {line}")
-
-
-def read_held_out(file: Path) -> set[tuple[str, str]]:
-    """Data set and picture names of a run's `validation.txt`. Raises DataError naming the line."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot read the list of held-out pictures: {error}") from error
-    pairs = [tuple(line.split("\t")) for line in lines]
-    for number, pair in enumerate(pairs, 1):
-        if len(pair) != 2:
-            raise DataError(f"{file}, line {number}: expected a data set, a tab and a picture's file name")
-    return {(name, picture) for name, picture in pairs}
 
 
 def split_weight(text: str) -> tuple[str, float | None]:
