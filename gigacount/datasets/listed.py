@@ -1,4 +1,4 @@
-"""Lists of pictures, a line each: data set, tab, file name. A training run names what it held out so (`validation.txt`)."""
+"""Lists of pictures, a line each: data set, tab, file name; a training run so names what it held out."""
 
 from __future__ import annotations
 
