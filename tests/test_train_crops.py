@@ -15,7 +15,7 @@ from train_fakes import RECIPE, Tiny, options, same, write_photos
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
 from gigacount.networks.base import Augmentation, Recipe
-from gigacount.train.crops import CropMaker, choose, cut, draw_scale, grid_cell, place, recolour
+from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
 from gigacount.train.sources import KEPT, Picture, Source, open_sources
 
@@ -50,7 +50,7 @@ class HeadsOnly(Tiny):
         Augmentation(flip=0.5, grid=1.0),
         Augmentation(flip=0.5, fill=True, scale=(0.2, 0.4)),
         Augmentation(flip=0.5, scales=(1.0, 0.25), fill=True),
-        Augmentation(flip=0.5, scale=(0.5, 2), stretch=0.6, tint=0.5, gamma=(0.5, 2)),
+        Augmentation(flip=0.5, scale=(0.5, 2), stretch=0.6, tint=0.5, gamma=(0.5, 2), crowd=0.5),
     ],
 )
 def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentation) -> None:
@@ -131,6 +131,17 @@ def test_places_lie_inside_or_hang_over() -> None:
     rng = np.random.default_rng(0)
     assert {place(10, 8, rng) for _ in range(100)} == {0, 1, 2}
     assert {place(8, 10, rng) for _ in range(100)} == {0, -1, -2}
+
+
+def test_a_crop_around_a_head_holds_it_anywhere(tmp_path: Path) -> None:
+    lone = Picture(Sample(sized(tmp_path, 1000, 400).sample.image, np.array([[970.5, 200.2]])))
+    rng = np.random.default_rng(0)
+    recipe = Recipe(crop_wh=(100, 100), augmentation=Augmentation(crowd=1.0))
+    windows = [choose(lone, recipe, rng)[0] for _ in range(300)]
+    assert all(w.left <= 970 < w.right <= 1000 and w.top <= 200 < w.bottom for w in windows)
+    assert min(w.top for w in windows) < 110
+    assert max(w.top for w in windows) > 190
+    assert {around(5, 8, 10, rng) for _ in range(100)} == {0, -1, -2}
 
 
 def test_the_grid_is_that_of_deepcounts_inference() -> None:

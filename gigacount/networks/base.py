@@ -45,6 +45,7 @@ class Augmentation:
     scales: these factors, one as likely as the other, instead of a range.
     zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
     grid: probability of taking a cell of the whole number of crops that the picture is resized to, as in use.
+    crowd: probability of laying the crop around one of the picture's heads, any as likely: dense places are few.
     fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
     """
 
@@ -59,6 +60,7 @@ class Augmentation:
     scales: tuple[float, ...] = ()
     zoom_wh: tuple[int, int] | None = None
     grid: float = 0.0
+    crowd: float = 0.0
     fill: bool = False
 
 

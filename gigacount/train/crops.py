@@ -73,7 +73,12 @@ def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[
     size = recipe.crop_wh or (max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1))
     stretch = math.exp(rng.uniform(-1, 1) * augmentation.stretch / 2) if augmentation.stretch and scale != 1 else 1.0
     need = max(round(size[0] / scale / stretch), 1), max(round(size[1] / scale * stretch), 1)
-    left, top = (place(side, n, rng) for side, n in zip(size_wh, need, strict=True))
+    points = picture.sample.points_xy
+    if augmentation.crowd and len(points) and rng.random() < augmentation.crowd:
+        head = points[rng.integers(len(points))]
+        left, top = (around(*of_axis, rng) for of_axis in zip(head, size_wh, need, strict=True))
+    else:
+        left, top = (place(side, n, rng) for side, n in zip(size_wh, need, strict=True))
     return Window(left, top, *need), size
 
 
@@ -108,6 +113,13 @@ def place(side: int, need: int, rng: np.random.Generator) -> int:
     if side < need:
         return -int(rng.integers(0, need - side + 1))
     return min(max(int(rng.integers(-need // 2, side - need // 2 + 1)), 0), side - need)
+
+
+def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:
+    """A random start for `need` pixels along `side` that hold the head; before the picture where it is too small."""
+    if side < need:
+        return place(side, need, rng)
+    return min(max(int(head) - int(rng.integers(need)), 0), side - need)
 
 
 def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:
