@@ -1,13 +1,15 @@
 """`look`: the one place where windows become densities, for every strategy.
 
-Reading the next window overlaps with the network's work on this one. What was looked at is kept for the report.
+Reading the next window, the network's work on this one and the strategy's thoughts about the last one overlap. What was
+looked at is kept for the report.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from gigacount.predict import Found, Predictor
 
 PREVIEW_WH = (2560, 1440)
+
+UNDER_WAY = 3
+"""Looks at a time: the network is at one, the next has been read, and one more is being read."""
+
+REMEMBERED = 32
+"""Last looks that are not taken anew: zooms that have met ask for the same views."""
 
 Progress = Callable[[int, int], None]
 """Called with windows done and windows planned (an upper bound)."""
@@ -57,23 +65,32 @@ class Looker:
     read_seconds: float = 0.0
     network_seconds: float = 0.0
     whole_picture: NDArray[np.uint8] | None = None
-    _known: dict[View, Found] = field(default_factory=dict)
+    _taken: OrderedDict[View, Future[Found]] = field(default_factory=OrderedDict)
 
-    def __call__(self, views: Sequence[View]) -> list[Density]:
-        """People per cell of each view; identical views of one call or of the last (zooms that met) are seen once."""
-        found = {view: self._known[view] for view in views if view in self._known}
-        with ThreadPoolExecutor(1, "read") as reader:
-            pixels = {view: reader.submit(self._read, view) for view in dict.fromkeys(views) if view not in found}
+    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
+        """People per cell of each view, in their order; `views` may grow meanwhile (see strategies.base.Look)."""
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "network") as network:
+            looks: deque[Future[Found]] = deque()
+            done = 0
             try:
-                for view in views:
-                    if view not in found:
-                        found[view] = self._predict(view, pixels.pop(view).result())
-                    self._report(view, found[view])
+                while done < len(views):
+                    for view in views[done + len(looks) : done + UNDER_WAY]:
+                        looks.append(self._take(view, reader, network))
+                    found = looks.popleft().result()
+                    self._report(views[done], found)
+                    done += 1
+                    yield found.density
             finally:
-                for picture in pixels.values():
-                    picture.cancel()
-        self._known = found
-        return [found[view].density for view in views]
+                for look in looks:
+                    look.cancel()
+
+    def _take(self, view: View, reader: ThreadPoolExecutor, network: ThreadPoolExecutor) -> Future[Found]:
+        """Begin a look, unless it is among the last ones."""
+        if view not in self._taken:
+            self._taken[view] = network.submit(self._predict, view, reader.submit(self._read, view))
+            if len(self._taken) > REMEMBERED:
+                self._taken.popitem(last=False)
+        return self._taken[view]
 
     def preview(self) -> NDArray[np.uint8]:
         """The whole picture at most 2560 x 1440 px large, uint8 (H, W, 3): a look's own pixels where there are some."""
@@ -90,7 +107,8 @@ class Looker:
             self.whole_picture = picture
         return picture
 
-    def _predict(self, view: View, picture: NDArray[np.uint8]) -> Found:
+    def _predict(self, view: View, reading: Future[NDArray[np.uint8]]) -> Found:
+        picture = reading.result()
         start = time.perf_counter()
         predictor = self.coarse_predictor if view.level == 0 and self.coarse_predictor else self.predictor
         (found,) = predictor.predict([picture], self.locate)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -74,9 +74,10 @@ class CountingLooker:
     def inferences(self) -> int:
         return len(self.views)
 
-    def __call__(self, views: Sequence[View]) -> list[Density]:
-        self.views += views
-        return [np.full((4, 5), view.window.left, np.float32) for view in views]
+    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
+        for view in views:
+            self.views.append(view)
+            yield np.full((4, 5), view.window.left, np.float32)
 
 
 def view(left: int, level: int = 0, read: int = 50) -> View:

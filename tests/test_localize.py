@@ -23,7 +23,7 @@ from gigacount.errors import UsageError
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.image import GigaImage
 from gigacount.localize import Localizer, judge
-from gigacount.look import Looker
+from gigacount.look import REMEMBERED, UNDER_WAY, Looker
 from gigacount.networks.light import Light, peaks
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.weights import save_weights
@@ -33,7 +33,6 @@ from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.predict import Found, Locator, Predictor
 from gigacount.results import Located
 from gigacount.strategies import find_strategy
-from gigacount.strategies.base import CHUNK
 
 SIZE = (5003, 3002)
 RNG = np.random.default_rng(0)
@@ -169,9 +168,10 @@ def test_full_holds_a_few_looks_at_a_time() -> None:
         )
         peaks.append(tracemalloc.get_traced_memory()[1] - side**2 / 16)
         tracemalloc.stop()
-    # How far reading runs ahead of the network is a matter of time; a chunk of looks is the most that it may.
-    most = CHUNK * 3 * (1000 + 2 * StrategyOptions().context) ** 2
-    assert max(peaks) < 1.5 * most
+    # How far reading runs ahead of the network is a matter of time; so many pictures is the most that it may. Of the
+    # last looks, the densities are held.
+    side = 1000 + 2 * StrategyOptions().context
+    assert max(peaks) < 1.5 * (UNDER_WAY * 3 * side**2 + REMEMBERED * 4 * (side // 8) ** 2)
 
 
 # ---- what is trusted

@@ -71,15 +71,61 @@ def test_the_next_window_is_read_while_the_network_works() -> None:
     image = FakeImage()
     predictor = FakePredictor(image)
     look = Looker(cast(GigaImage, image), cast(Predictor, predictor))
-    look(VIEWS[:2])
+    list(look(VIEWS[:2]))
     assert predictor.overlapped
+
+
+def test_views_may_be_added_while_densities_come() -> None:
+    look = looker(FakeImage())
+    views, densities = VIEWS[:1], []
+    for view, density in zip(views, look(views), strict=True):
+        densities.append(density[0, 0])
+        views += VIEWS[len(views) : len(views) + 1]
+        assert look.looked[-1].view == view
+    assert densities == [0, 16, 8]
+
+
+def test_the_next_window_of_a_zoom_is_read_while_the_network_is_at_another_zoom() -> None:
+    """Two zooms of three levels; the network is at B until the reading of what A's last look led to has begun."""
+    events: list[tuple[str, int]] = []
+    progress = threading.Condition()
+
+    def note(what: str, left: int) -> None:
+        with progress:
+            events.append((what, left))
+            progress.notify_all()
+
+    class Image(FakeImage):
+        def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+            note("read", window.left)
+            return super().read(window, size_wh)
+
+    class Predictor(FakePredictor):
+        def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
+            left = int(pictures[0][0, 0, 0]) * 100
+            following = {2000: 100, 100: 2100, 2100: 200, 200: 2200}.get(left)  # of the other zoom
+            with progress:
+                assert following is None or progress.wait_for(lambda: ("read", following) in events, 20)
+            note("network", left)
+            return [Found(np.full((2, 3), left, np.float32), None)]
+
+    image = Image()
+    look = Looker(cast(GigaImage, image), cast(Any, Predictor(image)))
+    views = [View(Window(left, 0, 800, 400), (200, 100), 1) for left in (0, 2000)]
+    for view, density in zip(views, look(views), strict=True):
+        assert density[0, 0] == view.window.left
+        if view.level < 3:
+            window = Window(view.window.left + 100, 0, 800, 400)
+            views.append(View(window, (200, 100), view.level + 1))
+    assert [left for what, left in events if what == "network"] == [0, 2000, 100, 2100, 200, 2200]
+    assert [looked.view for looked in look.looked] == views
 
 
 def test_zooms_that_meet_are_looked_at_once_but_reported_twice() -> None:
     image = FakeImage()
     look = looker(image)
-    look([VIEWS[1], VIEWS[1]])
-    look([VIEWS[1], VIEWS[2]])
+    list(look([VIEWS[1], VIEWS[1]]))
+    list(look([VIEWS[1], VIEWS[2]]))
     assert len(image.reads) == 2
     assert look.inferences == 2
     assert len(look.looked) == 4
@@ -96,7 +142,7 @@ def test_the_coarse_network_looks_at_level_0_alone() -> None:
 
 def test_points_come_in_the_pixels_of_the_picture() -> None:
     look = looker(FakeImage(), locate=True)
-    look(VIEWS[1:2])
+    list(look(VIEWS[1:2]))
     points = look.looked[0].points
     assert points is not None
     np.testing.assert_allclose(points, [[1600 + 10 * 4, 20 * 4, 0.9]])
@@ -105,20 +151,20 @@ def test_points_come_in_the_pixels_of_the_picture() -> None:
 def test_progress_is_told_window_by_window() -> None:
     told: list[tuple[int, int]] = []
     look = looker(FakeImage(), planned=2, progress=lambda done, planned: told.append((done, planned)))
-    look(VIEWS)
+    list(look(VIEWS))
     assert told == [(1, 2), (2, 2), (3, 3)]
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller() -> None:
     look = looker(FakeImage())
     with pytest.raises(ImageError, match="damaged there"):
-        look([VIEWS[0], View(Window(1300, 0, 80, 80), (80, 80), 1), VIEWS[1]])
+        list(look([VIEWS[0], View(Window(1300, 0, 80, 80), (80, 80), 1), VIEWS[1]]))
 
 
 def test_the_preview_uses_pixels_already_read() -> None:
     image = FakeImage()
     look = looker(image)
-    look([View(whole(SIZE), (2715, 1358))])
+    list(look([View(whole(SIZE), (2715, 1358))]))
     reads = len(image.reads)
     assert look.preview().shape == (1358, 2715, 3)
     assert len(image.reads) == reads
@@ -127,6 +173,6 @@ def test_the_preview_uses_pixels_already_read() -> None:
 def test_the_preview_is_read_where_no_look_saw_the_whole() -> None:
     image = FakeImage()
     look = looker(image)
-    look(VIEWS)
+    list(look(VIEWS))
     assert look.preview().shape == (1358, 2715, 3)
     assert image.reads[-1] == whole(SIZE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,9 +29,10 @@ class PointLook:
         self.points_xy = points_xy
         self.views: list[View] = []
 
-    def __call__(self, views: Sequence[View]) -> list[Density]:
-        self.views += views
-        return [self.density(view) for view in views]
+    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
+        for view in views:  # a list that grows meanwhile is gone through to its end
+            self.views.append(view)
+            yield self.density(view)
 
     def density(self, view: View) -> Density:
         shape = -(-view.size_wh[1] // 8), -(-view.size_wh[0] // 8)
@@ -83,6 +85,25 @@ def test_one_plus_k_times_l_looks(levels: int, clusters: int) -> None:
     gigazoom(look, PANDA, StrategyOptions(levels=levels, clusters=clusters))
     assert len(look.views) == 1 + clusters * levels
     assert [view.level for view in look.views] == [0] + [t for t in range(1, levels + 1) for _ in range(clusters)]
+
+
+def test_a_zoom_chooses_its_next_window_before_the_other_zoom_is_heard_of() -> None:
+    """So that it can be read meanwhile; painting goes level by level all the same."""
+
+    class Told(PointLook):
+        def __call__(self, views: Sequence[View]) -> Iterator[Density]:
+            for view in views:
+                asked.append(len(views))
+                self.views.append(view)
+                yield self.density(view)
+
+    asked: list[int] = []
+    look = Told(TWO_CROWDS)
+    gigazoom(look, PANDA, StrategyOptions(levels=3, clusters=2))
+    assert asked == [1, 2, 3, 4, 5, 6, 6]  # the first look; then two under way, and one more after each that was heard
+    assert [view.level for view in look.views] == [0, 1, 1, 2, 2, 3, 3]
+    for zoom in (look.views[1::2], look.views[2::2]):
+        assert all(outer.window.contains(inner.window) for outer, inner in pairwise(zoom))
 
 
 def test_without_clustering_one_zoom_starts_in_the_densest_window() -> None:

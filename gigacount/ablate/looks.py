@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from gigacount.density import Density
@@ -72,12 +72,13 @@ class Account:
     seconds: dict[View, float] = field(default_factory=dict)
     waited: float = 0.0
 
-    def __call__(self, views: Sequence[View]) -> list[Density]:
-        start = time.perf_counter()
-        taken = [self.shared.take(view) for view in views]
-        self.seconds.update((view, one.seconds) for view, one in zip(views, taken, strict=True))
-        self.waited += time.perf_counter() - start
-        return [one.density for one in taken]
+    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
+        for view in views:
+            start = time.perf_counter()
+            taken = self.shared.take(view)
+            self.seconds[view] = taken.seconds
+            self.waited += time.perf_counter() - start
+            yield taken.density
 
     @property
     def views(self) -> list[View]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gigacount.density import Density, DensityMap
 from gigacount.geometry import Size, View
 from gigacount.options import StrategyOptions
 
-Look = Callable[[Sequence[View]], list[Density]]
-"""Looks at views and returns people per cell, float32 (rows, cols), one array per view in the same order.
+Look = Callable[[Sequence[View]], Iterator[Density]]
+"""Looks at views one after the other: people per cell, float32 (rows, cols), for each of them in the same order.
 
-A batch that a strategy asks for at once is independent, so reading and computing may overlap."""
-
-CHUNK = 16  # windows asked for at once: enough to overlap reading and computing, few enough to hold
+Whoever goes through the densities may append views to the list meanwhile, chosen by what was seen so far. Those that
+stand there already are taken while earlier ones are waited for: reading, network and strategy overlap."""
 
 
 def paint(canvas: DensityMap, look: Look, views: Sequence[View]) -> None:
-    """Look at all `views` and paint what is seen, holding only a few at a time."""
-    for first in range(0, len(views), CHUNK):
-        chunk = views[first : first + CHUNK]
-        for view, density in zip(chunk, look(chunk), strict=True):
-            canvas.replace(view.window, density)
+    """Look at all `views` and paint what is seen."""
+    for view, density in zip(views, look(views), strict=True):
+        canvas.replace(view.window, density)
 
 
 @dataclass(frozen=True)

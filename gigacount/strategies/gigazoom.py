@@ -4,8 +4,8 @@ Forward pass: look at the whole picture, find k dense regions, and zoom into eac
 window of the last look. Backward pass: painting the looks on one canvas from coarse to fine, the later replacing the
 earlier, leaves what the paper's replacement from fine to coarse leaves.
 
-The k zooms go in step, level by level. They are independent, so a level is one batch; and where zooms meet, "the
-latest result" (III-B) is then never coarser than what it replaces.
+The k zooms go in step, level by level. They are independent: while one waits for its look, the next window of another
+is read. And where zooms meet, "the latest result" (III-B) is then never coarser than what it replaces.
 """
 
 from __future__ import annotations
@@ -25,18 +25,14 @@ def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
     (coarse,) = look([everything])  # D_0
     canvas.replace(everything.window, coarse)
 
-    sizes = level_sizes(size_wh, options)
-    windows = first_windows(coarse, canvas, sizes[0], options) if sizes else []
-    for level, following in enumerate([*sizes[1:], None], start=options.start):
-        if not windows:
-            break
-        views = [view_at(window, level, options) for window in windows]
-        densities = look(views)  # D_t of every zoom
-        for view, density in zip(views, densities, strict=True):
-            canvas.replace(view.window, density)
-        if following is not None:
-            pairs = zip(windows, densities, strict=True)
-            windows = [densest_window(window, density, following, canvas.cell_px) for window, density in pairs]
+    sizes = dict(enumerate(level_sizes(size_wh, options), start=options.start))
+    windows = first_windows(coarse, canvas, sizes[options.start], options) if sizes else []
+    views = [view_at(window, options.start, options) for window in windows]
+    for view, density in zip(views, look(views), strict=True):  # D_t of one zoom after the other
+        canvas.replace(view.window, density)
+        if following := sizes.get(view.level + 1):
+            window = densest_window(view.window, density, following, canvas.cell_px)
+            views.append(view_at(window, view.level + 1, options))
     return canvas
 
 
