@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gigacount.errors import ImageError
 from gigacount.image import GigaImage
 from gigacount.look import Looked, Looker, Progress
+from gigacount.memory import keep_freed_memory
 from gigacount.networks import find_record
 from gigacount.options import CountOptions
 from gigacount.output.identity import image_identity
@@ -39,6 +40,7 @@ class Counter:
         used = {role: name for role, name in names.items() if name is not None}
         for name in used.values():
             find_record(name)
+        keep_freed_memory()
         loader = ThreadPoolExecutor(1, "load")
         self._loading = {role: loader.submit(self.predictor_for, name) for role, name in used.items()}
         loader.shutdown(wait=False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gigacount.density import Density
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
+from gigacount.memory import keep_freed_memory
 from gigacount.networks import find_record, load
 from gigacount.networks.base import Network, Prediction
 from gigacount.networks.peaks import points_to_cells
@@ -26,7 +25,6 @@ from gigacount.options import CountOptions
 from gigacount.points import Heads, density_peaks
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -107,22 +105,6 @@ class Predictor:
             )
         points: Sequence[NDArray[np.float32] | None] = prediction.points or [None] * len(density)
         return [Found(cells, heads) for cells, heads in zip(density, points, strict=True)]
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next look, rather than give it back to the system.
-
-    The maps of a look are far above the size from which glibc maps fresh pages for every allocation; filling those
-    pages with zeros, which the system does on first touch, took a third of a look. Other C libraries are left as is.
-
-    Threads share two arenas: each that kept its own would keep its own freed memory, and a batch has threads come and
-    go. Over 300 pictures a process grew by a twelfth without this, by less than a hundredth with it.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 2)
-        mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def channels_last(network: Network) -> Network:

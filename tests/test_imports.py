@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "gigacount"
 ROWS = {
     "errors": 1,
     "geometry": 2,
+    "memory": 2,
     "options": 2,
     **dict.fromkeys(("image", "density", "points", "polygons", "regions", "labels", "metrics"), 3),
     **dict.fromkeys(("networks", "datasets", "results"), 4),

@@ -23,6 +23,7 @@ from gigacount.batch.records import failed_row
 from gigacount.batch.seats import Broken, Finished, Looked, Ready, Report, Said, Seat, Started
 from gigacount.batch.work import Task, Work, attempt
 from gigacount.errors import GigacountError, UsageError
+from gigacount.memory import keep_freed_memory
 from gigacount.options import BatchOptions
 
 LOOKED_SECONDS = 0.2  # between two reports on one picture's progress
@@ -157,6 +158,7 @@ class Windows:
 def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, str]) -> None:
     """The life of a worker process: prepare, take tasks, end when told to or when the batch is gone."""
     os.environ.update(environment)
+    keep_freed_memory()
     voice = Voice(pipe)
     with ThreadPoolExecutor(threads, "picture") as pool:
         error = pool.submit(work.prepare, voice.say).exception()
