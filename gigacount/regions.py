@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from gigacount.density import Density
 from gigacount.options import PeakOptions
@@ -43,6 +42,8 @@ def densest_box(density: Density, kernel_wh: tuple[int, int]) -> tuple[int, int]
 
 def find_peaks(density: Density, options: PeakOptions) -> NDArray[np.float64]:
     """(N, 2) peaks of the smoothed map as (col, row) of cell centres, highest first; empty where nothing stands out."""
+    from scipy import ndimage  # a quarter of a second, which those who only plan need not wait for
+
     smooth = ndimage.gaussian_filter(density.astype(np.float64), options.sigma, mode="constant", radius=options.radius)
     highest = smooth.max()
     floor = options.threshold * highest if options.relative else options.threshold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from gigacount.density import DensityMap
 from gigacount.geometry import Size, View
 from gigacount.options import CountOptions
-from gigacount.points import Points
-from gigacount.polygons import Regions
+
+if TYPE_CHECKING:
+    from gigacount.points import Points
+    from gigacount.polygons import Regions
 
 
 @dataclass(frozen=True)

@@ -71,5 +71,12 @@ def test_the_start_is_light(command: str) -> None:
     assert not {"torch", "numpy", "scipy", "sklearn", "pyvips"} & set(loaded)
 
 
+@pytest.mark.parametrize("command", ["import gigacount.describe", "import gigacount.count, gigacount.output.writers"])
+def test_what_is_needed_later_is_not_imported_before_a_picture_is_opened(command: str) -> None:
+    code = f"{command}; import sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "scipy"} & set(loaded)
+
+
 def test_every_room_has_its_row() -> None:
     assert {room(path) for path in SOURCES} <= set(ROWS)

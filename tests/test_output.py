@@ -8,6 +8,7 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -103,6 +104,18 @@ def test_density_colours_follow_density() -> None:
     assert picture[70, 70] > picture[30, 30] > picture[5, 5]
 
 
+def test_colours_by_hand() -> None:
+    """60 % grey where nobody is; 85 % the last colour of the map where people stand thickest."""
+    preview = np.full((100, 100, 3), (30, 90, 150), np.uint8)
+    empty = blend_density(preview, DensityMap.empty((800, 800)))
+    assert empty[50, 50].tolist() == [0.6 * 90 + 0.4 * 30, 0.6 * 90 + 0.4 * 90, 0.6 * 90 + 0.4 * 150]
+    canvas = DensityMap.empty((800, 800))
+    canvas.cells[:] = 0.5
+    full = blend_density(preview, canvas)[50, 50]
+    expected = 0.15 * empty[50, 50].astype(float) + 0.85 * np.array([0xFC, 0xFF, 0xA4])
+    np.testing.assert_allclose(full, expected, atol=1)
+
+
 def test_text_fits_tiny_pictures() -> None:
     picture = np.zeros((3, 5, 3), np.uint8)
     write_text(picture, "12,345 people")
@@ -158,6 +171,13 @@ def test_an_existing_result_is_not_overwritten_silently(result: CountResult, tmp
     with pytest.raises(OutputError, match="--overwrite"):
         folder.demand_free(overwrite=False)
     folder.demand_free(overwrite=True)
+
+
+def test_files_are_written_side_by_side(result: CountResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = Barrier(2, timeout=20)
+    for name in ("tif", "overlay"):
+        monkeypatch.setitem(WRITERS, name, lambda result, folder: meeting.wait() and None)
+    write_count(result, ResultFolder(tmp_path / "r.gigacount"), ("tif", "overlay"))
 
 
 @pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only")])

@@ -80,6 +80,9 @@ def main() -> NoReturn:
     # Threads that wait for each other sleep rather than spin, before torch starts them: they share the cores with
     # those that decode, and with whatever else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A thread that decodes gets the interpreter back after this long, not after 5 ms: it hands it over a hundred times
+    # for a strip of rows, and torch is imported meanwhile.
+    sys.setswitchinterval(0.001)
     signal.signal(signal.SIGTERM, terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyvips
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from gigacount.density import DensityMap
 from gigacount.geometry import View
@@ -32,6 +31,8 @@ GLYPHS = {
     ",": "00000000060408", ".": "00000000000c0c", " ": "00000000000000", "p": "00001e111e1010", "e": "00000e111f100e",
     "o": "00000e1111110e", "l": "0c04040404040e", "k": "10101214181412", "s": "00000e100e011e", "n": "00001619111111",
 }  # fmt: skip
+
+SHADES = 1024  # of the colour map: too many to be told apart
 
 WINDOW_COLOUR = np.array([90, 220, 255], np.float32)
 DOT_COLOUR, RIM_COLOUR = (255, 220, 40), (40, 20, 0)
@@ -73,6 +74,8 @@ def blend_density(preview: Pixels, density: DensityMap) -> Pixels:
 
     The colour scale ends at the 99.5th percentile of the cells with people, so that one spike does not darken the rest.
     """
+    from scipy import ndimage  # not before the picture is under way
+
     height, width = preview.shape[:2]
     people = density.pooled((width, height))
     people = np.asarray(ndimage.gaussian_filter(people, 1.5), np.float32)
@@ -80,12 +83,18 @@ def blend_density(preview: Pixels, density: DensityMap) -> Pixels:
     top = float(np.percentile(busy, 99.5)) if busy.size else 1.0
     strength = np.sqrt(np.clip(people / top, 0, 1))
     scale = height / strength.shape[0], width / strength.shape[1]
-    strength = np.clip(ndimage.zoom(strength, scale, order=1, grid_mode=True, mode="nearest"), 0, 1)[..., None]
-    strength = strength[:height, :width]
-    colour = np.stack([np.interp(strength[..., 0], np.linspace(0, 1, 17), INFERNO[:, c]) for c in range(3)], axis=-1)
-    grey = preview.mean(axis=2, keepdims=True) * 0.6 + preview * 0.4
-    opacity = np.clip(strength * 1.6, 0, 0.85)
-    return np.ascontiguousarray((grey * (1 - opacity) + colour * opacity).astype(np.uint8))
+    strength = np.clip(ndimage.zoom(strength, scale, order=1, grid_mode=True, mode="nearest"), 0, 1)
+    shade = (strength[:height, :width] * (SHADES - 1) + 0.5).astype(np.uint16)
+    shades = np.linspace(0, 1, SHADES)
+    opacity = np.clip(shades * 1.6, 0, 0.85)[:, None]
+    colour = np.stack([np.interp(shades, np.linspace(0, 1, 17), INFERNO[:, c]) for c in range(3)], axis=-1) * opacity
+    red, green, blue = (preview[..., band].astype(np.float32) for band in range(3))
+    grey = (red + green + blue)[..., None] * np.float32(0.6 / 3)
+    blended = grey + preview * np.float32(0.4)
+    blended *= np.take((1 - opacity).astype(np.float32), shade, axis=0)
+    blended += np.take(colour.astype(np.float32), shade, axis=0)
+    picture: Pixels = blended.astype(np.uint8)
+    return picture
 
 
 def outline(picture: Pixels, view: View, size_wh: tuple[int, int]) -> None:

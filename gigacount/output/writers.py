@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,10 @@ def write_count(result: CountResult, folder: ResultFolder, formats: Collection[s
     with folder.replacing() as fresh:
         if regions:
             write_regions(regions, fresh / REGIONS_FILE)
-        for name in (name for name in formats if name != "json"):
-            WRITERS[name](result, fresh)
+        with ThreadPoolExecutor() as pool:
+            writing = [pool.submit(WRITERS[name], result, fresh) for name in formats if name != "json"]
+        for written in writing:
+            written.result()
         write_count_json(content, fresh)
     return content
 
