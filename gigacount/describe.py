@@ -11,8 +11,8 @@ from gigacount.image import GigaImage, ImageInfo
 from gigacount.options import CountOptions
 from gigacount.strategies import PlannedLevel, find_strategy
 
-PROCESS_BYTES = 450_000_000  # interpreter, torch, libvips and its caches; measured, see docs/performance.md
-READ_PIXEL_BYTES = 220  # per read pixel in the default network, bf16 or fp32 (its widest layer); measured likewise
+PROCESS_BYTES = 420_000_000  # interpreter, torch, libvips and its caches; measured, see docs/performance.md
+READ_PIXEL_BYTES = 250  # per read pixel in the default network, bf16 or fp32 (its widest layer); measured likewise
 
 
 @dataclass(frozen=True)
