@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ class Counter:
         keep_freed_memory()
         loader = ThreadPoolExecutor(1, "load")
         self._loading = {role: loader.submit(self.predictor_for, name) for role, name in used.items()}
+        if options.strategy == "gigazoom" and options.looking.clusters:
+            loader.submit(import_module, "sklearn.cluster")  # most of a second, wanted after the first look
         loader.shutdown(wait=False)
 
     @property

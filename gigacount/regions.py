@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from gigacount.density import Density
 from gigacount.options import PeakOptions
 
-STARTS, LONGEST = 10, 300  # of k-means: runs, and steps of a run
-
 
 def box_sums(density: Density, kernel_wh: tuple[int, int]) -> NDArray[np.float64]:
     """S_t: sums of `density` (rows, cols) under every position of an all-ones kernel of (width, height) cells.
@@ -65,67 +63,7 @@ def zoom_centres(density: Density, clusters: int, options: PeakOptions) -> NDArr
     peaks = find_peaks(density, options)
     if len(peaks) <= clusters:
         return peaks
-    return kmeans(peaks, clusters)
+    from sklearn.cluster import KMeans  # a second of import, needed only here
 
-
-def kmeans(points: NDArray[np.float64], clusters: int) -> NDArray[np.float64]:
-    """(clusters, 2) means of the clusters of (N, 2) points: Lloyd's algorithm, the best of ten k-means++ starts.
-
-    Draws, stops and chooses as scikit-learn's KMeans with random_state 0, so it ends in the same centres (but for ties
-    that are decided by rounding). Importing that costs as much as a look of the default network.
-    """
-    random = np.random.RandomState(0)
-    middle = points.mean(axis=0)
-    points = points - middle
-    centres, labels = lloyd(points, seeds(points, clusters, random))
-    for _ in range(STARTS - 1):
-        others, other_labels = lloyd(points, seeds(points, clusters, random))
-        renamed = len(np.unique(other_labels * clusters + labels)) == len(np.unique(other_labels))
-        if not renamed and scatter(points, others, other_labels) < scatter(points, centres, labels):
-            centres, labels = others, other_labels
-    found: NDArray[np.float64] = centres + middle
-    return found
-
-
-def seeds(points: NDArray[np.float64], clusters: int, random: np.random.RandomState) -> NDArray[np.float64]:
-    """Points to start from, each far from those before: the best of a few drawn by squared distance (k-means++)."""
-    trials = 2 + int(np.log(clusters))
-    chosen = points[[random.choice(len(points), p=np.full(len(points), 1 / len(points)))]]
-    nearest = squares(points, chosen)[0]
-    for _ in range(1, clusters):
-        drawn = np.searchsorted(np.cumsum(nearest), random.uniform(size=trials) * nearest.sum())
-        candidates = points[np.minimum(drawn, len(points) - 1)]
-        left = np.minimum(nearest, squares(points, candidates))  # (trials, N)
-        best = np.argmin(left.sum(axis=1))
-        chosen, nearest = np.vstack([chosen, candidates[best]]), left[best]
-    return chosen
-
-
-def lloyd(points: NDArray[np.float64], centres: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Centres and the cluster of each point, once no point moves or the centres hardly do."""
-    tolerance = 1e-4 * points.var(axis=0).mean()
-    labels = np.full(len(points), -1)
-    for _ in range(LONGEST):
-        distances = squares(points, centres)
-        before, labels = labels, distances.argmin(axis=0)
-        if np.array_equal(labels, before):
-            return centres, labels
-        owners = labels.copy()
-        empty = np.setdiff1d(np.arange(len(centres)), labels)  # each takes one of the points that are farthest off
-        owners[np.argsort(-distances.min(axis=0), kind="stable")[: len(empty)]] = empty
-        means = np.array([points[owners == cluster].mean(axis=0) for cluster in range(len(centres))])
-        shift, centres = ((means - centres) ** 2).sum(), means
-        if shift <= tolerance:
-            break
-    return centres, squares(points, centres).argmin(axis=0)
-
-
-def squares(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(centres, points) squared distances."""
-    distances: NDArray[np.float64] = ((points - centres[:, None]) ** 2).sum(axis=2)
-    return distances
-
-
-def scatter(points: NDArray[np.float64], centres: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
-    """The sum of squared distances of points to their centres."""
-    return float(((points - centres[labels]) ** 2).sum())
+    centres: NDArray[np.float64] = KMeans(clusters, n_init=10, random_state=0).fit(peaks).cluster_centers_
+    return centres

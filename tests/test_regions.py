@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gigacount.options import PeakOptions
-from gigacount.regions import box_sums, densest_box, find_peaks, kmeans, lloyd, zoom_centres
+from gigacount.regions import box_sums, densest_box, find_peaks, zoom_centres
 
 
 @settings(max_examples=50)
@@ -80,21 +80,3 @@ def test_kmeans_groups_peaks() -> None:
 
 def test_no_more_centres_than_peaks() -> None:
     assert len(zoom_centres(blob((50, 50), (25, 25, 1)), 5, PeakOptions())) == 1
-
-
-@pytest.mark.parametrize("clusters", [2, 3, 8])
-@pytest.mark.parametrize("people", [40, 600])
-def test_kmeans_ends_in_the_centres_of_scikit_learn(clusters: int, people: int) -> None:
-    """The order, by which zooms take turns, included."""
-    cluster = pytest.importorskip("sklearn.cluster")
-    for seed in range(3):
-        points = np.random.default_rng(seed).uniform((0, 0), (320, 180), (people, 2))
-        theirs = cluster.KMeans(clusters, n_init=10, random_state=0).fit(points).cluster_centers_
-        np.testing.assert_allclose(kmeans(points, clusters), theirs, atol=1e-6)
-
-
-def test_a_cluster_that_no_point_is_nearest_to_takes_the_farthest_point() -> None:
-    points = np.array([[0.0, 0], [2, 0], [10, 0], [50, 0]])
-    centres, labels = lloyd(points, np.array([[1.0, 0], [11, 0], [1000, 0]]))
-    np.testing.assert_allclose(centres, [[1, 0], [10, 0], [50, 0]])
-    assert labels.tolist() == [0, 0, 1, 2]
