@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -379,17 +378,3 @@ def test_failed_looks_hold_no_file_open(tmp_path: Path, pixels: Pixels) -> None:
         assert len(list(Path("/proc/self/fd").iterdir())) <= before
     finally:
         gc.enable()
-
-
-def test_a_decoder_is_fed_while_another_thread_holds_the_interpreter(tmp_path: Path) -> None:
-    """One call of `recv` that keeps the interpreter gets 8 MB; a thread of Python could not send them."""
-    (tmp_path / "bytes").write_bytes(bytes(range(256)) * 2**15)
-    code = (
-        "import ctypes, os, sys; from pathlib import Path; from gigacount.image.pipe import open_pipe;"
-        "end = open_pipe(Path(sys.argv[1])); first = os.read(end, 1); rest = ctypes.create_string_buffer(2**23 - 1);"
-        "got = ctypes.PyDLL(None).recv(end, rest, len(rest), 0x100);"  # MSG_WAITALL
-        "print(got, first + rest.raw == bytes(range(256)) * 2**15)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "bytes")]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert run.stdout.split() == [str(2**23 - 1), "True"]

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `gigacount --help` is inst
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -83,6 +84,7 @@ def main() -> NoReturn:
     # A thread that decodes gets the interpreter back after this long, not after 5 ms: it hands it over a hundred times
     # for a strip of rows, and torch is imported meanwhile.
     sys.setswitchinterval(0.001)
+    atexit.register(gc.freeze)  # a last collection of all that torch holds would take half a second
     signal.signal(signal.SIGTERM, terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
@@ -107,8 +109,6 @@ def main() -> NoReturn:
             raise
         complain(trouble(error))
         sys.exit(1)
-    finally:
-        gc.freeze()  # a last collection of all that torch holds, in a process that ends, takes half a second
 
 
 def trouble(error: OSError | MemoryError) -> str:
