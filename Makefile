@@ -36,8 +36,8 @@ test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu
 
-bench: $(STAMP) ## wall time and peak memory on a full-size scene, in .work/bench
-	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json
+bench: $(STAMP) ## wall time and peak memory on a full-size scene, in .work/bench; what became worse than docs/performance.json
+	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json --kept docs/performance.json
 
 docs: $(STAMP) ## rewrite docs/commands.md from the commands' help
 	$(PY) docs/make_commands.py
