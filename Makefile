@@ -36,7 +36,7 @@ test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu
 
-bench: $(STAMP) ## wall time and peak memory on a full-size scene, in .work/bench; what became worse than docs/performance.json
+bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/performance.json
 	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json --kept docs/performance.json
 
 docs: $(STAMP) ## rewrite docs/commands.md from the commands' help

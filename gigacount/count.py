@@ -44,8 +44,8 @@ class Counter:
         keep_freed_memory()
         loader = ThreadPoolExecutor(1, "load")
         self._loading = {role: loader.submit(self.predictor_for, name) for role, name in used.items()}
-        if options.strategy == "gigazoom" and options.looking.clusters:
-            loader.submit(import_module, "sklearn.cluster")  # most of a second, wanted after the first look
+        for library in self.strategy.libraries:
+            loader.submit(import_module, library)
         loader.shutdown(wait=False)
 
     @property

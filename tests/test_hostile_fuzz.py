@@ -58,7 +58,7 @@ def test_a_sample_of_mutated_files(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("kind", "seed", "count"),
-    [("pictures", 2, 1600), ("weights", 2, 300), ("results", 2, 500), ("labels", 2, 1500)],
+    [("pictures", 2, 1600), ("pictures", 3, 1600), ("weights", 2, 300), ("results", 2, 500), ("labels", 2, 1500)],
 )
 def test_thousands_of_mutated_files(kind: str, seed: int, count: int, tmp_path: Path) -> None:
     report = fuzz(kind, seed, count, tmp_path)[kind]

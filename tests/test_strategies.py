@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -305,3 +307,17 @@ def test_absurd_options_are_refused(wrong: dict[str, object], words: str) -> Non
 def test_an_unknown_strategy_lists_the_choices() -> None:
     with pytest.raises(UnknownNameError, match="gigazoom, downsample, sliding"):
         find_strategy("gigazom")
+
+
+def test_what_clustering_imports_is_named_beforehand() -> None:
+    """Else the import, most of a second, is waited for after the first look."""
+    code = (
+        "import sys; import numpy as np; from importlib import import_module;"
+        "from gigacount.options import PeakOptions; from gigacount.regions import zoom_centres;"
+        "from gigacount.strategies import find_strategy;"
+        "[import_module(name) for name in find_strategy('gigazoom').libraries]; before = set(sys.modules);"
+        "centres = zoom_centres(np.random.default_rng(0).random((60, 90)).astype('f4') ** 8, 2, PeakOptions());"
+        "print(len(centres), [name for name in set(sys.modules) - before if name.startswith('sklearn')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split(maxsplit=1) == ["2", "[]\n"]

@@ -53,12 +53,10 @@ SCALES = ",".join("1" if scale == 1 else f"1/{1 / scale:g}" for scale in LOOKING
 
 
 @dataclass(frozen=True)
-class Counting:
-    """All that decides a count, for the commands that count pictures."""
+class Looking:
+    """Where to look, for the commands that count pictures or plan to."""
 
     strategy: Strategy = DEFAULTS.strategy
-    network: Network = DEFAULTS.network
-    coarse_network: CoarseNetwork = DEFAULTS.coarse_network
     levels: Levels = LOOKING.levels
     zoom: Zoom = LOOKING.zoom
     clusters: Clusters = LOOKING.clusters
@@ -70,6 +68,29 @@ class Counting:
     tile: Tile = TILE
     scales: Scales = SCALES
     context: Context = LOOKING.context
+
+    def looking(self) -> StrategyOptions:
+        """Raises UsageError for values that make no sense."""
+        return StrategyOptions(
+            levels=self.levels,
+            zoom=self.zoom,
+            clusters=self.clusters,
+            start=self.start,
+            overzoom=self.overzoom,
+            max_size=parse_size(self.max_size, "--max-size"),
+            peaks=PeakOptions(threshold=self.threshold, relative=not self.absolute_threshold),
+            tile=parse_size(self.tile, "--tile"),
+            scales=parse_numbers(self.scales, "--scales"),
+            context=self.context,
+        )
+
+
+@dataclass(frozen=True)
+class Counting(Looking):
+    """All that decides a count, for the commands that count pictures."""
+
+    network: Network = DEFAULTS.network
+    coarse_network: CoarseNetwork = DEFAULTS.coarse_network
     density_branch: DensityBranch = DEFAULTS.density_branch
     fuse: Fuse = DEFAULTS.fuse
     region: Region = None
@@ -94,20 +115,6 @@ class Counting:
             fuse=self.fuse,
             regions=self.regions(),
             density_branch=self.density_branch,
-        )
-
-    def looking(self) -> StrategyOptions:
-        return StrategyOptions(
-            levels=self.levels,
-            zoom=self.zoom,
-            clusters=self.clusters,
-            start=self.start,
-            overzoom=self.overzoom,
-            max_size=parse_size(self.max_size, "--max-size"),
-            peaks=PeakOptions(threshold=self.threshold, relative=not self.absolute_threshold),
-            tile=parse_size(self.tile, "--tile"),
-            scales=parse_numbers(self.scales, "--scales"),
-            context=self.context,
         )
 
     def regions(self) -> RegionOptions | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gigacount.cli.groups import spread
 from gigacount.cli.show import say
 from gigacount.options import MixOptions, TrainOptions
 
@@ -24,88 +26,76 @@ def list_recipes(name: str | None) -> str | None:
     raise typer.Exit()
 
 
-def train(
-    data: Annotated[list[str], typer.Option(help="NAME:PATH or NAME:PATH@WEIGHT; may be given several times.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, log, weights and record.")],
-    network: Annotated[str, typer.Option(help="A network of `gigacount networks`.")] = DEFAULTS.network,
+@dataclass(frozen=True)
+class Training:
+    """What decides a training: the fields of TrainOptions, those of the generated pictures one by one."""
+
+    data: Annotated[list[str], typer.Option(help="NAME:PATH or NAME:PATH@WEIGHT; may be given several times.")]
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, log, weights and record.")]
+    network: Annotated[str, typer.Option(help="A network of `gigacount networks`.")] = DEFAULTS.network
     recipe: Annotated[
         str | None,
         typer.Option(
             help="A named recipe, `list` to see them; default: the network's own.", callback=list_recipes, is_eager=True
         ),
-    ] = DEFAULTS.recipe,
-    split: Annotated[str, typer.Option(help="Split of the data sets to train on.")] = DEFAULTS.split,
-    epochs: Annotated[
-        int | None, typer.Option(help="Times through the data; default: the recipe's.")
-    ] = DEFAULTS.epochs,
-    steps: Annotated[int | None, typer.Option(help="Steps to train instead of epochs.")] = DEFAULTS.steps,
+    ] = DEFAULTS.recipe
+    split: Annotated[str, typer.Option(help="Split of the data sets to train on.")] = DEFAULTS.split
+    epochs: Annotated[int | None, typer.Option(help="Times through the data; default: the recipe's.")] = DEFAULTS.epochs
+    steps: Annotated[int | None, typer.Option(help="Steps to train instead of epochs.")] = DEFAULTS.steps
     minutes: Annotated[
         float | None, typer.Option(help="Train for so long, or until the epochs or steps given are done.")
-    ] = DEFAULTS.minutes,
-    init: Annotated[str | None, typer.Option(help="Start from these weights: a name or a record.")] = DEFAULTS.init,
+    ] = DEFAULTS.minutes
+    init: Annotated[str | None, typer.Option(help="Start from these weights: a name or a record.")] = DEFAULTS.init
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Weights of a classification network for the encoder.")
-    ] = DEFAULTS.backbone_weights,
+    ] = DEFAULTS.backbone_weights
     mix: Annotated[
         str | None, typer.Option(help="Folder of generated pictures to mix in (PromptMix), or NAME:PATH.")
-    ] = None,
-    mix_ratio: Annotated[float, typer.Option(help="Share of the crops that is cut from them.")] = MixOptions("-").ratio,
+    ] = None
+    mix_ratio: Annotated[float, typer.Option(help="Share of the crops that is cut from them.")] = MixOptions("-").ratio
     pseudo_labels_from: Annotated[
         str | None, typer.Option(help="A network whose heads are their labels, instead of a CSV file in the folder.")
-    ] = None,
-    validation: Annotated[float, typer.Option(help="Share of each data set held out.")] = DEFAULTS.validation,
-    held_out: Annotated[
-        Path | None, typer.Option(help="Hold out the pictures of this validation.txt instead.")
-    ] = DEFAULTS.held_out,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used.")] = False,
-    validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = DEFAULTS.validate_every,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = DEFAULTS.save_every,
+    ] = None
+    validation: Annotated[float, typer.Option(help="Share of each data set held out.")] = DEFAULTS.validation
+    held_out: Annotated[Path | None, typer.Option(help="Hold out the pictures of this validation.txt instead.")] = (
+        DEFAULTS.held_out
+    )
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used.")] = False
+    validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = DEFAULTS.validate_every
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = DEFAULTS.save_every
     ema: Annotated[
         float | None, typer.Option(help="Decay of the averaged weights, 0 for none; default: the recipe's.")
-    ] = DEFAULTS.ema,
-    batch: Annotated[int | None, typer.Option(help="Crops a step; default: the recipe's.")] = DEFAULTS.batch,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; default: the recipe's.")] = DEFAULTS.lr,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = DEFAULTS.precision,
+    ] = DEFAULTS.ema
+    batch: Annotated[int | None, typer.Option(help="Crops a step; default: the recipe's.")] = DEFAULTS.batch
+    lr: Annotated[float | None, typer.Option(help="Learning rate; default: the recipe's.")] = DEFAULTS.lr
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = DEFAULTS.precision
     workers: Annotated[
         int | None, typer.Option(help="Threads that make crops; default: 1 on a CPU, up to 8 for a GPU.")
-    ] = DEFAULTS.workers,
-    seed: Annotated[int, typer.Option(help="Of the held-out split, the crops and the fresh weights.")] = DEFAULTS.seed,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    ] = DEFAULTS.workers
+    seed: Annotated[int, typer.Option(help="Of the held-out split, the crops and the fresh weights.")] = DEFAULTS.seed
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False
+
+    def options(self) -> TrainOptions:
+        """Raises UsageError for values that make no sense."""
+        if self.mix is None and self.pseudo_labels_from is not None:
+            raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
+        mix = None if self.mix is None else MixOptions(self.mix, self.mix_ratio, self.pseudo_labels_from)
+        same: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(TrainOptions)}
+        return TrainOptions(**same | {"data": tuple(self.data), "mix": mix})
+
+
+@spread
+def train(
+    *,
+    training: Training,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Train a network on labelled pictures and write its weights and record.
 
     Prints the path of the record, which `gigacount count --network` takes. Under torchrun all processes train together.
     """
-    if mix is None and pseudo_labels_from is not None:
-        raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
-    options = TrainOptions(
-        network=network,
-        data=tuple(data),
-        out=out,
-        recipe=recipe,
-        split=split,
-        steps=steps,
-        epochs=epochs,
-        minutes=minutes,
-        init=init,
-        backbone_weights=backbone_weights,
-        mix=None if mix is None else MixOptions(mix, mix_ratio, pseudo_labels_from),
-        validation=validation,
-        held_out=held_out,
-        skip_bad=skip_bad,
-        validate_every=validate_every,
-        save_every=save_every,
-        ema=ema,
-        batch=batch,
-        lr=lr,
-        device=device,
-        precision=precision,
-        workers=workers,
-        seed=seed,
-        resume=resume,
-    )
+    options = training.options()
     from gigacount.train import train as run
 
     record = run(options, (lambda entry: None) if quiet else lambda entry: say(line(entry)), say)

@@ -112,7 +112,7 @@ class ConvUnit(nn.Module):
             return cast(Tensor, cut(x, weight, conv.bias, *sides, "hardtanh", [0.0, 6.0], ""))
         if self.training and conv.groups > 1 and conv.stride == (2, 2) and x.device.type == "cpu":
             # All positions, every other of them kept: the way back of a strided depthwise convolution takes oneDNN
-            # several times as long, a fifth of a training step.
+            # several times as long, a quarter of a training step.
             x = F.avg_pool2d(F.conv2d(x, weight, conv.bias, 1, conv.padding, groups=conv.groups), 1, stride=2)
         else:
             x = F.conv2d(x, weight, conv.bias, conv.stride, conv.padding, groups=conv.groups)

@@ -14,7 +14,7 @@ from gigacount.strategies.gigazoom import gigazoom, plan_gigazoom
 from gigacount.strategies.sliding import plan_sliding, sliding
 
 STRATEGIES: dict[str, Strategy] = {
-    "gigazoom": Strategy(gigazoom, plan_gigazoom),
+    "gigazoom": Strategy(gigazoom, plan_gigazoom, ("sklearn.cluster",)),
     "downsample": Strategy(downsample, plan_downsample),
     "sliding": Strategy(sliding, plan_sliding),
     "full": Strategy(full, plan_full),

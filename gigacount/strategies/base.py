@@ -34,7 +34,11 @@ class PlannedLevel:
 
 @dataclass(frozen=True)
 class Strategy:
-    """One strategy: how it runs, and what it plans to look at (an upper bound) from the picture's size alone."""
+    """One strategy: how it runs, and what it plans to look at (an upper bound) from the picture's size alone.
+
+    libraries: modules that it imports once it has looked, which take long: best imported while nobody waits for them.
+    """
 
     run: Callable[[Look, Size, StrategyOptions], DensityMap]
     plan: Callable[[Size, StrategyOptions], list[PlannedLevel]]
+    libraries: tuple[str, ...] = ()

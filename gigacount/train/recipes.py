@@ -70,7 +70,7 @@ LIGHT_FINE_TUNE = replace(
     Light.recipe,
     lr=8e-4,
     backbone_lr=1.6e-4,
-    # The encoder up to stride 4: edges and corners, which are learnt long since and are a fifth of a step's time.
+    # The encoder up to stride 4: edges and corners, which are learnt long since and are a quarter of a step's time.
     fixed=tuple(f"encoder.{unit:02d}." for unit in range(9)),
     freeze=0.0,
     epochs=100,
