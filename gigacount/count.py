@@ -35,6 +35,7 @@ class Counter:
 
     def __init__(self, options: CountOptions, notify: Callable[[str], None] = lambda line: None) -> None:
         self.options = options
+        self.looking = options.looking
         self.strategy = find_strategy(options.strategy)
         self.notify = notify
         names = {"network": options.network, "coarse_network": options.coarse_network}
@@ -78,10 +79,10 @@ class Counter:
         options, identity = self.options, image_identity(path)
         with GigaImage.open(path, options.reading, self.notify) as image:
             regions = read_regions(options.regions, path, image.size_wh) if options.regions else None
-            planned = sum(level.looks for level in self.strategy.plan(image.size_wh, options.looking))
+            planned = sum(level.looks for level in self.strategy.plan(image.size_wh, self.looking))
             image.prepare(planned)
             look = Looker(image, self.predictor, self.coarse, planned=planned, progress=progress)
-            density = self.strategy.run(look, image.size_wh, options.looking)
+            density = self.strategy.run(look, image.size_wh, self.looking)
             preview = look.preview()
         if image_identity(path) != identity:
             raise ImageError(f"{path}: the file changed while it was read; count it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gigacount.count import Counter
 from gigacount.density import BAND_CELLS, DensityMap
 from gigacount.geometry import View
 from gigacount.look import Progress
+from gigacount.networks import find_record
 from gigacount.options import LocalizeOptions
 from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.results import LocalizeResult, Located
@@ -35,6 +37,9 @@ class Localizer(Counter):
     def __init__(self, options: LocalizeOptions, notify: Callable[[str], None] = lambda line: None) -> None:
         self.min_score = options.min_score
         super().__init__(options.counting, notify)
+        if self.looking.enlarge is None:
+            first = find_record(self.options.coarse_network or self.options.network)
+            self.looking = replace(self.looking, enlarge=first.enlarge)
 
     def predictor_for(self, network: str) -> Predictor:
         from gigacount.predict import Locator  # brings torch

@@ -62,6 +62,8 @@ class StrategyOptions:
     start: the level of the first windows; the looks of the levels before it are saved.
     overzoom: further zoom-ins past 1:1, at the last ratio.
     max_size: (width, height) of what the network takes at once. peaks: how zoom centres are found.
+    enlarge: a picture smaller than that is seen enlarged by at most this; `sliding` has its scales instead. None: not
+        at all where people are counted; where they are located, by what the network's record says.
     tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
         and 1/64 by area). `full` has the same windows at the finest of these scales.
     context: read pixels that `full` sees around each of its windows.
@@ -73,6 +75,7 @@ class StrategyOptions:
     start: int = 1
     overzoom: int = 0
     max_size: Size = (2560, 1440)
+    enlarge: float | None = None
     peaks: PeakOptions = field(default_factory=PeakOptions)
     tile: Size = (1920, 1200)
     scales: tuple[float, ...] = (1.0, 1 / 4, 1 / 8)
@@ -91,6 +94,7 @@ class StrategyOptions:
             0 < len(self.scales) <= 20 and all(1 / 4096 <= scale <= 4 for scale in self.scales),
             f"scales must be at most 20 numbers between 1/4096 and 4, not {', '.join(map(str, self.scales))}",
         )
+        demand(self.enlarge is None or 1 <= self.enlarge <= 4, f"enlarge must be between 1 and 4, not {self.enlarge}")
         demand(0 <= self.context <= 1024, f"context must be between 0 and 1024, not {self.context}")
 
 

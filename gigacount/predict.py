@@ -62,8 +62,8 @@ class Predictor:
         if self.device.type == "cpu":
             keep_freed_memory()
         network = channels_last(fold_batch_norms(network).to(self.device))
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        for name, module in network.named_modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and name not in network.exact:
                 module.to(self.dtype)  # else autocast does so on every look
         return network
 

@@ -12,12 +12,14 @@ import torch
 from typer.testing import CliRunner
 
 from gigacount.cli import app
+from gigacount.datasets import Sample, read
 from gigacount.errors import DataError
 from gigacount.networks import build, find_record
 from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
 from gigacount.networks.weights import save_weights
 from gigacount.options import CalibrateOptions
-from gigacount.train.calibrate import Seen, best_divisor, best_score, calibrate, errors_of
+from gigacount.predict import Predictor
+from gigacount.train.calibrate import Seen, best_divisor, best_score, calibrate, errors_of, look
 
 
 def seen(count: float, people: int, points: list[tuple[float, float, float]] | None = None) -> Seen:
@@ -43,12 +45,16 @@ def test_people_free_sets_count_against_ten() -> None:
 
 def test_the_score_threshold_parts_true_points_from_false_ones() -> None:
     points = [(10.0, 10.0, 0.8), (30.0, 10.0, 0.6), (200.0, 10.0, 0.4), (300.0, 10.0, 0.35)]
-    assert 0.4 < best_score([[seen(2, 2, points)]]) <= 0.6
+    score, f1 = best_score([[seen(2, 2, points)]])
+    assert 0.4 < score <= 0.6
+    assert f1 == 1
 
 
 def test_errors_by_hand() -> None:
     record = NetworkRecord("light", "light", "w.safetensors", "0", density_divisor=0.5, min_score=0.5)
-    row = errors_of("csv", [seen(1.5, 2, [(10.0, 10.0, 0.8)]), seen(1.0, 2, [(30.0, 10.0, 0.4)])], record)
+    counted = [seen(1.5, 2), seen(1.0, 2)]
+    located = [seen(9, 2, [(10.0, 10.0, 0.8)]), seen(9, 2, [(30.0, 10.0, 0.4)])]
+    row = errors_of("csv", counted, located, record)
     assert (row["mae"], row["rmse"], row["bias"]) == (0.5, 0.71, 0.5)  # 3 and 2 people for 2 and 2
     assert row["f1_8px"] == 0.4  # one of four found, nothing false: precision 1, recall 1/4
     assert row["data"] == "csv, 2 held-out pictures, 2 people on average"
@@ -82,6 +88,31 @@ def test_the_command_writes_a_record_that_counts(trained: Path) -> None:
     old = read_record(trained / "net.toml")
     assert replace(old, errors=[]) == old  # the old record is as it was
     assert record.sha256 == old.sha256
+
+
+def test_an_enlarged_look_has_its_heads_in_pixels_of_the_picture(trained: Path) -> None:
+    predictor = Predictor(str(trained / "net.toml"), precision="fp32")
+    (sample, _) = read(f"csv:{trained}", "train")
+    once, enlarged = look(predictor, sample), look(predictor, sample, 1.5)
+    assert once.density.shape == (12, 16)
+    assert enlarged.density.shape == (18, 24)
+    assert enlarged.size_hw == (96, 128)
+    assert enlarged.truth_xy.tolist() == once.truth_xy.tolist()
+    assert (enlarged.points[:, :2] <= (128, 96)).all()
+    assert enlarged.points[:, 0].max() > 64  # not shrunk twice either
+
+
+@pytest.mark.parametrize("better", [1.0, 1.5])
+def test_pictures_are_enlarged_where_more_heads_are_found_so(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, better: float
+) -> None:
+    def told(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
+        return seen(2, 2, [(10.0, 10.0, 0.8), (30.0, 10.0, 0.8)][: 2 if enlarge == better else 1])
+
+    monkeypatch.setattr("gigacount.train.calibrate.look", told)
+    record = calibrate(CalibrateOptions(str(trained / "net.toml"), (f"csv:{trained}",), precision="fp32"))
+    assert record.enlarge == better
+    assert record.errors[0]["f1_8px"] == 1
 
 
 def test_only_the_pictures_of_the_list_are_used(trained: Path) -> None:

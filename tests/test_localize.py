@@ -8,6 +8,7 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,18 +18,19 @@ import pyvips
 import torch
 from numpy.typing import NDArray
 
-from gigacount.count import Counter
+from gigacount.count import Counter, count_image
 from gigacount.density import DensityMap, crop, points_to_density
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.image import GigaImage
-from gigacount.localize import Localizer, judge
+from gigacount.localize import Localizer, judge, localize_image
 from gigacount.look import REMEMBERED, UNDER_WAY, Looker
 from gigacount.networks.light import Light, peaks
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
+from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
 from gigacount.networks.weights import save_weights
 from gigacount.options import CountOptions, LocalizeOptions, RegionOptions, StrategyOptions
 from gigacount.output import ResultFolder, reusable, write_count
+from gigacount.output.identity import options_dict
 from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.predict import Found, Locator, Predictor
 from gigacount.results import Located
@@ -322,6 +324,27 @@ HALVES = {
         )
     ],
 }
+
+
+def test_small_pictures_are_enlarged_as_the_record_says(network: Path, picture: Path) -> None:
+    record = network.with_name("close.toml")
+    write_record(replace(read_record(network), enlarge=1.5), record)
+
+    def seen(enlarge: float | None = None) -> Size:
+        options = CountOptions(network=str(record), looking=StrategyOptions(enlarge=enlarge))
+        return localize_image(picture, LocalizeOptions(options)).counted.looked[0][0].size_wh
+
+    assert seen() == (480, 300)
+    assert seen(enlarge=1.0) == (320, 200)
+    assert seen(enlarge=2.0) == (640, 400)
+    assert count_image(picture, CountOptions(network=str(record))).looked[0][0].size_wh == (320, 200)
+
+
+def test_finished_results_are_found_again_although_the_record_enlarges(network: Path, picture: Path) -> None:
+    record = network.with_name("close.toml")
+    write_record(replace(read_record(network), enlarge=1.5), record)
+    options = LocalizeOptions(CountOptions(network=str(record)))
+    assert options_dict(localize_image(picture, options).counted.options) == options_dict(options.counting)
 
 
 def test_the_command_prints_how_many_and_writes_them(run: Run, picture: Path) -> None:

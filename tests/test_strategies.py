@@ -220,6 +220,27 @@ def test_small_pictures_take_one_look_at_full_size(size: Size) -> None:
     assert canvas.count == 1
 
 
+@pytest.mark.parametrize("name", ["gigazoom", "downsample", "full"])
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((1024, 768), (1536, 1152)), ((2000, 1200), (2479, 1487)), ((2560, 1440), (2560, 1440)), ((1, 1), (2, 2))],
+)
+def test_small_pictures_are_enlarged_where_asked_as_far_as_a_look_has_room(name: str, size: Size, seen: Size) -> None:
+    look = PointLook(np.array([[0.5, 0.5]]))
+    strategy = STRATEGIES[name]
+    options = StrategyOptions(enlarge=1.5, tile=(2560, 1600))
+    canvas = strategy.run(look, size, options)
+    assert [view.size_wh for view in look.views] == [seen]
+    assert [level.size_wh for level in strategy.plan(size, options)] == [seen]
+    assert canvas.count == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["gigazoom", "downsample", "full"])
+def test_nothing_larger_than_a_look_is_enlarged(name: str) -> None:
+    plan = STRATEGIES[name].plan
+    assert plan(PANDA, StrategyOptions(enlarge=1.5)) == plan(PANDA, StrategyOptions())
+
+
 def test_a_panorama_is_not_squeezed() -> None:
     look = PointLook(crowd((40_000, 1_000), 300, 100))
     canvas = gigazoom(look, (50_000, 2_000), StrategyOptions())

@@ -125,8 +125,12 @@ def summary(result: LocalizeResult) -> str:
     coarse = result.too_coarse
     if coarse.people < 1:
         return said
-    full = result.counted.options.strategy == "full"
-    closer = "--scales 2 enlarges the picture" if full else "--strategy full looks at everything from close by"
+    if result.counted.options.strategy == "full":
+        closer = "--scales 2 enlarges the picture"
+    elif all(view.scale >= 1 for view, _ in result.counted.looked):
+        closer = "--enlarge 2 looks from closer by"
+    else:
+        closer = "--strategy full looks at everything from close by"
     return (
         f"{said}, {result.coarse_share:.0%} of them ({coarse.people:,.1f}, with {coarse.heads:,} heads located) where"
         f" heads are too small or too close to tell apart; {closer}"

@@ -25,6 +25,12 @@ Clusters = Annotated[int, typer.Option(help="Dense regions to zoom into; 0: the 
 Start = Annotated[int, typer.Option(help="Zoom level of the first windows; the levels before it are skipped.")]
 Overzoom = Annotated[int, typer.Option(help="Further zoom-ins past 1:1.")]
 MaxSize = Annotated[str, typer.Option(help="Pixels that the network takes at once, WIDTHxHEIGHT.")]
+Enlarge = Annotated[
+    float | None,
+    typer.Option(
+        help="See a picture smaller than that enlarged by at most this; default: 1 to count, the network's to locate."
+    ),
+]
 Threshold = Annotated[float, typer.Option(help="How high a density peak must be to be zoomed into.")]
 AbsoluteThreshold = Annotated[
     bool, typer.Option("--absolute-threshold", help="The threshold is people per cell, not a share of the peak.")
@@ -65,6 +71,7 @@ class Looking:
     threshold: Threshold = LOOKING.peaks.threshold
     absolute_threshold: AbsoluteThreshold = not LOOKING.peaks.relative
     max_size: MaxSize = MAX_SIZE
+    enlarge: Enlarge = LOOKING.enlarge
     tile: Tile = TILE
     scales: Scales = SCALES
     context: Context = LOOKING.context
@@ -78,6 +85,7 @@ class Looking:
             start=self.start,
             overzoom=self.overzoom,
             max_size=parse_size(self.max_size, "--max-size"),
+            enlarge=self.enlarge,
             peaks=PeakOptions(threshold=self.threshold, relative=not self.absolute_threshold),
             tile=parse_size(self.tile, "--tile"),
             scales=parse_numbers(self.scales, "--scales"),

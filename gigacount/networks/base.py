@@ -120,6 +120,7 @@ class Network(nn.Module):
 
     stride: input pixels per side of a density cell.
     locates: whether `predict(..., locate=True)` returns points.
+    exact: layers that stay in fp32 in any precision: sums of many values whose rounding would add up in a count.
     recipe: the paper's training.
     stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
     encoder: the feature extractor that may start from a classification network's weights, where there is one.
@@ -127,6 +128,7 @@ class Network(nn.Module):
 
     stride: int = 8
     locates: bool = False
+    exact: tuple[str, ...] = ()
     recipe: Recipe = Recipe()
     stages: tuple[str, ...] = ()
 

@@ -38,6 +38,7 @@ class Light(Network):
 
     stride = STRIDE
     locates = True
+    exact = ("density", "detail")
     recipe = Recipe(
         optimiser="adamw",
         lr=1.5e-3,
@@ -96,7 +97,8 @@ class Light(Network):
         p16 = self.merge16(self.lateral16(x16) + upsample2(self.lateral32(x32)))  # (B, 128, H/16, W/16)
         p8 = self.merge8(self.lateral8(x8) + upsample2(p16))  # (B, 128, H/8, W/8)
         p4 = self.merge4(self.lateral4(x4) + upsample2(self.shrink8(p8)))  # (B, 48, H/4, W/4)
-        density = F.softplus((self.density(p8) + self.detail(p4)).float())  # (B, 1, H/8, W/8)
+        with torch.autocast(images.device.type, enabled=False):
+            density = F.softplus(self.density(p8.float()) + self.detail(p4.float()))  # (B, 1, H/8, W/8)
         return density, self.points(p4).float()
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:

@@ -20,7 +20,7 @@ PICKLE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # torch's zip of a pic
 KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
     *((name, str, "text") for name in ("name", "network", "weights", "sha256", "paper", "licence", "about")),
     ("stride", int, "a whole number"),
-    *((name, int | float, "a number") for name in ("density_divisor", "min_score")),
+    *((name, int | float, "a number") for name in ("density_divisor", "enlarge", "min_score")),
     *((name, dict, "a table") for name in ("settings", "training")),
     ("errors", list, "a list of tables"),
 )
@@ -34,8 +34,9 @@ class NetworkRecord:
     name: what `--network` takes. network: its entry in NETWORKS. weights: safetensors file beside the record, and
     sha256 its hash. mean, std: of the RGB input scaled to 0..1. stride: input pixels per side of a density cell.
     density_divisor: what the density output is divided by to give people. head_px: smallest and largest head diameter
-    in input pixels that the network works on. min_score: threshold of its points, chosen on validation data; None
-    when it does not locate. fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
+    in input pixels that the network works on. enlarge: how much a picture that leaves room in a look is enlarged to
+    locate in it, and min_score: threshold of its points, None when it does not locate; both chosen on validation data.
+    fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
     the density alone, fitted on training data; None is never. settings: arguments of the network's constructor.
     training, errors: free tables: data, recipe, hours; and measured errors with data set, split and date.
     """
@@ -49,6 +50,7 @@ class NetworkRecord:
     stride: int = 8
     density_divisor: float = 1.0
     head_px: tuple[float, float] = (4.0, 200.0)
+    enlarge: float = 1.0
     min_score: float | None = None
     fusion_theta: tuple[float, ...] | None = None
     paper: str = ""

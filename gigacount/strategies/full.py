@@ -13,6 +13,7 @@ from gigacount.density import DensityMap
 from gigacount.geometry import Size, View, whole
 from gigacount.options import StrategyOptions
 from gigacount.strategies.base import Look, PlannedLevel, paint
+from gigacount.strategies.downsample import seen_whole
 from gigacount.strategies.sliding import views_at
 
 
@@ -29,7 +30,8 @@ def plan_full(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
 
 
 def views_with_context(canvas: DensityMap, options: StrategyOptions) -> list[View]:
-    """Windows of `options.tile` read pixels at the finest scale; context and windows lie on the canvas's cells."""
-    scale = max(options.scales)
+    """Windows of `options.tile` read pixels at the finest scale, small pictures enlarged; all on the canvas's cells."""
+    (width, _), (seen, _) = canvas.size_wh, seen_whole(canvas.size_wh, options)
+    scale = max(options.scales) * max(seen / width, 1.0)
     context = math.ceil(options.context / scale / canvas.cell_px) * canvas.cell_px
     return [replace(view, context=context) for view in views_at(scale, 0, canvas, options)]

@@ -17,11 +17,12 @@ from gigacount.geometry import Size, View, Window, fit, place, whole
 from gigacount.options import StrategyOptions
 from gigacount.regions import densest_box, zoom_centres
 from gigacount.strategies.base import Look, PlannedLevel
+from gigacount.strategies.downsample import seen_whole
 
 
 def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
     canvas = DensityMap.empty(size_wh)
-    everything = view_at(whole(size_wh), 0, options)
+    everything = View(whole(size_wh), seen_whole(size_wh, options))
     (coarse,) = look([everything])  # D_0
     canvas.replace(everything.window, coarse)
 
@@ -38,7 +39,7 @@ def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
 
 def plan_gigazoom(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
     sizes = level_sizes(size_wh, options)
-    levels = [PlannedLevel(0, size_wh, fit(size_wh, options.max_size), 1)]
+    levels = [PlannedLevel(0, size_wh, seen_whole(size_wh, options), 1)]
     for level, (width, height) in enumerate(sizes, start=options.start):
         window = Window(0, 0, max(round(width), 1), max(round(height), 1))
         read_wh = view_at(window, level, options).size_wh

@@ -17,6 +17,8 @@ from gigacount.train.sources import Picture, Source
 
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
 CLOSE_UP = 1.6  # people-free pictures are enlarged so much further: enlarged texture is what is mistaken for heads
+CLOSE_UPS = 0.5  # share of people-free crops that are enlarged at least as much further
+KERNELS = ("bilinear", "bicubic")  # texture enlarged by the one was mistaken for heads seven times as often
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
@@ -48,7 +50,7 @@ class CropMaker:
         """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
         augmentation = self.recipe.augmentation
         window, size = choose(picture, self.recipe, rng)
-        pixels = cut(picture, window, size)
+        pixels = cut(picture, window, size, KERNELS[rng.integers(len(KERNELS))])
         points = (picture.sample.points_xy - (window.left, window.top)) * (
             size[0] / window.width,
             size[1] / window.height,
@@ -99,7 +101,9 @@ def draw_scale(picture: Picture, augmentation: Augmentation, rng: np.random.Gene
     if augmentation.zoom_wh is not None:
         low, high = fit(picture.size_wh, augmentation.zoom_wh)[0] / picture.size_wh[0], 1.0
     elif len(picture.sample.points_xy) == 0:
-        high *= CLOSE_UP if high > 1 else 1.0
+        if high > 1:
+            high *= CLOSE_UP
+            low = CLOSE_UP if rng.random() < CLOSE_UPS else low
     elif rng.random() < augmentation.native:
         return 1.0
     return math.exp(rng.uniform(math.log(low), math.log(high)))
@@ -122,8 +126,8 @@ def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:
     return min(max(int(head) - int(rng.integers(need)), 0), side - need)
 
 
-def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:
-    """The window, which may reach past the picture, as RGB 0..1 (3, H, W) of `size_wh`."""
+def cut(picture: Picture, window: Window, size_wh: Size, kernel: str = KERNELS[0]) -> Tensor:
+    """The window, which may reach past the picture, as RGB 0..1 (3, H, W) of `size_wh`, resampled by `kernel`."""
     width, height = picture.size_wh
     left, top = max(window.left, 0), max(window.top, 0)
     right, bottom = min(window.right, width), min(window.bottom, height)
@@ -140,7 +144,7 @@ def cut(picture: Picture, window: Window, size_wh: Size) -> Tensor:
     patch.copy_(seen[:, : patch.shape[1], : patch.shape[2]])
     if full != size_wh:
         shape = size_wh[1], size_wh[0]
-        canvas = F.interpolate(canvas[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]
+        canvas = F.interpolate(canvas[None], shape, mode=kernel, antialias=True, align_corners=False)[0]
     return canvas.float() / 255
 
 
