@@ -76,7 +76,7 @@ class Predictor:
 
         Raises UsageError where the device's memory does not suffice, WeightsError for a density that is not finite.
         """
-        batch = torch.from_numpy(np.stack(pictures)).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        batch = self._uploaded(pictures).permute(0, 3, 1, 2)
         try:
             with (
                 self._turn,
@@ -92,6 +92,13 @@ class Predictor:
                 ) from None
             raise
         return self._found(prediction)
+
+    def _uploaded(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """The pictures as (B, H, W, 3) bytes on the device, so that a quarter of what the network sees is copied."""
+        batch = torch.from_numpy(np.stack(pictures))
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()  # else the copy waits for the host to stage it
+        return batch.to(self.device, non_blocking=True)
 
     def _normalise(self, batch: Tensor) -> Tensor:
         return (batch - self._mean).div_(self._std)  # stays channels-last: the pictures came as (B, H, W, 3)

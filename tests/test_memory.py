@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import pyvips
+
+from gigacount.describe import describe
+from gigacount.options import CountOptions
 
 CODE = """
 import resource, sys, threading
@@ -36,3 +43,18 @@ def test_a_thread_finds_the_memory_that_another_has_freed() -> None:
         faults[how] = int(run.stdout)
     assert faults["leave"] > 10_000  # 300 MB are 73,000 pages
     assert faults["keep"] < 2_000
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.skipif(sys.platform != "linux", reason="the estimate was measured with glibc")
+@pytest.mark.parametrize("size_wh", [(1280, 720), (2560, 1440), (6000, 4000)])
+def test_info_estimates_the_memory_of_a_run(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    path = tmp_path / "crowd.tif"
+    pixels = np.random.default_rng(0).integers(0, 256, (size_wh[1] // 8, size_wh[0] // 8, 3), np.uint8)
+    pyvips.Image.new_from_array(pixels).zoom(8, 8).tiffsave(str(path), tile=True, compression="jpeg")
+    estimate = describe(path, CountOptions()).memory_bytes
+    command = [sys.executable, "-m", "gigacount", "count", str(path), "--device", "cpu", "--quiet"]
+    _, status, usage = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
+    assert status == 0
+    assert 0.5 * estimate < usage.ru_maxrss * 1024 < 1.15 * estimate

@@ -155,6 +155,17 @@ def test_unknown_names_list_the_choices() -> None:
         choose_dtype("fp16", torch.device("cpu"))
 
 
+@pytest.mark.gpu
+@pytest.mark.weights
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_counts_as_the_processor_does(precision: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    (expected,) = Predictor("light", "cpu", "fp32").predict([pixels])
+    (found,) = Predictor("light", "cuda", precision).predict([pixels])
+    assert found.density.sum() == pytest.approx(expected.density.sum(), rel=1e-3 if precision == "fp32" else 1e-2)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_device_that_is_not_there_is_said() -> None:
     with pytest.raises(UsageError, match="not available"):

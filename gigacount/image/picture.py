@@ -165,7 +165,7 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except FileNotFoundError as error:
-        raise ImageError(f"{shown(path)}: no such file") from error
+        raise ImageError(f"{shown(path)}: no such file or directory") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ImageError(f"{shown(path)}: cannot be read: {reason}") from error
