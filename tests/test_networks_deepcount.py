@@ -146,6 +146,16 @@ def test_deepcounts_branches_have_the_papers_layers() -> None:
     assert [sum(p.numel() for p in branch.parameters()) for branch in published("deepcount").branches] == expected
 
 
+def test_a_fresh_deepcount_hands_the_signal_on() -> None:
+    """Ten layers of plain Xavier weights leave 1/500 of it, and then pictures do not differ in their count."""
+    torch.manual_seed(0)
+    made = DeepCount(tile_wh=(128, 128))
+    with torch.no_grad():
+        tiles = pictures(2, 128, 128)
+        before, vector = made.encoder(tiles), made.backbone(tiles)[1]
+    assert (vector.square().mean() / before.square().mean()).sqrt() > 1 / 50
+
+
 def test_deepcounts_loss_by_hand() -> None:
     """Two tiles of 3 people and 1. The maps say 0, but for branch 5, which says 2 for the first: off by 1, not 3."""
     density = torch.zeros(2, 16, 16)

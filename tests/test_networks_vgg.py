@@ -69,6 +69,14 @@ def test_weights_of_another_backbone_are_refused_with_names() -> None:
         MCNN().load_backbone(state)
 
 
+def test_a_fresh_vgg_hands_the_signal_on() -> None:
+    """Nothing in it normalises, so ten layers that each lose a little would leave nothing to learn from."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        features = VGG16(convs=10)(pictures(2, 64, 64))
+    assert 0.5 < features.square().mean().sqrt() < 5
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_vggs_stages_halve_and_widen(batch_norm: bool) -> None:
     vgg = VGG16(batch_norm=batch_norm).eval()

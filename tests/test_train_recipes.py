@@ -36,6 +36,7 @@ PUBLISHED = [
     ("csrnet-code", {"optimiser": "sgd", "lr": 1e-7, "crop_wh": None, "batch": 1, "crops": 4, "epochs": 400}),
     ("csrnet-nwpu", {"optimiser": "adam", "lr": 1e-5, "decay": 0.995, "crop_wh": (768, 576), "batch": 12}),
     ("deepcount", {"optimiser": "sgd", "lr": 1e-4, "backbone_lr": 5e-5, "batch": 32, "crop_wh": (512, 384)}),
+    ("deepcount-code", {"optimiser": "adam", "lr": 1e-4, "backbone_lr": 5e-5, "batch": 20, "crop_wh": (512, 384)}),
     ("raz-net", {"optimiser": "sgd", "lr": 1e-4, "momentum": 0.95, "schedule": "plateau", "decay": 0.5}),
     ("raz-net-nwpu", {"optimiser": "adam", "lr": 1e-5, "weight_decay": 1e-4, "batch": 8, "crop_wh": (768, 576)}),
     ("iim", {"optimiser": "adam", "lr": 1e-5, "batch": 12, "schedule": "exponential", "decay": 0.99}),

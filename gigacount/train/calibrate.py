@@ -56,6 +56,10 @@ class Seen:
     density: torch.Tensor
 
 
+Looks = dict[float, list[list[Seen]]]
+"""For each enlargement, what was seen in the pictures of each data set."""
+
+
 def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
     """The record of `options.network` with divisor, score threshold, fusion thresholds and errors measured anew.
 
@@ -66,25 +70,27 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     """
     predictor = Predictor(options.network, options.device, options.precision)
     names: list[str] = []
-    looks: dict[float, list[list[Seen]]] = {enlarge: [] for enlarge in ENLARGE[: 2 if predictor.network.locates else 1]}
+    looks: Looks = {enlarge: [] for enlarge in (ENLARGE if predictor.network.locates else ENLARGE[:1])}
     for name, samples in chosen(options):
         notify(f"{name}: {len(samples)} pictures")
         names.append(name)
         for enlarge, sets in looks.items():
             sets.append([look(predictor, sample, enlarge) for sample in samples])
     counted = looks[1.0]
-    divisor = best_divisor(counted)
-    record = replace(predictor.record, density_divisor=round(divisor, 3))
-    peopled = [i for i, seen in enumerate(counted) if any(len(one.truth_xy) for one in seen)]
-    if predictor.network.locates and peopled:
-        best = {enlarge: best_score([sets[i] for i in peopled]) for enlarge, sets in looks.items()}
-        enlarge = max(best, key=lambda enlarge: best[enlarge][1])
-        score = best[enlarge][0]
-        theta = fusion([counted[i] for i in peopled], divisor, score)
-        record = replace(record, enlarge=enlarge, min_score=round(score, 3), fusion_theta=theta)
+    record = replace(predictor.record, density_divisor=round(best_divisor(counted), 3))
+    if predictor.network.locates and any(map(peopled, counted)):
+        record = settle_points(record, looks)
     located = looks.get(record.enlarge, counted)
-    errors = [errors_of(*of_set, record) for of_set in zip(names, counted, located, strict=True)]
-    return replace(record, errors=errors)
+    return replace(record, errors=[errors_of(*of_set, record) for of_set in zip(names, counted, located, strict=True)])
+
+
+def settle_points(record: NetworkRecord, looks: Looks) -> NetworkRecord:
+    """The record with the enlargement, score threshold and fusion thresholds that suit the sets with people."""
+    best = {enlarge: best_score([seen for seen in sets if peopled(seen)]) for enlarge, sets in looks.items()}
+    enlarge = max(best, key=lambda enlarge: best[enlarge][1])
+    score = best[enlarge][0]
+    theta = fusion([seen for seen in looks[1.0] if peopled(seen)], record.density_divisor, score)
+    return replace(record, enlarge=enlarge, min_score=round(score, 3), fusion_theta=theta)
 
 
 def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
@@ -119,6 +125,10 @@ def look(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
     points[:, :2] *= np.divide(size, seen_size)
     density = torch.from_numpy(found.density) * predictor.record.density_divisor
     return Seen(sample.image.name, float(density.sum()), sample.points_xy * scale, points, (size[1], size[0]), density)
+
+
+def peopled(seen: Sequence[Seen]) -> bool:
+    return any(len(one.truth_xy) for one in seen)
 
 
 def best_divisor(sets: Sequence[Sequence[Seen]]) -> float:

@@ -66,6 +66,15 @@ RAZ_NET_NWPU = replace(
     std=(0.288205742836, 0.278144598007, 0.283502370119),
 )
 
+# DeepCount's public code. Its rate falls to a tenth at step 40,000, which is where it kept its best weights.
+DEEPCOUNT_CODE = replace(
+    deepcount.RECIPE,
+    optimiser="adam",
+    momentum=0.0,
+    batch=20,
+    augmentation=replace(deepcount.RECIPE.augmentation, grey=0.1),
+)
+
 LIGHT_FINE_TUNE = replace(
     Light.recipe,
     lr=8e-4,
@@ -95,6 +104,7 @@ RECIPES: dict[str, Published] = {
         replace(sasnet.RECIPE, fit_wh=(2560, 1440)),
     ),
     "deepcount": Published("DeepCount: tiles of 512x384, random ones and those of the grid", deepcount.RECIPE),
+    "deepcount-code": Published("DeepCount's public code: Adam at 1e-4 instead, a tenth in grey", DEEPCOUNT_CODE),
     "raz-net": Published("RAZ-Net's paper: five stages, momentum 0.95, the rate halved when stuck", RazNet.recipe),
     "raz-net-nwpu": Published("RAZ-Net's localization in NWPU-Crowd's public code: Adam at 1e-5", RAZ_NET_NWPU),
     "iim": Published("IIM's paper: crops of 1024x512, scales 0.8 to 1.2, the rate times 0.99 an epoch", iim.RECIPE),
