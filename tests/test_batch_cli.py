@@ -20,9 +20,10 @@ from batch_fakes import FakeWork
 from batch_tools import pictures
 
 from gigacount.batch import Item, Row, Tally, work_list
-from gigacount.cli.batch import DEFAULTS, Answering, Answers, Live, Plain, duration, parse_gpus, parse_shard, state
+from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
 from gigacount.cli.batch import work_through as work
 from gigacount.cli.count import count
+from gigacount.cli.watchers import Answers, Live, Plain, duration, state
 from gigacount.errors import ImageError, UsageError
 from gigacount.networks.light import Light
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
@@ -96,7 +97,7 @@ def test_an_empty_part_of_a_list_is_no_failure(tmp_path: Path, capsys: Capture) 
 def test_answers_keep_the_order_and_what_was_held_back_comes_out_at_the_end(tmp_path: Path) -> None:
     items = work_list([Path(f"{name}.jpg") for name in "abcd"], tmp_path)
     said: deque[str] = deque()
-    answers = Answers(items, Answering(), said.append, with_paths=True)
+    answers = Answers(items, Answering().line, said.append, with_paths=True)
     for number in (1, 3, 0):
         answers.finished(items[number], Row(str(items[number].path), count=float(number)), False)
     assert list(said) == ["a.jpg\t0.0", "b.jpg\t1.0"]
@@ -118,7 +119,7 @@ def test_progress_says_what_is_done_and_left(capsys: Capture, monkeypatch: pytes
     plain = Plain()
     plain.began(tally)
     (item,) = work_list([Path("a.jpg")], None)
-    monkeypatch.setattr("gigacount.cli.batch.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("gigacount.cli.watchers.PLAIN_SECONDS", 0.0)
     plain.finished(item, Row("a.jpg"), False)
     assert capsys.readouterr().err == "", "the first line comes after ten seconds"
     plain._next = 0.0

@@ -1,4 +1,4 @@
-"""One picture or many: arguments, answers and progress of the commands that take both."""
+"""One picture or many: arguments and answers of the commands that take both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 import os
 import re
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,16 +17,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gigacount.cli.show import complain, progress_bar, say
+from gigacount.cli.watchers import Answers, Live, Plain, Silent
 from gigacount.errors import UsageError
 from gigacount.options import BatchOptions
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from gigacount.batch import Item, Row, Tally, Watcher, Work
 
 DEFAULTS = BatchOptions()
-PLAIN_SECONDS = 10.0
 
 Pictures = Annotated[
     list[Path],
@@ -145,7 +141,7 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
         return 0
     items = share(work_list(arguments, options.out, options.recursive), options.shard)
     with ExitStack() as stack:
-        answers = Answers(items, answering, partial(typer.echo, file=sys.stdout), with_paths=not alone)
+        answers = Answers(items, answering.line, partial(typer.echo, file=sys.stdout), with_paths=not alone)
         show: Watcher = Silent() if answering.quiet else Plain()
         if sys.stderr.isatty() and not answering.quiet:
             show = live = stack.enter_context(Live())
@@ -192,126 +188,3 @@ def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answerin
     else:
         answering.say(f"{tally.total} pictures: {counts or 'none in this part of the list'}{where}")
     return tally.exit_code
-
-
-class Silent:
-    """A watcher that heeds nothing; the others override what they heed."""
-
-    def began(self, tally: Tally) -> None: ...
-    def started(self, item: Item) -> None: ...
-    def looked(self, item: Item, done: int, planned: int) -> None: ...
-    def finished(self, item: Item, row: Row, reused: bool) -> None: ...
-    def said(self, message: str) -> None: ...
-    def ended(self, tally: Tally) -> None: ...
-
-
-class Answers(Silent):
-    """Answers, in the order of the list whichever picture is done first; failures at once."""
-
-    def __init__(
-        self, items: Sequence[Item], answering: Answering, write: Callable[[str], None], with_paths: bool
-    ) -> None:
-        self._open, self._answering, self._with_paths = deque(items), answering, with_paths
-        self.write = write
-        self._rows: dict[str, Row] = {}
-
-    def finished(self, item: Item, row: Row, reused: bool) -> None:
-        self._rows[item.key] = row
-        if row.failed:
-            complain(row.message if str(item.path) in row.message else f"{item.path}: {row.message}")
-        while self._open and self._open[0].key in self._rows:
-            self._answer(self._open.popleft())
-
-    def flush(self) -> None:
-        """Answer for what was held back when a batch stops early."""
-        while self._open:
-            item = self._open.popleft()
-            if item.key in self._rows:
-                self._answer(item)
-
-    def _answer(self, item: Item) -> None:
-        row = self._rows.pop(item.key)
-        if not row.failed:
-            self.write(self._answering.line(item, row, f"{item.path}\t" if self._with_paths else ""))
-
-
-class Plain(Silent):
-    """Progress where standard error is no terminal: a line now and then."""
-
-    def __init__(self) -> None:
-        self._tally: Tally | None = None
-        self._next = time.monotonic() + PLAIN_SECONDS
-
-    def began(self, tally: Tally) -> None:
-        self._tally = tally
-
-    def finished(self, item: Item, row: Row, reused: bool) -> None:
-        if self._tally is not None and time.monotonic() >= self._next:
-            self._next = time.monotonic() + PLAIN_SECONDS
-            say(state(self._tally))
-
-    def said(self, message: str) -> None:
-        say(message)
-
-
-class Live(Silent):
-    """Progress on a terminal: the whole batch, and each picture under way."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}")
-        self._bars = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-        self._tasks: dict[str, TaskID] = {}
-        self._tally: Tally | None = None
-        self._whole = self._bars.add_task("pictures", total=None, state="")
-
-    def __enter__(self) -> Live:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def began(self, tally: Tally) -> None:
-        self._tally = tally
-        self._update()
-
-    def started(self, item: Item) -> None:
-        self._tasks[item.key] = self._bars.add_task(item.path.name, total=None, state="")
-
-    def looked(self, item: Item, done: int, planned: int) -> None:
-        if item.key in self._tasks:
-            self._bars.update(self._tasks[item.key], completed=done, total=planned, state=f"{done}/{planned} windows")
-
-    def finished(self, item: Item, row: Row, reused: bool) -> None:
-        if item.key in self._tasks:
-            self._bars.remove_task(self._tasks.pop(item.key))
-        self._update()
-
-    def said(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
-
-    def _update(self) -> None:
-        if self._tally is not None:
-            settled, total = self._tally.settled, self._tally.total
-            self._bars.update(self._whole, completed=settled, total=total, state=state(self._tally))
-
-
-def state(tally: Tally) -> str:
-    """`37 of 200 pictures, 1 failed, 12 min left`."""
-    parts = [f"{tally.settled} of {tally.total} pictures"]
-    if tally.failed:
-        parts.append(f"{tally.failed} failed")
-    if (left := tally.seconds_left()) is not None:
-        parts.append(f"{duration(left)} left")
-    return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
