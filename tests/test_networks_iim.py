@@ -127,6 +127,13 @@ def test_an_unknown_binarisation_lists_the_choices() -> None:
         IIMVGG("fixed")
 
 
+@pytest.mark.parametrize("side", [16, 50])
+def test_a_lone_heads_square_has_the_side_that_is_set(side: int) -> None:
+    mask = IIMVGG(largest_box=side).targets(np.array([[64.0, 64.0]]), (128, 128))["mask"]
+    assert mask.sum() == pytest.approx(side**2, rel=0.15)
+    assert mask[64, 64] == 1
+
+
 def test_the_loss_by_hand() -> None:
     images = torch.zeros(1, 3, 16, 16)
     images[0, 1] = 0.5

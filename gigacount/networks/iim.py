@@ -37,7 +37,7 @@ TILING = Tiling(Windows((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixel
 LEAST_PIXELS = 3  # of a component that counts
 CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the confidence (public code)
 THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)
-LARGEST_BOX = 50  # px; the authors' advice for data sets that have only points
+LARGEST_BOX = 50  # px, of a head that is known as a point; the authors' advice for pictures at their own size
 
 # Section 4.2; weight decay and epochs are the public code's. The rate is the confidence predictor's.
 RECIPE = Recipe(
@@ -160,6 +160,7 @@ def confidence_head(channels: int, momentum: float) -> nn.Sequential:
     )
 
 
+Binarisation = Literal["pixel", "image"]
 BINARISATIONS: dict[str, type[nn.Module]] = {"pixel": PixelBinarisation, "image": ImageBinarisation}
 
 
@@ -198,16 +199,21 @@ class IIM(Network):
     """What both confidence predictors share: features F at stride 4 -> confidence P -> threshold T -> instances.
 
     binarisation: "pixel" (PBM, the paper's best) or "image" (IBM). Raises UnknownNameError for another.
+    largest_box: px, side of the square that stands for a lone head in training. Where it is several heads wide, as in
+        pictures that were shrunk, most of it is background, and where that ends cannot be learned.
     """
 
     stride = STRIDE
     locates = True
     recipe = RECIPE
 
-    def __init__(self, channels: int, binarisation: str, momentum: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, binarisation: str, largest_box: float = LARGEST_BOX, momentum: float = 0.1
+    ) -> None:
         super().__init__()
         if binarisation not in BINARISATIONS:
             raise UnknownNameError("binarisation", binarisation, BINARISATIONS)
+        self.largest_box = largest_box
         self.head = confidence_head(channels, momentum)
         self.binarisation = BINARISATIONS[binarisation](channels)
 
@@ -244,7 +250,7 @@ class IIM(Network):
 
     def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
         """`mask` (H, W): squares around the heads, shrunk until they stand apart."""
-        return {"mask": instance_mask(boxes_from_points(points_xy, size_wh, LARGEST_BOX), size_wh)}
+        return {"mask": instance_mask(boxes_from_points(points_xy, size_wh, self.largest_box), size_wh)}
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         """MSE of the confidence map plus L1 of the binary map (3.3.3)."""
@@ -267,8 +273,8 @@ class IIM(Network):
 class IIMHRNet(IIM):
     """IIM with HRNet-W48: 68,611,638 parameters."""
 
-    def __init__(self, binarisation: Literal["pixel", "image"] = "pixel") -> None:
-        super().__init__(sum(HRNetW48.out_channels), binarisation, momentum=0.01)
+    def __init__(self, binarisation: Binarisation = "pixel", largest_box: float = LARGEST_BOX) -> None:
+        super().__init__(sum(HRNetW48.out_channels), binarisation, largest_box, momentum=0.01)
         self.encoder = HRNetW48()
 
     def features(self, images: Tensor) -> Tensor:
@@ -284,8 +290,8 @@ class IIMHRNet(IIM):
 class IIMVGG(IIM):
     """IIM with VGG-16-BN and a feature pyramid: 20,341,190 parameters."""
 
-    def __init__(self, binarisation: Literal["pixel", "image"] = "pixel") -> None:
-        super().__init__(3 * 256, binarisation)
+    def __init__(self, binarisation: Binarisation = "pixel", largest_box: float = LARGEST_BOX) -> None:
+        super().__init__(3 * 256, binarisation, largest_box)
         self.encoder = VGG16(batch_norm=True)
         self.neck = FeaturePyramid((256, 512, 512))
 
