@@ -200,7 +200,7 @@ class IIM(Network):
 
     binarisation: "pixel" (PBM, the paper's best) or "image" (IBM). Raises UnknownNameError for another.
     largest_box: px, side of the square that stands for a lone head in training. Where it is several heads wide, as in
-        pictures that were shrunk, most of it is background, and where that ends cannot be learned.
+        pictures that were shrunk, most of it is background, and where that ends is hard to learn.
     """
 
     stride = STRIDE
