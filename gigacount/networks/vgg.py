@@ -20,7 +20,8 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 class VGG16(Backbone):
     """The first `convs` of VGG-16's 13 convolutions: 3 x 3, each with ReLU, in stages at strides 1, 2, 4, 8 and 16.
 
-    Sides of the input are halved, rounded down, between stages. Fresh parameters keep the signal's size.
+    Sides of the input are halved, rounded down, between stages. Fresh parameters keep the signal's size, by themselves
+    where no batch norm does.
     """
 
     def __init__(self, convs: int = 13, batch_norm: bool = False) -> None:
@@ -42,7 +43,7 @@ class VGG16(Backbone):
         self.out_channels = channels
         for module in self.features:
             if isinstance(module, nn.Conv2d):
-                initialise(module, "fan_in")
+                initialise(module, "fan_out" if batch_norm else "fan_in")
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> the last stage's features, (B, 512, H/8, W/8) after 10 convolutions."""
