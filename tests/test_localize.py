@@ -326,6 +326,22 @@ HALVES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--max-size", "160x100"], "; --strategy full looks at everything from close by"),
+        ([], "; --enlarge 2 enlarges the picture"),
+        (["--strategy", "full"], "; --scales 2 enlarges the picture"),
+        (["--enlarge", "2"], ""),
+    ],
+)
+def test_what_was_seen_too_coarsely_can_be_seen_from_closer_by(
+    run: Run, picture: Path, options: list[str], hint: str
+) -> None:
+    _, _, err = run(picture, *options, "--min-score", "1")  # all heads are left out, so all people are without
+    assert err.strip().splitlines()[-1].endswith(f"where heads are too small or too close to tell apart{hint}")
+
+
 def test_small_pictures_are_enlarged_as_the_record_says(network: Path, picture: Path) -> None:
     record = network.with_name("close.toml")
     write_record(replace(read_record(network), enlarge=1.5), record)

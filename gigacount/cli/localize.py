@@ -19,7 +19,7 @@ from gigacount.options import LocalizeOptions
 
 if TYPE_CHECKING:
     from gigacount.output.located import LocatedFiles
-    from gigacount.results import LocalizeResult
+    from gigacount.results import CountResult, LocalizeResult
 
 FORMATS = "csv,overlay"
 
@@ -125,13 +125,17 @@ def summary(result: LocalizeResult) -> str:
     coarse = result.too_coarse
     if coarse.people < 1:
         return said
-    if result.counted.options.strategy == "full":
-        closer = "--scales 2 enlarges the picture"
-    elif all(view.scale >= 1 for view, _ in result.counted.looked):
-        closer = "--enlarge 2 looks from closer by"
-    else:
-        closer = "--strategy full looks at everything from close by"
     return (
         f"{said}, {result.coarse_share:.0%} of them ({coarse.people:,.1f}, with {coarse.heads:,} heads located) where"
-        f" heads are too small or too close to tell apart; {closer}"
+        f" heads are too small or too close to tell apart{closer(result.counted)}"
     )
+
+
+def closer(counted: CountResult) -> str:
+    """How to look at a picture from closer by, where there is a way."""
+    least = min(view.scale for view, _ in counted.looked)
+    if least < 1:
+        return "; --strategy full looks at everything from close by"
+    if least < 2:
+        return f"; {'--scales' if counted.options.strategy == 'full' else '--enlarge'} 2 enlarges the picture"
+    return ""
