@@ -23,7 +23,8 @@ from gigacount.batch import Item, Row, Tally, work_list
 from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
 from gigacount.cli.batch import work_through as work
 from gigacount.cli.count import count
-from gigacount.cli.watchers import Answers, Live, Plain, duration, state
+from gigacount.cli.show import duration
+from gigacount.cli.watchers import Answers, Live, Plain, state
 from gigacount.errors import ImageError, UsageError
 from gigacount.networks.light import Light
 from gigacount.networks.record import NetworkRecord, hash_file, write_record

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+from benchmarks.processes import run
 
 from gigacount.describe import describe
 from gigacount.options import CountOptions
@@ -33,20 +34,13 @@ for look in range(3):
 print(faults[-1])
 """
 
-# Run by a thin process of its own: one begins with the peak memory of the one that it was forked from.
-PEAK = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
-"""
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries are left as they are")
 def test_a_thread_finds_the_memory_that_another_has_freed() -> None:
     faults = {}
     for how in ("keep", "leave"):
-        run = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
-        faults[how] = int(run.stdout)
+        done = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
+        faults[how] = int(done.stdout)
     assert faults["leave"] > 10_000  # 300 MB are 73,000 pages
     assert faults["keep"] < 2_000
 
@@ -60,6 +54,5 @@ def test_info_estimates_the_memory_of_a_run(tmp_path: Path, size_wh: tuple[int, 
     pixels = np.random.default_rng(0).integers(0, 256, (size_wh[1] // 8, size_wh[0] // 8, 3), np.uint8)
     pyvips.Image.new_from_array(pixels).zoom(8, 8).tiffsave(str(path), tile=True, compression="jpeg")
     estimate = describe(path, CountOptions()).memory_bytes
-    command = [sys.executable, "-m", "gigacount", "count", str(path), "--device", "cpu", "--quiet"]
-    run = subprocess.run([sys.executable, "-I", "-c", PEAK, *command], capture_output=True, text=True, check=True)
-    assert 0.5 * estimate < int(run.stdout) < 1.15 * estimate
+    peak = run("-m", "gigacount", "count", str(path), "--device", "cpu", "--quiet").peak_mb * 1e6
+    assert 0.5 * estimate < peak < 1.15 * estimate

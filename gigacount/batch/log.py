@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.batch.records import Row
-from gigacount.batch.tally import Tally
+from gigacount.batch.tally import Tally, Watcher
 from gigacount.batch.worklist import Item
 from gigacount.output.folder import explained
 
 
-class Log:
-    """A watcher that appends to a file; several processes may share it. Raises OutputError where it cannot write."""
+class Log(Watcher):
+    """Appends what happens to a file, but for the windows, which are too many; several processes may share it.
+
+    Raises OutputError where it cannot write.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,9 +34,6 @@ class Log:
 
     def started(self, item: Item) -> None:
         self._write("start", path=str(item.path))
-
-    def looked(self, item: Item, done: int, planned: int) -> None:
-        """Windows are too many to log."""
 
     def finished(self, item: Item, row: Row, reused: bool) -> None:
         self._write("picture", **asdict(row), reused=reused, folder=str(item.folder))

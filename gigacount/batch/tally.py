@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from gigacount.batch.records import Row
 from gigacount.batch.worklist import Item
@@ -56,8 +56,8 @@ class Tally:
         return {name: getattr(self, name) for name in names} | {"seconds": round(time.monotonic() - self.began, 3)}
 
 
-class Watcher(Protocol):
-    """Is told what happens in a batch, in the batch's own thread."""
+class Watcher:
+    """Is told what happens in a batch, in the batch's own thread; children override what they heed."""
 
     def began(self, tally: Tally) -> None: ...
     def started(self, item: Item) -> None: ...

@@ -2,45 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gigacount.cli import options as shared
-from gigacount.cli.parse import parse_size
+from gigacount.cli.groups import spread
+from gigacount.cli.parse import parse_choices, parse_size
 from gigacount.cli.show import say
 from gigacount.options import StrategyOptions
+
+if TYPE_CHECKING:
+    from gigacount.ablate import AblateOptions
 
 ALL = "methods,zoom,levels,clusters,overzoom,peaks,start"
 
 
-def ablate(
-    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="A labelled data set, such as panda:PANDA_Crowd.")],
-    out: Annotated[Path, typer.Option(help="Folder for measurements, tables and plots; goes on with what it holds.")],
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+@dataclass(frozen=True)
+class Ablating:
+    """What is measured: the fields of AblateOptions, those of the strategies' options one by one."""
+
+    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="A labelled data set, such as panda:PANDA_Crowd.")]
+    out: Annotated[Path, typer.Option(help="Folder for measurements, tables and plots; goes on with what it holds.")]
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test"
     network: Annotated[
         list[str] | None, typer.Option(help="Name of shipped weights or a path; may be given several times.")
-    ] = None,
-    coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network,
+    ] = None
+    coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network
     tables: Annotated[
         str,
         typer.Option(
             help="Of methods, zoom, levels, clusters, overzoom (Tables I to V of the paper), peaks and start."
         ),
-    ] = ALL,
-    pictures: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
+    ] = ALL
+    pictures: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None
     most_looks: Annotated[
         int | None, typer.Option(help="Leave out rows that take more looks at a picture, such as full-size sliding.")
-    ] = None,
-    levels: shared.Levels = shared.LOOKING.levels,
-    zoom: shared.Zoom = shared.LOOKING.zoom,
-    clusters: shared.Clusters = shared.LOOKING.clusters,
-    max_size: shared.MaxSize = shared.MAX_SIZE,
-    tile: shared.Tile = shared.TILE,
-    device: shared.Device = shared.DEFAULTS.device,
-    precision: shared.Precision = shared.DEFAULTS.precision,
-    cache: Annotated[int, typer.Option(help="Megabytes for looks that rows share.")] = 1024,
+    ] = None
+    levels: shared.Levels = shared.LOOKING.levels
+    zoom: shared.Zoom = shared.LOOKING.zoom
+    clusters: shared.Clusters = shared.LOOKING.clusters
+    max_size: shared.MaxSize = shared.MAX_SIZE
+    tile: shared.Tile = shared.TILE
+    device: shared.Device = shared.DEFAULTS.device
+    precision: shared.Precision = shared.DEFAULTS.precision
+    cache: Annotated[int, typer.Option(help="Megabytes for looks that rows share.")] = 1024
+
+    def options(self) -> AblateOptions:
+        """Raises UsageError for values that make no sense, UnknownNameError for tables."""
+        from gigacount.ablate import TABLES, AblateOptions
+
+        return AblateOptions(
+            data=self.data,
+            out=self.out,
+            split=self.split,
+            networks=tuple(self.network or (shared.DEFAULTS.network,)),
+            coarse_network=self.coarse_network,
+            tables=parse_choices(self.tables, "table", TABLES),
+            looking=StrategyOptions(
+                levels=self.levels,
+                zoom=self.zoom,
+                clusters=self.clusters,
+                max_size=parse_size(self.max_size, "--max-size"),
+                tile=parse_size(self.tile, "--tile"),
+            ),
+            device=self.device,
+            precision=self.precision,
+            pictures=self.pictures,
+            most_looks=self.most_looks,
+            cache_mb=self.cache,
+        )
+
+
+@spread
+def ablate(
+    *,
+    measuring: Ablating,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Measure what each choice of a strategy is worth: the tables of the GigaZoom paper on any data set with truth.
@@ -48,31 +87,9 @@ def ablate(
     Prints the paths of tables.md, tables.csv, tables.json, pictures.csv and a plot of each table. Run the same command
     again to go on after a stop: nothing is measured twice.
     """
-    from gigacount.ablate import TABLES, AblateOptions, Ablation, write_tables
-    from gigacount.cli.parse import parse_choices
+    from gigacount.ablate import Ablation, write_tables
 
-    looking = StrategyOptions(
-        levels=levels,
-        zoom=zoom,
-        clusters=clusters,
-        max_size=parse_size(max_size, "--max-size"),
-        tile=parse_size(tile, "--tile"),
-    )
-    options = AblateOptions(
-        data=data,
-        out=out,
-        split=split,
-        networks=tuple(network or (shared.DEFAULTS.network,)),
-        coarse_network=coarse_network,
-        tables=parse_choices(tables, "table", TABLES),
-        looking=looking,
-        device=device,
-        precision=precision,
-        pictures=pictures,
-        most_looks=most_looks,
-        cache_mb=cache,
-    )
-    ablation = Ablation(options, (lambda line: None) if quiet else say)
+    ablation = Ablation(measuring.options(), (lambda line: None) if quiet else say)
     try:
         for _ in ablation.run():
             pass

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gigacount.cli.show import complain, progress_bar, say
-from gigacount.cli.watchers import Answers, Live, Plain, Silent
 from gigacount.errors import UsageError
 from gigacount.options import BatchOptions
 
 if TYPE_CHECKING:
-    from gigacount.batch import Item, Row, Tally, Watcher, Work
+    from gigacount.batch import Item, Row, Tally, Work
 
 DEFAULTS = BatchOptions()
 
@@ -130,8 +129,9 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
     One picture alone is worked on in this process, and what is wrong with it is raised. All else is a batch, and so is
     one picture that goes into the output folder of a batch.
     """
-    from gigacount.batch import is_one_picture, run_batch, share, work_list
+    from gigacount.batch import Watcher, is_one_picture, run_batch, share, work_list
     from gigacount.batch.ledger import STATE_FOLDER
+    from gigacount.cli.watchers import Answers, Live, Plain
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files leave as they came
@@ -142,7 +142,7 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
     items = share(work_list(arguments, options.out, options.recursive), options.shard)
     with ExitStack() as stack:
         answers = Answers(items, answering.line, partial(typer.echo, file=sys.stdout), with_paths=not alone)
-        show: Watcher = Silent() if answering.quiet else Plain()
+        show: Watcher = Watcher() if answering.quiet else Plain()
         if sys.stderr.isatty() and not answering.quiet:
             show = live = stack.enter_context(Live())
             if sys.stdout.isatty():

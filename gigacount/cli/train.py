@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gigacount.cli.groups import spread
-from gigacount.cli.show import say
+from gigacount.cli.show import duration, say
 from gigacount.options import MixOptions, TrainOptions
 
 DEFAULTS = TrainOptions("light", ("-",), Path())
@@ -117,11 +117,3 @@ def line(entry: dict[str, Any]) -> str:
         parts += [entry["stage"], f"validation loss {entry['score']:.4f}"]
     parts += [f"{n} MAE {e['mae']:.1f} RMSE {e['rmse']:.1f}" for n, e in entry.items() if isinstance(e, dict)]
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """50 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -7,31 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gigacount.cli.show import complain, say
+from gigacount.batch import Item, Row, Tally, Watcher
+from gigacount.cli.show import complain, duration, say
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from gigacount.batch import Item, Row, Tally
-
 PLAIN_SECONDS = 10.0
 
-Line = Callable[["Item", "Row", str], str]
-"""The answer for one picture, with a label before it."""
 
-
-class Silent:
-    """A watcher that heeds nothing; the others override what they heed."""
-
-    def began(self, tally: Tally) -> None: ...
-    def started(self, item: Item) -> None: ...
-    def looked(self, item: Item, done: int, planned: int) -> None: ...
-    def finished(self, item: Item, row: Row, reused: bool) -> None: ...
-    def said(self, message: str) -> None: ...
-    def ended(self, tally: Tally) -> None: ...
-
-
-class Answers(Silent):
+class Answers(Watcher):
     """Answers, in the order of the list whichever picture is done first; failures at once."""
 
     def __init__(
@@ -65,7 +50,7 @@ class Answers(Silent):
             self.write(self._line(item, row, f"{item.path}\t" if self._with_paths else ""))
 
 
-class Plain(Silent):
+class Plain(Watcher):
     """Progress where standard error is no terminal: a line now and then."""
 
     def __init__(self) -> None:
@@ -84,7 +69,7 @@ class Plain(Silent):
         say(message)
 
 
-class Live(Silent):
+class Live(Watcher):
     """Progress on a terminal: the whole batch, and each picture under way."""
 
     def __init__(self) -> None:
@@ -137,11 +122,3 @@ def state(tally: Tally) -> str:
     if (left := tally.seconds_left()) is not None:
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

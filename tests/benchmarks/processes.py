@@ -15,7 +15,7 @@ WATCH = """
 import json, os, resource, subprocess, sys
 code = subprocess.run(sys.argv[2:]).returncode
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-os.write(int(sys.argv[1]), json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000]).encode())
+os.write(int(sys.argv[1]), json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6]).encode())
 """
 
 
