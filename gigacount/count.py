@@ -43,11 +43,8 @@ class Counter:
         for name in used.values():
             find_record(name)
         keep_freed_memory()
-        loader = ThreadPoolExecutor(1, "load")
-        self._loading = {role: loader.submit(self.predictor_for, name) for role, name in used.items()}
-        for library in self.strategy.libraries:
-            loader.submit(import_module, library)
-        loader.shutdown(wait=False)
+        self._loader = ThreadPoolExecutor(1, "load")
+        self._loading = {role: self._loader.submit(self.predictor_for, name) for role, name in used.items()}
 
     @property
     def predictor(self) -> Predictor:
@@ -80,6 +77,9 @@ class Counter:
         with GigaImage.open(path, options.reading, self.notify) as image:
             regions = read_regions(options.regions, path, image.size_wh) if options.regions else None
             planned = sum(level.looks for level in self.strategy.plan(image.size_wh, self.looking))
+            if planned > 1:  # of one look there is nothing to cluster
+                for library in self.strategy.libraries:
+                    self._loader.submit(import_module, library)
             image.prepare(planned)
             look = Looker(image, self.predictor, self.coarse, planned=planned, progress=progress)
             density = self.strategy.run(look, image.size_wh, self.looking)

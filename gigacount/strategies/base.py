@@ -36,7 +36,7 @@ class PlannedLevel:
 class Strategy:
     """One strategy: how it runs, and what it plans to look at (an upper bound) from the picture's size alone.
 
-    libraries: modules that it imports once it has looked, which take long: best imported while nobody waits for them.
+    libraries: modules that it imports between looks, which take long: best imported while the picture is decoded.
     """
 
     run: Callable[[Look, Size, StrategyOptions], DensityMap]
