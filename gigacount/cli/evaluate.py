@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -17,7 +18,7 @@ from gigacount.errors import OutputError, UsageError
 from gigacount.options import CountOptions, LocalizeOptions
 
 if TYPE_CHECKING:
-    from gigacount.evaluate import CountReport, PointsReport
+    from gigacount.evaluate import CountReport, EvaluateOptions, PointsReport
     from gigacount.metrics.heads import PointPair
 
 T = TypeVar("T")
@@ -67,44 +68,59 @@ def evaluate_count(
     return 0
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured of located heads, and in which files: the fields of EvaluateOptions as text."""
+
+    form: Annotated[str | None, typer.Option("--format", help="nwpu, csv or geojson; default: by the ending.")] = None
+    metrics: Annotated[
+        str | None, typer.Option(help="Of nwpu, fixed, qnrf, raz, nap; default: all that the labels allow.")
+    ] = None
+    sigma: Annotated[str, typer.Option(help="Sigmas in pixels of RAZ-Net's AP and AR.")] = "5,20,40"
+    radius: Annotated[str, typer.Option(help="Match radii in pixels.")] = "4,8"
+
+    def options(self) -> EvaluateOptions:
+        """Raises UsageError for values that make no sense, UnknownNameError for metrics."""
+        from gigacount.evaluate import EvaluateOptions
+
+        return EvaluateOptions(
+            metrics=tuple(name.strip() for name in self.metrics.split(",")) if self.metrics else None,
+            radii=parse_numbers(self.radius, "--radius"),
+            sigmas=parse_numbers(self.sigma, "--sigma"),
+            form=self.form,
+        )
+
+
 @evaluate.command("points")
 @spread
 def evaluate_points(
     *,
     truth: Annotated[Path | None, typer.Option(help="File of true heads: NWPU text, CSV or GeoJSON.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="File of predicted heads.")] = None,
-    form: Annotated[str | None, typer.Option("--format", help="nwpu, csv or geojson; default: by the ending.")] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="NAME:PATH", help="Instead of files: a labelled data set, in which a network locates."),
     ] = None,
     split: Split = "test",
-    min_score: Annotated[
-        float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Of nwpu, fixed, qnrf, raz, nap; default: all that the labels allow.")
-    ] = None,
-    sigma: Annotated[str, typer.Option(help="Sigmas in pixels of RAZ-Net's AP and AR.")] = "5,20,40",
-    radius: Annotated[str, typer.Option(help="Match radii in pixels.")] = "4,8",
+    measuring: Measuring,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and, with --data, predictions.csv.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
+    ] = None,
     counting: shared.Counting,
 ) -> int:
     """Measure located heads against true ones: precision, recall, F1, AP and AR by the published protocols.
 
     Of two files of points (--truth, --predictions), or of a network that looks at a labelled data set (--data); the
-    options from --strategy on are for the latter.
+    options from --min-score on are for the latter.
     """
     demand_new(out)
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else None
-    from gigacount.evaluate import EvaluateOptions, evaluate_pairs
+    options = measuring.options()
+    from gigacount.evaluate import evaluate_pairs
     from gigacount.evaluate import evaluate_points as measure
 
-    options = EvaluateOptions(
-        metrics=names, radii=parse_numbers(radius, "--radius"), sigmas=parse_numbers(sigma, "--sigma"), form=form
-    )
     if data is not None and truth is None and predictions is None:
         pairs = locate(data, split, LocalizeOptions(options_for_all(counting), min_score), quiet)
         report = evaluate_pairs(pairs, options)
