@@ -242,7 +242,8 @@ class TrainOptions:
     from; backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed;
     held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
     the same pictures. skip_bad: leave out pictures that cannot be used instead of stopping. ema, batch, lr: instead of
-    the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU.
+    the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU. settings:
+    NAME=VALUE for the network's constructor, on top of those of `init`.
     """
 
     network: str
@@ -269,6 +270,7 @@ class TrainOptions:
     workers: int | None = None
     seed: int = 0
     resume: bool = False
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         demand(len(self.data) > 0, "training needs at least one --data NAME:PATH")
@@ -281,6 +283,8 @@ class TrainOptions:
             demand(value is None or value > 0, f"{name} must be above 0, not {value}")
         demand(0 <= self.validation < 1, f"validation must be at least 0 and below 1, not {self.validation}")
         demand(self.validate_every >= 1 and self.save_every >= 1, "validate-every and save-every must be at least 1")
+        for pair in self.settings:
+            demand("=" in pair, f"a setting is given as NAME=VALUE, not '{pair}'")
         demand(self.ema is None or 0 <= self.ema < 1, f"ema must be at least 0 and below 1, not {self.ema}")
         demand(
             self.precision in ("auto", "fp32", "bf16"), f"precision must be auto, fp32 or bf16, not {self.precision}"

@@ -14,6 +14,7 @@ from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.mcnn import MCNN
 from gigacount.networks.sasnet import SASNet
 from gigacount.networks.vgg import VGG16
+from gigacount.predict import fold_batch_norms
 
 # Indices of the convolutions in torchvision's `features`, without and with batch norm.
 CONVS = {
@@ -124,3 +125,21 @@ def test_csrnets_labels_adapt_to_the_crowd_unless_fixed() -> None:
     assert loose.sum() == pytest.approx(4, abs=1e-3)
     assert tight[12, 12:16].sum() > 2.5  # the row of cells that holds them
     assert loose[12, 12:16].sum() < 1
+
+
+def test_csrnet_with_batch_norm_is_csrnet_in_use() -> None:
+    """Encoder from a VGG with batch norm; folded, it has the paper's parameters and the same densities."""
+    torch.manual_seed(0)
+    made = CSRNet(batch_norm=True)
+    made.load_backbone(torchvision_state(True))
+    assert made.encoder.features[31].running_var.max() > 0
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.running_mean += torch.rand(module.num_features)
+    images = torch.rand(1, 3, 64, 48)
+    with torch.no_grad():
+        before = made.eval()(images)
+        folded = fold_batch_norms(made)
+        assert sum(p.numel() for p in folded.parameters()) == 16_263_489
+        torch.testing.assert_close(folded(images), before, rtol=1e-3, atol=1e-5)

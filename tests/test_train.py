@@ -191,6 +191,13 @@ def test_a_run_from_trained_weights_keeps_their_settings_and_normalisation(photo
     assert load(ours).get_parameter("density.weight").shape[1] == 6
 
 
+def test_a_network_is_trained_with_the_settings_asked_for(photos: Path, tmp_path: Path) -> None:
+    made = train(options(photos, tmp_path / "run", settings=("width=5",), steps=1))
+    ours = find_record(str(made))
+    assert ours.settings == {"width": 5}
+    assert load(ours).get_parameter("density.weight").shape[1] == 5
+
+
 def test_a_loss_that_is_no_number_stops_with_the_step(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +227,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"ema": 0.5}, "begun with ema 0.9, not 0.5"),
     ({"network": "staged"}, "begun with network tiny, not staged"),
     ({"split": "val"}, "begun with split train, not val"),
+    ({"settings": ("width=5",)}, "begun with width None, not 5"),
     ({"validation": 0.5}, "begun with other held-out pictures"),
 ]
 
@@ -244,7 +252,7 @@ def test_a_run_is_not_resumed_with_other_data_or_from_nothing(photos: Path, tmp_
 
 
 def test_wrong_names_are_found_before_anything_is_made(photos: Path, tmp_path: Path) -> None:
-    for settings in ({"network": "tinny"}, {"recipe": "tinny"}):
+    for settings in ({"network": "tinny"}, {"recipe": "tinny"}, {"settings": ("tinny=1",)}):
         with pytest.raises(UsageError, match="tinny"):
             train(options(photos, tmp_path / "run", **settings))  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
@@ -270,7 +278,15 @@ def test_backbone_weights_load_from_arrays(photos: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 3, "epochs": 2}, {"steps": 0}, {"workers": 0}, {"minutes": 0.0}, {"precision": "fp16"}, {"seed": -1}],
+    [
+        {"steps": 3, "epochs": 2},
+        {"steps": 0},
+        {"workers": 0},
+        {"minutes": 0.0},
+        {"precision": "fp16"},
+        {"seed": -1},
+        {"settings": ("width",)},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(photos: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -200,7 +200,7 @@ def test_small_pictures_are_enlarged_to_fill_a_crop_or_lie_in_grey(tmp_path: Pat
     assert (window.width, window.height) == (100, 100)
 
 
-def test_crops_are_resampled_by_either_kernel(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_are_resampled_by_the_kernels_of_the_recipe(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, window, size = picture(photos, []), Window(20, 10, 50, 40), (150, 120)
     one, other = (cut(shown, window, size, kernel) for kernel in ("bilinear", "bicubic"))
     assert (one - other).abs().max() > 0.01
@@ -211,17 +211,21 @@ def test_crops_are_resampled_by_either_kernel(photos: Path, monkeypatch: pytest.
         return cut(picture, window, size_wh, kernel)
 
     monkeypatch.setattr("gigacount.train.crops.cut", told)
-    maker = CropMaker(open_sources(options(photos, photos / "none")), Tiny(), RECIPE, seed=3)
-    for step in range(8):
-        maker.batch(step)
-    assert used == {"bilinear", "bicubic"}
+    sources = open_sources(options(photos, photos / "none"))
+    for kernels in (("bilinear",), ("bilinear", "bicubic")):
+        augmentation = replace(RECIPE.augmentation, kernels=kernels)
+        maker = CropMaker(sources, Tiny(), replace(RECIPE, augmentation=augmentation), seed=3)
+        for step in range(8):
+            maker.batch(step)
+        assert used == set(kernels)
 
 
 def test_people_free_pictures_are_enlarged_further(tmp_path: Path) -> None:
-    augmentation, rng = Augmentation(scale=(1.0, 2.0)), np.random.default_rng(0)
+    augmentation, rng = Augmentation(scale=(1.0, 2.0), close_up=1.6), np.random.default_rng(0)
     empty, crowd = sized(tmp_path, 60, 60, heads=0), sized(tmp_path, 61, 60)
     assert max(draw_scale(empty, augmentation, rng) for _ in range(300)) > 3
     assert max(draw_scale(crowd, augmentation, rng) for _ in range(300)) <= 2
     scales = np.array([draw_scale(empty, augmentation, rng) for _ in range(1000)])
     assert 0.75 < (scales >= 1.6).mean() < 0.85  # half of them, and 60 % of the others
     assert scales.min() < 1.1
+    assert max(draw_scale(empty, replace(augmentation, close_up=1.0), rng) for _ in range(300)) <= 2

@@ -33,6 +33,10 @@ class Training:
     data: Annotated[list[str], typer.Option(help="NAME:PATH or NAME:PATH@WEIGHT; may be given several times.")]
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log, weights and record.")]
     network: Annotated[str, typer.Option(help="A network of `gigacount networks`.")] = DEFAULTS.network
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the network; may be given several times."),
+    ] = None
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +86,7 @@ class Training:
             raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
         mix = None if self.mix is None else MixOptions(self.mix, self.mix_ratio, self.pseudo_labels_from)
         same: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(TrainOptions)}
-        return TrainOptions(**same | {"data": tuple(self.data), "mix": mix})
+        return TrainOptions(**same | {"data": tuple(self.data), "settings": tuple(self.settings or ()), "mix": mix})
 
 
 @spread

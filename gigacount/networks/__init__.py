@@ -61,18 +61,25 @@ def find_record(name: str) -> NetworkRecord:
     raise UnknownNameError("network", name, sorted({*NETWORKS, *shipped}))
 
 
+def find_class(network: str) -> type[Network]:
+    """The class of a network of the table. Raises UnknownNameError."""
+    if network not in NETWORKS:
+        raise UnknownNameError("network", network, NETWORKS)
+    import importlib
+
+    module, name = NETWORKS[network].split(":")
+    kind: type[Network] = getattr(importlib.import_module(module), name)
+    return kind
+
+
 def build(network: str, **settings: object) -> Network:
     """A network of the table with fresh parameters; `settings` go to its constructor.
 
     Raises UnknownNameError, and UsageError for a setting that this network does not have.
     """
-    if network not in NETWORKS:
-        raise UnknownNameError("network", network, NETWORKS)
-    import importlib
+    kind = find_class(network)
     import inspect
 
-    module, name = NETWORKS[network].split(":")
-    kind: type[Network] = getattr(importlib.import_module(module), name)
     for setting in settings:
         if setting not in inspect.signature(kind).parameters:
             raise UsageError(f"network '{network}' has no setting '{setting}'")

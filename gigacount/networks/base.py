@@ -46,6 +46,9 @@ class Augmentation:
     zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
     grid: probability of taking a cell of the whole number of crops that the picture is resized to, as in use.
     crowd: probability of laying the crop around one of the picture's heads, any as likely: dense places are few.
+    close_up: pictures without people are enlarged up to so many times further, half of them so many times at least:
+        it is enlarged texture that is mistaken for heads.
+    kernels: what pictures are resampled with, one as likely as the other: "bilinear" or "bicubic".
     fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
     """
 
@@ -61,6 +64,8 @@ class Augmentation:
     zoom_wh: tuple[int, int] | None = None
     grid: float = 0.0
     crowd: float = 0.0
+    close_up: float = 1.0
+    kernels: tuple[str, ...] = ("bilinear",)
     fill: bool = False
 
 

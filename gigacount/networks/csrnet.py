@@ -51,21 +51,26 @@ class CSRNet(Network):
     configuration: A to D, the dilation of the back end; raises UnknownNameError for another.
     sigma: of the Gaussians in its training targets, in pixels (the paper: 15 for ShanghaiTech part B); None adapts it
         to the distance of the nearest heads (part A).
+    batch_norm: behind every convolution but the last, so that it learns from fresh weights as well. Not the paper's; in
+        use, where batch norms are part of the convolutions (`predict.fold_batch_norms`), the same network.
     """
 
     stride = STRIDE
     recipe = RECIPE
 
-    def __init__(self, configuration: str = "B", sigma: float | None = None) -> None:
+    def __init__(self, configuration: str = "B", sigma: float | None = None, batch_norm: bool = False) -> None:
         super().__init__()
         if configuration not in CONFIGURATIONS:
             raise UnknownNameError("CSRNet configuration", configuration, CONFIGURATIONS)
         self.sigma = sigma
-        self.encoder = VGG16(convs=10)
+        self.encoder = VGG16(convs=10, batch_norm=batch_norm)
         layers: list[nn.Module] = []
         channels = self.encoder.out_channels
         for width, dilation in zip(BACK_END, CONFIGURATIONS[configuration], strict=True):
-            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+            layers.append(nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.ReLU(inplace=True))
             channels = width
         self.backend = nn.Sequential(*layers)
         self.output_layer = nn.Conv2d(channels, 1, 1)

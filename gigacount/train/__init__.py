@@ -10,6 +10,7 @@ import torch
 from gigacount.errors import OutputError
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
+from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import save_weights
 from gigacount.options import TrainOptions
 from gigacount.train.log import FILE, Report
@@ -36,7 +37,8 @@ def train(
     """
     with team(options.device) as ours:
         tell = notify if ours.first else lambda line: None
-        recipe_name(options)  # before anything is made or read
+        recipe_name(options)  # names are refused before anything is made or read
+        read_settings(options.network, options.settings)
         if ours.first:
             prepare_folder(options.out, options.resume)
         ours.wait()

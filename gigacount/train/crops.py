@@ -16,9 +16,7 @@ from gigacount.networks.base import Augmentation, Network, Recipe
 from gigacount.train.sources import Picture, Source
 
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
-CLOSE_UP = 1.6  # people-free pictures are enlarged so much further: enlarged texture is what is mistaken for heads
-CLOSE_UPS = 0.5  # share of people-free crops that are enlarged at least as much further
-KERNELS = ("bilinear", "bicubic")  # texture enlarged by the one was mistaken for heads seven times as often
+CLOSE_UPS = 0.5  # share of people-free crops that are enlarged the recipe's `close_up` times at the least
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
@@ -50,7 +48,7 @@ class CropMaker:
         """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
         augmentation = self.recipe.augmentation
         window, size = choose(picture, self.recipe, rng)
-        pixels = cut(picture, window, size, KERNELS[rng.integers(len(KERNELS))])
+        pixels = cut(picture, window, size, str(rng.choice(augmentation.kernels)))
         points = (picture.sample.points_xy - (window.left, window.top)) * (
             size[0] / window.width,
             size[1] / window.height,
@@ -101,9 +99,9 @@ def draw_scale(picture: Picture, augmentation: Augmentation, rng: np.random.Gene
     if augmentation.zoom_wh is not None:
         low, high = fit(picture.size_wh, augmentation.zoom_wh)[0] / picture.size_wh[0], 1.0
     elif len(picture.sample.points_xy) == 0:
-        if high > 1:
-            high *= CLOSE_UP
-            low = CLOSE_UP if rng.random() < CLOSE_UPS else low
+        high *= augmentation.close_up
+        if augmentation.close_up > 1 and rng.random() < CLOSE_UPS:
+            low = augmentation.close_up
     elif rng.random() < augmentation.native:
         return 1.0
     return math.exp(rng.uniform(math.log(low), math.log(high)))
@@ -126,7 +124,7 @@ def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:
     return min(max(int(head) - int(rng.integers(need)), 0), side - need)
 
 
-def cut(picture: Picture, window: Window, size_wh: Size, kernel: str = KERNELS[0]) -> Tensor:
+def cut(picture: Picture, window: Window, size_wh: Size, kernel: str = "bilinear") -> Tensor:
     """The window, which may reach past the picture, as RGB 0..1 (3, H, W) of `size_wh`, resampled by `kernel`."""
     width, height = picture.size_wh
     left, top = max(window.left, 0), max(window.top, 0)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gigacount.errors import DataError, UsageError
 from gigacount.networks import build, find_record
 from gigacount.networks.base import Network
+from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
 from gigacount.predict import channels_last, choose_dtype
@@ -66,7 +67,7 @@ class Trainer:
         chosen = choose_dtype(options.precision, team.device)
         self.dtype = torch.float32 if chosen == torch.float16 else chosen  # fp16 would need its losses scaled
         self.start = None if options.init is None else find_record(options.init)
-        self.settings = {} if self.start is None else self.start.settings
+        self.settings = (self.start.settings if self.start else {}) | read_settings(options.network, options.settings)
         self.recipe_name = recipe_name(options)
         network = build(options.network, **self.settings)
         own = network.recipe if options.recipe is None else RECIPES[self.recipe_name].recipe
@@ -150,6 +151,7 @@ class Trainer:
         }
         values = {
             "network": options.network,
+            "settings": self.settings,
             "data": list(options.data),
             "split": options.split,
             "mix": options.mix and asdict(options.mix),

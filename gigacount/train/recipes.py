@@ -51,6 +51,22 @@ CSRNET_NWPU = Recipe(
     lr=1e-5, weight_decay=1e-4, crop_wh=(768, 576), batch=12, schedule="exponential", decay=0.995, epochs=400
 )
 
+# CSRNet as the light network is trained, so that both can be compared: on its crops, for a machine of two cores.
+CSRNET_LIGHT = Recipe(
+    optimiser="adamw",
+    lr=2e-4,
+    weight_decay=1e-4,
+    crop_wh=(256, 256),
+    batch=3,
+    epochs=20,
+    schedule="cosine",
+    warm_up=50,
+    freeze=0.8,
+    ema=0.998,
+    clip=50.0,
+    augmentation=Light.recipe.augmentation,
+)
+
 # NWPU-Crowd's public code for RAZ-Net's localization branch: pictures of at most about 2048 px a side. It trains for at
 # most 2000 epochs and keeps the 87th.
 RAZ_NET_NWPU = replace(
@@ -97,6 +113,9 @@ RECIPES: dict[str, Published] = {
         replace(csrnet.RECIPE, lr=1e-7, crop_wh=None, augmentation=Augmentation(flip=0.0)),
     ),
     "csrnet-nwpu": Published("CSRNet in NWPU-Crowd's public code: Adam, crops of 768x576", CSRNET_NWPU),
+    "csrnet-light": Published(
+        "CSRNet on the light network's crops, from fresh weights: --set batch_norm=true (ours)", CSRNET_LIGHT
+    ),
     "mcnn": Published("MCNN: quarters of the picture, Adam as later reproductions", mcnn.RECIPE),
     "sasnet": Published("SASNet: the authors published no training, so ours, not tuned", sasnet.RECIPE),
     "sasnet-panda": Published(

@@ -1,0 +1,66 @@
+"""Settings of a network's constructor as a user writes them: `batch_norm=true`, `configuration=A`, `k=3`."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Iterable
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from gigacount.errors import UsageError
+from gigacount.networks import find_class
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
+    """NAME=VALUE pairs as arguments of the constructor of `network`; values are those of TOML, text needs no quotes.
+
+    Raises UsageError for a setting that the network does not have, or a value that it cannot take.
+    """
+    kind = find_class(network)
+    hints, names = get_type_hints(kind.__init__), list(inspect.signature(kind).parameters)
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name not in names:
+            has = f"it has: {', '.join(names)}" if names else "it has none"
+            raise UsageError(f"network '{network}' has no setting '{name}'; {has}")
+        value = parse(text)
+        fitting = [one for one in (value, text) if fits(one, hints[name])]
+        if not fitting:
+            raise UsageError(f"setting '{name}' of network '{network}' is {wanted(hints[name])}, not '{text}'")
+        settings[name] = fitting[0]
+    return settings
+
+
+def parse(text: str) -> object:
+    """A value of TOML, or else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def fits(value: object, hint: Any) -> bool:
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, choice) for choice in choices)
+    if origin is Literal:
+        return value in choices
+    if origin is tuple:
+        return isinstance(value, list) and len(value) == len(choices) and all(map(fits, value, choices))
+    return type(value) in (hint, int) if hint is float else type(value) is hint
+
+
+def wanted(hint: Any) -> str:
+    """What fits, in words."""
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(wanted(choice) for choice in choices if choice is not type(None))
+    if origin is Literal:
+        return " or ".join(f"'{choice}'" for choice in choices)
+    if origin is tuple:
+        return f"[{', '.join(wanted(choice) for choice in choices)}]"
+    return KINDS[hint]

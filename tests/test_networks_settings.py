@@ -1,0 +1,62 @@
+"""Settings of networks as users write them."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+import pytest
+
+from gigacount.errors import UnknownNameError, UsageError
+from gigacount.networks import NETWORKS, build, find_class
+from gigacount.networks.settings import fits, read_settings
+
+
+@pytest.mark.parametrize(
+    ("network", "pairs", "settings"),
+    [
+        ("csrnet", [], {}),
+        ("csrnet", ["configuration=A", "batch_norm=true"], {"configuration": "A", "batch_norm": True}),
+        ("csrnet", ["sigma=15"], {"sigma": 15}),
+        ("csrnet", ["sigma=4.5", "sigma=3.5"], {"sigma": 3.5}),
+        ("csrnet", ['configuration="C"'], {"configuration": "C"}),
+        ("deepcount", ["tile_wh=[128, 256]"], {"tile_wh": [128, 256]}),
+        ("iim-vgg", ["binarisation=image", "largest_box=16"], {"binarisation": "image", "largest_box": 16}),
+    ],
+)
+def test_settings_are_read_and_build_the_network(network: str, pairs: list[str], settings: dict[str, object]) -> None:
+    assert read_settings(network, pairs) == settings
+    build(network, **settings)
+
+
+@pytest.mark.parametrize(
+    ("network", "pair", "message"),
+    [
+        ("csrnet", "colour=red", "has no setting 'colour'; it has: configuration, sigma, batch_norm"),
+        ("sasnet", "colour=red", "has no setting 'colour'; it has none"),
+        ("csrnet", "batch_norm=1", "'batch_norm' of network 'csrnet' is true or false, not '1'"),
+        ("csrnet", "sigma=wide", "'sigma' of network 'csrnet' is a number, not 'wide'"),
+        ("csrnet", "sigma=", "'sigma' of network 'csrnet' is a number, not ''"),
+        ("deepcount", "tile_wh=[128]", r"is \[a whole number, a whole number\], not '\[128\]'"),
+        ("iim-vgg", "binarisation=row", "is 'pixel' or 'image', not 'row'"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(network: str, pair: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
+        read_settings(network, [pair])
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_network_has_no_settings() -> None:
+    with pytest.raises(UnknownNameError):
+        read_settings("csrnett", ["sigma=3"])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_setting_of_every_network_takes_text_or_refuses_it(network: str) -> None:
+    """So the type of each is one that is told in words."""
+    for name, hint in get_type_hints(find_class(network).__init__).items():
+        if fits("a date", hint):
+            assert read_settings(network, [f"{name}=a date"]) == {name: "a date"}
+        elif name != "return":
+            with pytest.raises(UsageError, match=f"'{name}'"):
+                read_settings(network, [f"{name}=a date"])
