@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 import tifffile
 import tiny_datasets as tiny
-import torch
 from image_files import save, scene
+from untrained import untrained_light
 
 from gigacount.batch import CountWork, Item, LocalizeWork, Progress, Row, Task, runner
 from gigacount.batch.claims import process_space
@@ -44,9 +44,7 @@ from gigacount.datasets import ALL, read
 from gigacount.errors import EntryError, GigacountError
 from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.image import source
-from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
+from gigacount.networks.record import hash_file
 from gigacount.options import BatchOptions, CountOptions, LocalizeOptions, ReadOptions, RegionOptions, StrategyOptions
 from gigacount.polygons import read_regions
 from gigacount.predict import Predictor
@@ -145,13 +143,7 @@ Attempts = Iterator[Callable[[], str]]
 
 def network(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    torch.manual_seed(0)
-    light = Light()
-    torch.nn.init.constant_(light.points.bias, 0.0)
-    save_weights(light, folder / "tiny.safetensors")
-    digest = hash_file(folder / "tiny.safetensors")
-    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
-    return folder / "tiny.toml"
+    return untrained_light(folder)
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 import pytest
 import pyvips
-import torch
+from untrained import untrained_light
 
 from gigacount.ablate import TABLES, AblateOptions, Ablation, write_tables
 from gigacount.ablate.looks import Account, SharedLooks
@@ -30,9 +30,6 @@ from gigacount.density import Density, DensityMap
 from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
 from gigacount.geometry import View, Window
 from gigacount.look import Looker
-from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
 from gigacount.options import CountOptions, StrategyOptions
 
 PANDA = (26_908, 15_024)
@@ -145,13 +142,7 @@ def test_who_was_last_seen_at_which_level() -> None:
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that have learned nothing."""
-    folder = tmp_path_factory.mktemp("network")
-    torch.manual_seed(0)
-    save_weights(Light(), folder / "tiny.safetensors")
-    write_record(
-        NetworkRecord("tiny", "light", "tiny.safetensors", hash_file(folder / "tiny.safetensors")), folder / "tiny.toml"
-    )
-    return folder / "tiny.toml"
+    return untrained_light(tmp_path_factory.mktemp("network"))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pyvips
 import torch
 from batch_fakes import FakeWork
 from batch_tools import pictures
+from untrained import untrained_light
 
 from gigacount.batch import Item, Row, Tally, work_list
 from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
@@ -26,9 +27,6 @@ from gigacount.cli.count import count
 from gigacount.cli.show import duration
 from gigacount.cli.watchers import Answers, Live, Plain, state
 from gigacount.errors import ImageError, UsageError
-from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
 from gigacount.options import BatchOptions
 
 Capture = pytest.CaptureFixture[str]
@@ -180,10 +178,7 @@ def test_defaults_of_the_command_line_are_those_of_the_options() -> None:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three pictures, one of them damaged, and beside it weights that have learned nothing."""
     folder = tmp_path_factory.mktemp("photos")
-    torch.manual_seed(0)
-    save_weights(Light(), folder / "tiny.safetensors")
-    digest = hash_file(folder / "tiny.safetensors")
-    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
+    untrained_light(folder)
     (folder / "p" / "deep").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (100, 160, 3), np.uint8)
     for name in ("a.png", "deep/a.png"):

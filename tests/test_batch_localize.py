@@ -14,17 +14,14 @@ from typing import Annotated, cast
 import numpy as np
 import pytest
 import pyvips
-import torch
 import typer
 from batch_tools import leftovers, summary
+from untrained import untrained_light
 
 from gigacount.cli.count import count
 from gigacount.cli.groups import spread
 from gigacount.cli.localize import localize
 from gigacount.cli.options import Counting
-from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -33,12 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder `p` with three pictures, one of them damaged, and beside it weights that see heads somewhere."""
     folder = tmp_path_factory.mktemp("photos")
-    torch.manual_seed(0)
-    light = Light()
-    torch.nn.init.constant_(light.points.bias, 0.0)
-    save_weights(light, folder / "tiny.safetensors")
-    digest = hash_file(folder / "tiny.safetensors")
-    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
+    untrained_light(folder)
     (folder / "p" / "deep").mkdir(parents=True)
     for seed, name in enumerate(("a.png", "deep/a.png")):
         pixels = np.random.default_rng(seed).integers(0, 256, (100, 160, 3), np.uint8)

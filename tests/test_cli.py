@@ -14,14 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
-import torch
+from untrained import untrained_light
 
 from gigacount.cli.options import MAX_SIZE, SCALES, TILE
 from gigacount.cli.parse import parse_choices, parse_numbers, parse_size
 from gigacount.errors import UnknownNameError, UsageError
-from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
 from gigacount.options import CountOptions
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,12 +27,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that have learned nothing: the tests here are about everything but the count."""
-    folder = tmp_path_factory.mktemp("network")
-    torch.manual_seed(0)
-    save_weights(Light(), folder / "tiny.safetensors")
-    digest = hash_file(folder / "tiny.safetensors")
-    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
-    return folder / "tiny.toml"
+    return untrained_light(tmp_path_factory.mktemp("network"))
 
 
 @pytest.fixture

@@ -8,11 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-
-from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
+from untrained import untrained_light
 
 
 def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,12 +25,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["made/scene-5.tif\t12", "made/scene-6.tif\t12"]
-    torch.manual_seed(0)
-    network = Light()
-    torch.nn.init.zeros_(network.points.get_parameter("bias"))  # sees heads everywhere
-    save_weights(network, folder / "tiny.safetensors")
-    record = NetworkRecord("tiny", "light", "tiny.safetensors", hash_file(folder / "tiny.safetensors"))
-    write_record(record, folder / "tiny.toml")
+    untrained_light(folder)
     return folder
 
 

@@ -17,6 +17,7 @@ import pytest
 import pyvips
 import torch
 from numpy.typing import NDArray
+from untrained import untrained_light
 
 from gigacount.count import Counter, count_image
 from gigacount.density import DensityMap, crop, points_to_density
@@ -25,9 +26,8 @@ from gigacount.geometry import Size, View, Window, whole
 from gigacount.image import GigaImage
 from gigacount.localize import Localizer, judge, localize_image
 from gigacount.look import REMEMBERED, UNDER_WAY, Looker
-from gigacount.networks.light import Light, peaks
-from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
-from gigacount.networks.weights import save_weights
+from gigacount.networks.light import peaks
+from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.options import CountOptions, LocalizeOptions, RegionOptions, StrategyOptions
 from gigacount.output import ResultFolder, reusable, write_count
 from gigacount.output.identity import options_dict
@@ -277,14 +277,7 @@ def test_scores_outside_0_to_1_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("network")
-    torch.manual_seed(0)
-    light = Light()
-    torch.nn.init.constant_(light.points.bias, 0.0)  # so that it sees heads somewhere
-    save_weights(light, folder / "tiny.safetensors")
-    digest = hash_file(folder / "tiny.safetensors")
-    write_record(NetworkRecord("tiny", "light", "tiny.safetensors", digest), folder / "tiny.toml")
-    return folder / "tiny.toml"
+    return untrained_light(tmp_path_factory.mktemp("network"))
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from untrained import fresh_light
 
 from gigacount.networks import NETWORKS, build
 from gigacount.networks.base import Network
 from gigacount.networks.iim import IIM, IIMVGG, IIMHRNet
-from gigacount.networks.light import Light
 from gigacount.networks.mudiknn import MudIknn
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.weights import save_weights
@@ -38,7 +38,7 @@ class Case:
 
 
 CASES = {
-    "light": Case(Light, 2_346_275, 32, steps=160, lr=2e-3),
+    "light": Case(fresh_light, 2_346_275, 32, steps=160, lr=2e-3),
     "mud-iknn": Case(MudIknn, 19_169_295, 224, side=224, heads=(20, 40, 60, 80), steps=120, lr=1e-3),
     "iim-vgg": Case(IIMVGG, 20_341_190, 16),
     "iim-hrnet": Case(IIMHRNet, 68_611_638, 16),

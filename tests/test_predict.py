@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from untrained import fresh_light
 
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import find_record, load, records
-from gigacount.networks.light import Light
 from gigacount.networks.record import read_record
 from gigacount.networks.weights import save_weights
 from gigacount.predict import Predictor, choose_device, choose_dtype, fold_batch_norms
@@ -21,8 +21,7 @@ from gigacount.predict import Predictor, choose_device, choose_dtype, fold_batch
 def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A record with random weights of the light network."""
     folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    network = Light()
+    network = fresh_light()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn(module.num_features) * 0.1
