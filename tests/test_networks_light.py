@@ -1,0 +1,86 @@
+"""The light network's own: its losses and targets by hand, and whom it counts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gigacount.networks.light import LEAST, SURE, Light, block_likelihood, in_sight, point_maps
+
+LOGIT = math.log(SURE / (1 - SURE))
+
+
+def looking(density: Tensor, heat: Tensor) -> Light:
+    """A network that sees these: density (H/8, W/8), logits of the heat map (H/4, W/4)."""
+    light = Light()
+    maps = torch.stack([heat, heat])[None]
+    light.forward = lambda images: (density[None, None], maps)  # type: ignore[method-assign]
+    return light
+
+
+@pytest.mark.parametrize("mean", [0.25, 3.0, 40.0])
+def test_the_likelihood_is_best_at_the_mean_count(mean: float) -> None:
+    """Two equal pictures, one with nobody, one with twice the mean: what is believed of both is the mean."""
+    counts = torch.zeros(2, 8, 8)
+    counts[1] = 2 * mean / 64
+    believed = torch.full((2, 1, 8, 8), mean / 64, requires_grad=True)
+    (slope,) = torch.autograd.grad(block_likelihood(believed, counts), believed)
+    assert abs(slope.sum()) < 1e-4 * slope.abs().sum()
+
+
+def test_a_likelihood_by_hand() -> None:
+    """One cell of 64 with one head, believed to be there with certainty: 1 - log 1 in its block of every size."""
+    density = torch.full((1, 1, 8, 8), 1e-12)
+    density[..., 2, 3] = 1.0
+    weight = 1 / (1 / 100 + 1 / 4)
+    blocks32 = 4
+    expected = weight * (0.25 + 0.5 + 1.0 + 1.0) * 1.0 / blocks32
+    assert block_likelihood(density, density[:, 0].round()).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_traces_of_density_are_nobody() -> None:
+    density = torch.full((8, 8), 0.9 * LEAST)
+    density[0, 0] = 1.1 * LEAST
+    seen = looking(density, torch.full((16, 16), LOGIT + 1)).predict(torch.zeros(1, 3, 64, 64)).density
+    assert seen.sum().item() == pytest.approx(1.1 * LEAST)
+
+
+def test_people_are_counted_near_heads_only() -> None:
+    """A head in the second square of 32 px from the left, of eight, is in sight in the first four."""
+    density, heat = torch.full((4, 32), 0.01), torch.full((8, 64), LOGIT - 0.1)
+    assert looking(density, heat).predict(torch.zeros(1, 3, 32, 256)).density.sum() == 0
+    heat[5, 9] = LOGIT + 0.1
+    seen = looking(density, heat).predict(torch.zeros(1, 3, 32, 250)).density
+    assert seen.shape == (1, 4, 32)
+    assert seen[0, :, :16].eq(0.01).all()
+    assert seen[0, :, 16:].eq(0).all()
+
+
+def test_a_head_is_in_sight_from_all_sides_and_in_its_own_picture() -> None:
+    heat = torch.full((2, 64, 64), -9.0)
+    heat[1, 31, 31] = 9.0
+    near = in_sight(heat)
+    assert near.shape == (2, 32, 32)
+    assert not near[0].any()
+    rows, cols = near[1].nonzero(as_tuple=True)  # the square 3, 3 of 8 x 8, and two around it
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 23, 4, 23)
+    assert near[1].sum() == 20 * 20
+
+
+def test_a_head_is_the_summit_of_both_maps() -> None:
+    heat, iknn = point_maps(np.array([[18.0, 10.0], [40.5, 50.0]]), (64, 64))
+    assert np.argwhere(heat == 1).tolist() == [[2, 4], [12, 10]]
+    assert iknn[2, 4] == pytest.approx(1)  # the centre of its cell
+    assert iknn[12, 10] == pytest.approx(1 / (1 + math.hypot(1.5, 0.0)))
+    assert heat[12, 11] == pytest.approx(math.exp(-(5.5**2) / (2 * 6.0**2)))  # far apart: sigma of 1.5 cells
+
+
+def test_nobody_is_nowhere() -> None:
+    heat, iknn = point_maps(np.empty((0, 2)), (64, 32))
+    assert heat.shape == iknn.shape == (8, 16)
+    assert not heat.any()
+    assert not iknn.any()
