@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gigacount.errors import UnknownNameError
-from gigacount.geometry import Size
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple
-from gigacount.networks.mcnn import adaptive_density, euclidean_loss
+from gigacount.networks.base import Augmentation, Recipe
+from gigacount.networks.mcnn import GaussianDensity
 from gigacount.networks.vgg import VGG16
 
 STRIDE = 8
@@ -45,7 +42,7 @@ RECIPE = Recipe(
 )
 
 
-class CSRNet(Network):
+class CSRNet(GaussianDensity):
     """Congested scene recognition network: 16,263,489 parameters.
 
     configuration: A to D, the dilation of the back end; raises UnknownNameError for another.
@@ -59,10 +56,9 @@ class CSRNet(Network):
     recipe = RECIPE
 
     def __init__(self, configuration: str = "B", sigma: float | None = None, batch_norm: bool = False) -> None:
-        super().__init__()
+        super().__init__(sigma)
         if configuration not in CONFIGURATIONS:
             raise UnknownNameError("CSRNet configuration", configuration, CONFIGURATIONS)
-        self.sigma = sigma
         self.encoder = VGG16(convs=10, batch_norm=batch_norm)
         layers: list[nn.Module] = []
         channels = self.encoder.out_channels
@@ -85,17 +81,6 @@ class CSRNet(Network):
         x = self.backend(x)  # (B, 64, H/8, W/8)
         density: Tensor = self.output_layer(x)  # (B, 1, H/8, W/8)
         return density[:, 0].float()
-
-    def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        return Prediction(crop_cells(self(pad_to_multiple(images, STRIDE)), images, STRIDE))
-
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
-        """`density` (ceil(H/8), ceil(W/8)): people per cell, summed from full resolution."""
-        return {"density": adaptive_density(points_xy, size_wh, STRIDE, self.sigma)}
-
-    def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """1 / (2 B) times the sum of squared differences over all cells (section 3.2)."""
-        return euclidean_loss(self.predict(images).density, targets["density"])
 
     @classmethod
     def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

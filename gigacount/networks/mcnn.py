@@ -31,18 +31,36 @@ COLUMNS = ((9, 7, (16, 32, 16, 8)), (7, 5, (20, 40, 20, 10)), (5, 3, (24, 48, 24
 RECIPE = Recipe(lr=1e-4, crop_wh=(512, 384), batch=8, crops=9, epochs=400, augmentation=Augmentation(flip=0.5))
 
 
-class MCNN(Network):
-    """Multi-column network: 133,705 parameters.
+class GaussianDensity(Network):
+    """A network whose forward pass is a density, taught by one Gaussian per head: MCNN, and CSRNet after it.
 
-    sigma: of the Gaussians in its training targets, in pixels; None adapts it to the distance of the nearest heads.
+    sigma: of the Gaussians, in pixels; None adapts it to the distance of the nearest heads.
     """
+
+    def __init__(self, sigma: float | None = None) -> None:
+        super().__init__()
+        self.sigma = sigma
+
+    def predict(self, images: Tensor, locate: bool = False) -> Prediction:
+        return Prediction(crop_cells(self(pad_to_multiple(images, self.stride)), images, self.stride))
+
+    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
+        """`density` (ceil(H / stride), ceil(W / stride)): people per cell, summed from full resolution."""
+        return {"density": adaptive_density(points_xy, size_wh, self.stride, self.sigma)}
+
+    def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """1 / (2 B) times the sum of squared differences over all cells (section 2.3)."""
+        return (self.predict(images).density - targets["density"]).square().sum() / (2 * len(images))
+
+
+class MCNN(GaussianDensity):
+    """Multi-column network: 133,705 parameters. sigma: see GaussianDensity."""
 
     stride = STRIDE
     recipe = RECIPE
 
     def __init__(self, sigma: float | None = None) -> None:
-        super().__init__()
-        self.sigma = sigma
+        super().__init__(sigma)
         self.columns = nn.ModuleList(column(*sizes) for sizes in COLUMNS)
         self.density = nn.Conv2d(sum(channels[-1] for _, _, channels in COLUMNS), 1, 1)
         nn.init.normal_(self.density.weight, std=0.01)
@@ -53,16 +71,6 @@ class MCNN(Network):
         features = cat([column(images) for column in self.columns], 1)  # (B, 8 + 10 + 12, H/4, W/4)
         density: Tensor = self.density(features)
         return density[:, 0].float()
-
-    def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        return Prediction(crop_cells(self(pad_to_multiple(images, STRIDE)), images, STRIDE))
-
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
-        """`density` (ceil(H/4), ceil(W/4)): people per cell."""
-        return {"density": adaptive_density(points_xy, size_wh, STRIDE, self.sigma)}
-
-    def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        return euclidean_loss(self.predict(images).density, targets["density"])
 
     @classmethod
     def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,8 +113,3 @@ def adaptive_density(
         return gaussian_density(points_xy, size_wh, sigma, stride)
     sigmas = np.minimum(adaptive_sigmas(points_xy, size_wh), sum(size_wh) / 8)
     return gaussian_density(points_xy, size_wh, sigmas, stride)
-
-
-def euclidean_loss(density: Tensor, target: Tensor) -> Tensor:
-    """1 / (2 B) times the sum of squared differences of (B, rows, cols) densities (section 2.3)."""
-    return (density - target).square().sum() / (2 * len(density))
