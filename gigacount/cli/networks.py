@@ -41,6 +41,8 @@ def list_networks(
         weights = record.weights if record else "no weights here"
         default = " (default)" if name == default_name else ""
         typer.echo(f"{name}{default}\t{weights}")
+        if record and record.about:
+            typer.echo(f"\t{record.about}")
         for error in errors:
             figures = ", ".join(f"{key} {value}" for key, value in error.items() if key not in ("data", "date"))
             typer.echo(f"\t{error.get('data', '?')}: {figures} ({error.get('date', 'no date')})")
