@@ -31,7 +31,7 @@ def test_settings_are_read_and_build_the_network(network: str, pairs: list[str],
 @pytest.mark.parametrize(
     ("network", "pair", "message"),
     [
-        ("csrnet", "colour=red", "has no setting 'colour'; it has: configuration, sigma, batch_norm, balance"),
+        ("csrnet", "colour=red", "has no setting 'colour'; it has: configuration, sigma, batch_norm"),
         ("sasnet", "colour=red", "has no setting 'colour'; it has none"),
         ("csrnet", "batch_norm=1", "'batch_norm' of network 'csrnet' is true or false, not '1'"),
         ("csrnet", "sigma=wide", "'sigma' of network 'csrnet' is a number, not 'wide'"),

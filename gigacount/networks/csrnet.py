@@ -50,20 +50,13 @@ class CSRNet(GaussianDensity):
         to the distance of the nearest heads (part A).
     batch_norm: behind every convolution but the last, so that it learns from fresh weights as well. Not the paper's; in
         use, where batch norms are part of the convolutions (`predict.fold_batch_norms`), the same network.
-    balance: of the loss, see GaussianDensity; for data of many kinds at once.
     """
 
     stride = STRIDE
     recipe = RECIPE
 
-    def __init__(
-        self,
-        configuration: str = "B",
-        sigma: float | None = None,
-        batch_norm: bool = False,
-        balance: float | None = None,
-    ) -> None:
-        super().__init__(sigma, balance)
+    def __init__(self, configuration: str = "B", sigma: float | None = None, batch_norm: bool = False) -> None:
+        super().__init__(sigma)
         if configuration not in CONFIGURATIONS:
             raise UnknownNameError("CSRNet configuration", configuration, CONFIGURATIONS)
         self.encoder = VGG16(convs=10, batch_norm=batch_norm)

@@ -35,15 +35,11 @@ class GaussianDensity(Network):
     """A network whose forward pass is a density, taught by one Gaussian per head: MCNN, and CSRNet after it.
 
     sigma: of the Gaussians, in pixels; None adapts it to the distance of the nearest heads.
-    balance: people per cell; squared errors are divided by the believed density plus so much, as a count's variance
-        grows with it. In pictures of many kinds dense crowds are all that the papers' plain squares (None) see.
-        Believed, not true: divided by the truth, the best answer is far less than the mean.
     """
 
-    def __init__(self, sigma: float | None = None, balance: float | None = None) -> None:
+    def __init__(self, sigma: float | None = None) -> None:
         super().__init__()
         self.sigma = sigma
-        self.balance = balance
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         return Prediction(crop_cells(self(pad_to_multiple(images, self.stride)), images, self.stride))
@@ -53,22 +49,18 @@ class GaussianDensity(Network):
         return {"density": adaptive_density(points_xy, size_wh, self.stride, self.sigma)}
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """1 / (2 B) times the sum of squared differences over all cells (section 2.3), balanced if asked."""
-        density = self.predict(images).density
-        squares = (density - targets["density"]).square()
-        if self.balance is not None:
-            squares = squares / (density.detach().clamp(min=0) + self.balance)
-        return squares.sum() / (2 * len(images))
+        """1 / (2 B) times the sum of squared differences over all cells (section 2.3)."""
+        return (self.predict(images).density - targets["density"]).square().sum() / (2 * len(images))
 
 
 class MCNN(GaussianDensity):
-    """Multi-column network: 133,705 parameters. sigma, balance: see GaussianDensity."""
+    """Multi-column network: 133,705 parameters. sigma: see GaussianDensity."""
 
     stride = STRIDE
     recipe = RECIPE
 
-    def __init__(self, sigma: float | None = None, balance: float | None = None) -> None:
-        super().__init__(sigma, balance)
+    def __init__(self, sigma: float | None = None) -> None:
+        super().__init__(sigma)
         self.columns = nn.ModuleList(column(*sizes) for sizes in COLUMNS)
         self.density = nn.Conv2d(sum(channels[-1] for _, _, channels in COLUMNS), 1, 1)
         nn.init.normal_(self.density.weight, std=0.01)
