@@ -34,9 +34,13 @@ def test_settings_are_read_and_build_the_network(network: str, pairs: list[str],
         ("csrnet", "colour=red", "has no setting 'colour'; it has: configuration, sigma, batch_norm"),
         ("sasnet", "colour=red", "has no setting 'colour'; it has none"),
         ("csrnet", "batch_norm=1", "'batch_norm' of network 'csrnet' is true or false, not '1'"),
-        ("csrnet", "sigma=wide", "'sigma' of network 'csrnet' is a number, not 'wide'"),
-        ("csrnet", "sigma=", "'sigma' of network 'csrnet' is a number, not ''"),
-        ("deepcount", "tile_wh=[128]", r"is \[a whole number, a whole number\], not '\[128\]'"),
+        ("csrnet", "sigma=wide", "'sigma' of network 'csrnet' is a number above 0, not 'wide'"),
+        ("csrnet", "sigma=", "'sigma' of network 'csrnet' is a number above 0, not ''"),
+        ("csrnet", "sigma=nan", "is a number above 0, not 'nan'"),
+        ("csrnet", "sigma=inf", "is a number above 0, not 'inf'"),
+        ("iim-vgg", "largest_box=0", "is a number above 0, not '0'"),
+        ("raz-net", "depth=-1", "is a whole number, 0 or more, not '-1'"),
+        ("deepcount", "tile_wh=[128]", r"is \[a whole number, 0 or more, a whole number, 0 or more\], not '\[128\]'"),
         ("iim-vgg", "binarisation=row", "is 'pixel' or 'image', not 'row'"),
     ],
 )
@@ -44,6 +48,14 @@ def test_what_does_not_fit_is_said_in_one_line(network: str, pair: str, message:
     with pytest.raises(UsageError, match=message) as raised:
         read_settings(network, [pair])
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "pair"), [("light", "width=0"), ("mud-iknn", "k=0"), ("deepcount", "tile_wh=[0,0]")]
+)
+def test_networks_refuse_what_they_cannot_be_made_with(network: str, pair: str) -> None:
+    with pytest.raises(UsageError):
+        build(network, **read_settings(network, [pair]))
 
 
 def test_an_unknown_network_has_no_settings() -> None:

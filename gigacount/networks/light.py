@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gigacount.errors import UsageError
 from gigacount.networks.backbones import MobileNetV2
 from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple
 
@@ -37,7 +38,10 @@ BLOCK_WEIGHTS = {8: 0.25, 16: 0.5, 32: 1.0, 64: 1.0}  # block side in px -> weig
 
 
 class Light(Network):
-    """MobileNetV2 + feature pyramid: 2.35 M parameters, about 14,000 multiply-accumulates a pixel."""
+    """MobileNetV2 + feature pyramid: 2.35 M parameters, about 14,000 multiply-accumulates a pixel.
+
+    width, point_width: channels of the decoder at strides 8 to 32, and at 4. Raises UsageError for less than one.
+    """
 
     stride = STRIDE
     locates = True
@@ -80,6 +84,8 @@ class Light(Network):
 
     def __init__(self, width: int = 128, point_width: int = 48) -> None:
         super().__init__()
+        if min(width, point_width) < 1:
+            raise UsageError(f"the light network's widths are at least 1, not {width} and {point_width}")
         self.encoder = MobileNetV2()
         c4, c8, c16, c32 = self.encoder.out_channels
         self.lateral32 = nn.Conv2d(c32, width, 1)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gigacount.errors import UsageError
 from gigacount.labels import gaussian_density, iknn_map
 from gigacount.networks.base import Network, Prediction, Recipe, pad_to_multiple, renamed
 from gigacount.networks.densenet import DenseNet201
@@ -64,7 +65,7 @@ class MapModule(nn.Module):
 class MudIknn(Network):
     """MUD-ikNN: 19,169,295 parameters.
 
-    k: neighbours of the training map; the paper's best is 1, and only its peaks are heads.
+    k: neighbours of the training map; the paper's best is 1, and only its peaks are heads. Raises UsageError below 1.
     spread: how a window's count becomes people per pixel: "map", in proportion to the predicted map, so that people
         appear where heads are; "even", over the whole window, as the authors do when they add windows up.
     """
@@ -75,6 +76,8 @@ class MudIknn(Network):
 
     def __init__(self, k: int = 1, spread: Literal["map", "even"] = "map") -> None:
         super().__init__()
+        if k < 1:
+            raise UsageError(f"MUD-ikNN's k is at least 1, not {k}")
         self.k = k
         self.spread = spread
         self.encoder = DenseNet201()

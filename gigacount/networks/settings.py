@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import tomllib
 from collections.abc import Iterable
 from types import UnionType
@@ -11,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from gigacount.errors import UsageError
 from gigacount.networks import find_class
 
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+KINDS = {bool: "true or false", int: "a whole number, 0 or more", float: "a number above 0", str: "text"}
 
 
 def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
@@ -51,7 +52,9 @@ def fits(value: object, hint: Any) -> bool:
         return value in choices
     if origin is tuple:
         return isinstance(value, list) and len(value) == len(choices) and all(map(fits, value, choices))
-    return type(value) in (hint, int) if hint is float else type(value) is hint
+    if hint is float:
+        return type(value) in (float, int) and 0 < value < math.inf  # type: ignore[operator]
+    return type(value) is hint and (hint is not int or value >= 0)  # type: ignore[operator]
 
 
 def wanted(hint: Any) -> str:
