@@ -5,6 +5,7 @@ Importing this package does not import torch; `load` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,29 +62,29 @@ def find_record(name: str) -> NetworkRecord:
     raise UnknownNameError("network", name, sorted({*NETWORKS, *shipped}))
 
 
-def find_class(network: str) -> type[Network]:
-    """The class of a network of the table. Raises UnknownNameError."""
+def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
+    """The class of a network of the table, whose constructor has these settings.
+
+    Raises UnknownNameError, and UsageError for a setting that this network does not have.
+    """
     if network not in NETWORKS:
         raise UnknownNameError("network", network, NETWORKS)
     import importlib
+    import inspect
 
     module, name = NETWORKS[network].split(":")
     kind: type[Network] = getattr(importlib.import_module(module), name)
+    known = list(inspect.signature(kind).parameters)
+    for setting in settings:
+        if setting not in known:
+            has = f"it has: {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"network '{network}' has no setting '{setting}'; {has}")
     return kind
 
 
 def build(network: str, **settings: object) -> Network:
-    """A network of the table with fresh parameters; `settings` go to its constructor.
-
-    Raises UnknownNameError, and UsageError for a setting that this network does not have.
-    """
-    kind = find_class(network)
-    import inspect
-
-    for setting in settings:
-        if setting not in inspect.signature(kind).parameters:
-            raise UsageError(f"network '{network}' has no setting '{setting}'")
-    return kind(**settings)
+    """A network of the table with fresh parameters; `settings` go to its constructor. Raises as `find_class` does."""
+    return find_class(network, settings)(**settings)
 
 
 def load(record: NetworkRecord) -> Network:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import tomllib
 from collections.abc import Iterable
@@ -20,16 +19,11 @@ def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
 
     Raises UsageError for a setting that the network does not have, or a value that it cannot take.
     """
-    kind = find_class(network)
-    hints, names = get_type_hints(kind.__init__), list(inspect.signature(kind).parameters)
+    given = dict(pair.split("=", 1) for pair in pairs)
+    hints = get_type_hints(find_class(network, given).__init__)
     settings: dict[str, object] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        if name not in names:
-            has = f"it has: {', '.join(names)}" if names else "it has none"
-            raise UsageError(f"network '{network}' has no setting '{name}'; {has}")
-        value = parse(text)
-        fitting = [one for one in (value, text) if fits(one, hints[name])]
+    for name, text in given.items():
+        fitting = [one for one in (parse(text), text) if fits(one, hints[name])]
         if not fitting:
             raise UsageError(f"setting '{name}' of network '{network}' is {wanted(hints[name])}, not '{text}'")
         settings[name] = fitting[0]
