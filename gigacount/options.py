@@ -239,7 +239,8 @@ class TrainOptions:
     is the network's own. steps or epochs: how long; None is the recipe's epochs. minutes: stop, and have the learning
     rate run out, after so much time, or after the steps or epochs if those are given and end first. An epoch is as many
     crops as there are training pictures, times what the recipe takes of each. init: a record whose weights to start
-    from; backbone_weights: a file for the encoder. validation: share of each set held out, by a fixed seed;
+    from; backbone_weights: a file for the encoder; hints_from: a record of a trained network whose features to learn
+    beside the counts. validation: share of each set held out, by a fixed seed;
     held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
     the same pictures. skip_bad: leave out pictures that cannot be used instead of stopping. ema, batch, lr: instead of
     the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU. settings:
@@ -256,6 +257,7 @@ class TrainOptions:
     minutes: float | None = None
     init: str | None = None
     backbone_weights: Path | None = None
+    hints_from: str | None = None
     mix: MixOptions | None = None
     validation: float = 0.1
     held_out: Path | None = None

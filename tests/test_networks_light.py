@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gigacount.networks.light import LEAST, SURE, Light, block_likelihood, in_sight, point_maps
+from gigacount.networks.density import LEAST
+from gigacount.networks.light import SURE, Light, in_sight, point_maps
 
 LOGIT = math.log(SURE / (1 - SURE))
 
@@ -20,26 +21,6 @@ def looking(density: Tensor, heat: Tensor) -> Light:
     maps = torch.stack([heat, heat])[None]
     light.forward = lambda images: (density[None, None], maps)  # type: ignore[method-assign]
     return light
-
-
-@pytest.mark.parametrize("mean", [0.25, 3.0, 40.0])
-def test_the_likelihood_is_best_at_the_mean_count(mean: float) -> None:
-    """Two equal pictures, one with nobody, one with twice the mean: what is believed of both is the mean."""
-    counts = torch.zeros(2, 8, 8)
-    counts[1] = 2 * mean / 64
-    believed = torch.full((2, 1, 8, 8), mean / 64, requires_grad=True)
-    (slope,) = torch.autograd.grad(block_likelihood(believed, counts), believed)
-    assert abs(slope.sum()) < 1e-4 * slope.abs().sum()
-
-
-def test_a_likelihood_by_hand() -> None:
-    """One cell of 64 with one head, believed to be there with certainty: 1 - log 1 in its block of every size."""
-    density = torch.full((1, 1, 8, 8), 1e-12)
-    density[..., 2, 3] = 1.0
-    weight = 1 / (1 / 100 + 1 / 4)
-    blocks32 = 4
-    expected = weight * (0.25 + 0.5 + 1.0 + 1.0) * 1.0 / blocks32
-    assert block_likelihood(density, density[:, 0].round()).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_traces_of_density_are_nobody() -> None:

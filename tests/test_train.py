@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from train_fakes import Tiny, add_fakes, options, same, write_photos
+from untrained import untrained_light
 
 from gigacount.errors import DataError, OutputError, UsageError, WeightsError
 from gigacount.networks import find_record, load
@@ -93,13 +94,14 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("network", ["tiny", "staged"])
+@pytest.mark.parametrize(("network", "hints"), [("tiny", False), ("tiny", True), ("staged", False)])
 @pytest.mark.parametrize("stop", [3, 5])
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one(
-    photos: Path, tmp_path: Path, network: str, stop: int, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, network: str, hints: bool, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With dropout, batch norm and an average; `staged` begins its second stage after step 4."""
-    whole = options(photos, tmp_path / "whole", network, steps=8, validate_every=3)
+    teacher = str(untrained_light(tmp_path)) if hints else None
+    whole = options(photos, tmp_path / "whole", network, steps=8, validate_every=3, hints_from=teacher)
     train(whole)
     broken = replace(whole, out=tmp_path / "broken", workers=3)
     with monkeypatch.context() as patch:
@@ -116,7 +118,7 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one(
     assert load_checkpoint(broken.out)["position"]["step"] == stop - 1
     train(replace(broken, resume=True))
     ours, theirs = load_checkpoint(broken.out), load_checkpoint(whole.out)
-    for part in ("network", "average", "best"):
+    for part in ("network", "average", "best", "hints"):
         assert same(ours[part], theirs[part]), part
     clockless = [{k: v for k, v in entry.items() if k not in ("seconds", "left")} for entry in log(broken.out)]
     assert clockless == [{k: v for k, v in entry.items() if k not in ("seconds", "left")} for entry in log(whole.out)]
@@ -252,9 +254,12 @@ def test_a_run_is_not_resumed_with_other_data_or_from_nothing(photos: Path, tmp_
 
 
 def test_wrong_names_are_found_before_anything_is_made(photos: Path, tmp_path: Path) -> None:
-    for settings in ({"network": "tinny"}, {"recipe": "tinny"}, {"settings": ("tinny=1",)}):
+    wrong = ({"network": "tinny"}, {"recipe": "tinny"}, {"settings": ("tinny=1",)}, {"hints_from": "tinny"})
+    for settings in wrong:
         with pytest.raises(UsageError, match="tinny"):
             train(options(photos, tmp_path / "run", **settings))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="at least 1, not 0 and 48"):
+        train(options(photos, tmp_path / "run", network="light", settings=("width=0",)))
     assert not (tmp_path / "run").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from gigacount.cli import app
 from gigacount.count import CountResult
 from gigacount.datasets import read
+from gigacount.datasets.listed import names_apart, read_list
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, UsageError
 from gigacount.networks import find_record
@@ -71,6 +73,36 @@ def test_the_held_out_pictures_of_an_earlier_run_can_be_held_out_again(photos: P
     listed.write_text("csv\t3.png\n5.png\n")
     with pytest.raises(DataError, match="line 2"):
         open_sources(options(photos, tmp_path, held_out=listed))
+
+
+def test_pictures_that_share_their_file_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    videos = [tmp_path / "data" / f"train_data/{video}/{frame}.jpg" for video in "ab" for frame in ("001", "002")]
+    alone = tmp_path / "data" / "train_data" / "a" / "003.jpg"
+    names = names_apart([*videos, alone])
+    assert [names[path] for path in (*videos, alone)] == ["a/001.jpg", "a/002.jpg", "b/001.jpg", "b/002.jpg", "003.jpg"]
+    listed = tmp_path / "validation.txt"
+    listed.write_text(f"fdst\t{names[videos[2]]}\nfdst\t{names[alone]}\n")
+    held = read_list(listed)
+    assert [held.holds("fdst", path) for path in (*videos, alone)] == [False, False, True, False, True]
+    assert not held.holds("csv", alone)
+    moved = Path("elsewhere/b/001.jpg")
+    assert held.holds("fdst", moved)
+    assert names_apart([moved, moved]) == {moved: "elsewhere/b/001.jpg"}
+
+
+def test_a_run_names_what_it_held_out_so_that_another_holds_out_the_same(photos: Path, tmp_path: Path) -> None:
+    """Two folders of pictures with the same names, a fifth of all of them held out."""
+    for video in ("a", "b"):
+        write_photos(tmp_path / "videos" / video, 5)
+    rows = [f"{v}/{line}" for v in "ab" for line in (tmp_path / f"videos/{v}/heads.csv").read_text().split()[1:]]
+    for video in ("a", "b"):
+        (tmp_path / "videos" / video / "heads.csv").unlink()
+    (tmp_path / "videos" / "heads.csv").write_text("\n".join(["image,x,y", *rows]))
+    begun = options(tmp_path / "videos", tmp_path / "run", steps=1, validation=0.2)
+    train(begun)
+    again = open_sources(replace(begun, seed=5, held_out=tmp_path / "run" / "validation.txt"))[0].held_out
+    assert [p.sample.image for p in again] == [p.sample.image for p in open_sources(begun)[0].held_out]
+    assert len(again) == 2
 
 
 def test_weights_of_data_sets() -> None:

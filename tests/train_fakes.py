@@ -36,6 +36,7 @@ class Tiny(Network):
     """Two convolutions with batch norm and dropout: everything that a resumed run could get wrong."""
 
     recipe = RECIPE
+    hint_layers = (("encoder", 8),)
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()

@@ -106,5 +106,4 @@ def read_listed(only: Path | None) -> Callable[[str, Path], bool]:
         return lambda name, image: True
     from gigacount.datasets.listed import read_list
 
-    pairs = read_list(only)
-    return lambda name, image: (name, image.name) in pairs
+    return read_list(only).holds

@@ -53,6 +53,10 @@ class Training:
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Weights of a classification network for the encoder.")
     ] = DEFAULTS.backbone_weights
+    hints_from: Annotated[
+        str | None,
+        typer.Option(help="A trained network whose features to learn beside the counts: a name or a record."),
+    ] = DEFAULTS.hints_from
     mix: Annotated[
         str | None, typer.Option(help="Folder of generated pictures to mix in (PromptMix), or NAME:PATH.")
     ] = None

@@ -1,20 +1,56 @@
-"""Lists of pictures, a line each: data set, tab, file name; a training run so names what it held out."""
+"""Lists of pictures, a line each: data set, tab, file name; a training run so names what it held out.
+
+Pictures of one data set may share their file names, as the frames of several videos do: then as many of the folders
+that they lie in stand before the names as tell them apart, `12/001.jpg`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 from gigacount.errors import DataError
 
+Parts = tuple[str, ...]
 
-def read_list(file: Path) -> set[tuple[str, str]]:
-    """Data set and file name of each picture in a list. Raises DataError naming the line."""
+
+class PictureList:
+    """Which pictures a list names: by data set, and the last parts of their paths."""
+
+    def __init__(self, entries: Iterable[tuple[str, str]]) -> None:
+        self._entries = {(name, PurePosixPath(picture).parts) for name, picture in entries}
+        self._depths = {len(parts) for _, parts in self._entries}
+
+    def holds(self, name: str, picture: Path) -> bool:
+        """Whether the picture of data set `name` is in the list."""
+        return any((name, picture.parts[-depth:]) in self._entries for depth in self._depths)
+
+
+def read_list(file: Path) -> PictureList:
+    """Raises DataError naming the line that is none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot read the list of held-out pictures: {error}") from error
-    pairs = [tuple(line.split("\t")) for line in lines]
-    for number, pair in enumerate(pairs, 1):
-        if len(pair) != 2:
+    entries: list[tuple[str, str]] = []
+    for number, line in enumerate(lines, 1):
+        name, tab, picture = line.partition("\t")
+        if not tab or not picture or "\t" in picture:
             raise DataError(f"{file}, line {number}: expected a data set, a tab and a picture's file name")
-    return {(name, picture) for name, picture in pairs}
+        entries.append((name, picture))
+    return PictureList(entries)
+
+
+def names_apart(pictures: Sequence[Path]) -> dict[Path, str]:
+    """What to call each of one data set's pictures in a list, among all of that set's pictures."""
+    found: dict[Path, str] = {}
+    left, depth = set(pictures), 0
+    while left:
+        depth += 1
+        ends = Counter(picture.parts[-depth:] for picture in pictures)
+        for picture in list(left):
+            if ends[picture.parts[-depth:]] == 1 or depth >= len(picture.parts):
+                found[picture] = "/".join(part for part in picture.parts[-depth:] if part != picture.anchor)
+                left.remove(picture)
+    return found

@@ -128,6 +128,8 @@ class Network(nn.Module):
     exact: layers that stay in fp32 in any precision: sums of many values whose rounding would add up in a count.
     recipe: the paper's training.
     stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
+    hint_layers: layers whose features others may be taught by, or be taught, and pixels per cell of each; of those with
+        one stride the last counts where it teaches.
     encoder: the feature extractor that may start from a classification network's weights, where there is one.
     """
 
@@ -136,6 +138,7 @@ class Network(nn.Module):
     exact: tuple[str, ...] = ()
     recipe: Recipe = Recipe()
     stages: tuple[str, ...] = ()
+    hint_layers: tuple[tuple[str, int], ...] = ()
 
     @abstractmethod
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:

@@ -5,9 +5,7 @@ Features at stride 4, from the first stages of the encoder and the decoder, give
 k = 1 ikNN map. Density: stride 8, softplus, so non-negative, read from the features at strides 8 and 4: people a few
 pixels high are hardly in the former.
 
-Density loss: Poisson log-likelihood of the head counts in square blocks of 8, 16, 32 and 64 px. Each scale is summed,
-not averaged, over its blocks, so all four pull equally hard on the total; the Poisson likelihood has its optimum at
-the mean count, so the total is unbiased (a relative-error term, tried first, rewards undercounting).
+Density loss: Poisson log-likelihood of the head counts in square blocks of 8, 16, 32 and 64 px (`HeadCounts`).
 """
 
 from __future__ import annotations
@@ -23,18 +21,15 @@ from torch.nn import functional as F
 
 from gigacount.errors import UsageError
 from gigacount.networks.backbones import MobileNetV2
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple
+from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple
+from gigacount.networks.density import SPARSE, HeadCounts
 
 STRIDE = 8
 POINT_STRIDE = 4
-LEAST = 1.5e-3
-"""People in a cell below which nobody is there. Softplus never reaches zero: a black picture of 2560 x 1440 added up to
-2.8 people, and counts 0 with this; held-out street scenes lost 0.4 % of their people by 0.001, dense ones 0.1 %."""
 SURE = 0.2
 """How sure of a head the heat map must be somewhere near for anybody to be counted: enlarged texture with a trace of
 density everywhere and heads nowhere counted as a person or two."""
 FAINTEST = 0.05  # peaks below this score are never heads; the record's threshold is higher
-BLOCK_WEIGHTS = {8: 0.25, 16: 0.5, 32: 1.0, 64: 1.0}  # block side in px -> weight of its likelihood
 
 
 class Light(Network):
@@ -46,6 +41,8 @@ class Light(Network):
     stride = STRIDE
     locates = True
     exact = ("density", "detail")
+    teaching = HeadCounts()
+    hint_layers = (("merge4", 4), ("merge8", 8))
     recipe = Recipe(
         optimiser="adamw",
         lr=1.5e-3,
@@ -100,7 +97,7 @@ class Light(Network):
         self.merge4 = nn.Sequential(conv_bn_relu(point_width, point_width), conv_bn_relu(point_width, point_width))
         self.points = nn.Conv2d(point_width, 2, 1)
         nn.init.zeros_(self.detail.weight)
-        nn.init.constant_(self.density.get_parameter("bias"), -4.0)  # 0.02 people a cell, about a photograph's mean
+        nn.init.constant_(self.density.get_parameter("bias"), SPARSE)
         nn.init.constant_(self.points.get_parameter("bias"), -3.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,33 +107,28 @@ class Light(Network):
         p8 = self.merge8(self.lateral8(x8) + upsample2(p16))  # (B, 128, H/8, W/8)
         p4 = self.merge4(self.lateral4(x4) + upsample2(self.shrink8(p8)))  # (B, 48, H/4, W/4)
         with torch.autocast(images.device.type, enabled=False):
-            density = F.softplus(self.density(p8.float()) + self.detail(p4.float()))  # (B, 1, H/8, W/8)
-        return density, self.points(p4).float()
+            output = self.density(p8.float()) + self.detail(p4.float())  # (B, 1, H/8, W/8)
+        return self.teaching.density(output), self.points(p4).float()
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        height, width = images.shape[2:]
         density, maps = self(pad_to_multiple(images, 32))
-        counted = (density[:, 0] >= LEAST) & in_sight(maps[:, 0])
-        cells = torch.where(counted, density[:, 0], 0)[:, : math.ceil(height / STRIDE), : math.ceil(width / STRIDE)]
+        cells = self.teaching.counted(density[:, 0]).where(in_sight(maps[:, 0]), 0)
+        cells = crop_cells(cells, images, STRIDE)
         if not locate:
             return Prediction(cells)
-        rows, cols = math.ceil(height / POINT_STRIDE), math.ceil(width / POINT_STRIDE)
-        heat = torch.sigmoid(maps[:, 0, :rows, :cols])
-        inside = np.array([width, height, 1], np.float32)  # the last cell may reach past the picture
+        heat = torch.sigmoid(crop_cells(maps[:, 0], images, POINT_STRIDE))
+        inside = np.array([*reversed(images.shape[2:]), 1], np.float32)  # the last cell may reach past the picture
         return Prediction(cells, [np.minimum(peaks(picture), inside) for picture in heat])
 
     def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
         """`counts` (H/8, W/8) heads per cell, `heat` and `iknn` (H/4, W/4)."""
-        width, height = size_wh
-        counts = np.zeros((height // STRIDE, width // STRIDE), np.float32)
-        cells = (points_xy / STRIDE).astype(int)
-        np.add.at(counts, (cells[:, 1], cells[:, 0]), 1)
         heat, iknn = point_maps(points_xy, size_wh)
-        return {"counts": counts, "heat": heat, "iknn": iknn}
+        return {**self.teaching.targets(points_xy, size_wh, STRIDE), "heat": heat, "iknn": iknn}
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         density, maps = self(images)
-        return block_likelihood(density, targets["counts"]) + 0.25 * point_loss(maps, targets["heat"], targets["iknn"])
+        located = point_loss(maps, targets["heat"], targets["iknn"])
+        return self.teaching.loss(density[:, 0], targets) + 0.25 * located
 
 
 def in_sight(heat: Tensor) -> Tensor:
@@ -156,27 +148,6 @@ def conv_bn_relu(channels_in: int, channels_out: int) -> nn.Sequential:
 
 def upsample2(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def block_likelihood(density: Tensor, counts: Tensor) -> Tensor:
-    """Negative Poisson log-likelihood of head counts in blocks, per 32 x 32 px; density, counts: (B, 1, h, w).
-
-    A picture believed to hold n heads weighs 1 / (n / 100 + 1 / 4). The likelihood of a relative error grows with the
-    heads in view, so dense photographs would drown the street scenes; by this weight it is the relative error that
-    counts where the crowd is dense. Believed, not true: a weight that falls with the truth makes the best answer less
-    than the mean.
-    """
-    counts = counts.view_as(density)
-    blocks32 = density.numel() * (STRIDE / 32) ** 2
-    weights = 1 / (density.detach().sum((1, 2, 3), keepdim=True) / 100 + 0.25)
-    total = density.new_zeros(())
-    for side, weight in BLOCK_WEIGHTS.items():
-        n = side // STRIDE
-        expected = F.avg_pool2d(density, n) * n**2
-        seen = F.avg_pool2d(counts, n) * n**2
-        likelihood = F.poisson_nll_loss(expected, seen, log_input=False, reduction="none", eps=1e-6)
-        total = total + weight * (weights * likelihood).sum()
-    return total / blocks32
 
 
 def point_loss(maps: Tensor, heat: Tensor, iknn: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def find_peaks(heat: Tensor, threshold: float) -> NDArray[np.float32]:
     return points
 
 
-def points_to_cells(points_xy: NDArray[np.float32], size_hw: tuple[int, int], stride: int) -> Tensor:
+def points_to_cells(points_xy: NDArray[np.floating], size_hw: tuple[int, int], stride: int) -> Tensor:
     """One person per point in the cell that holds it: (ceil(H / stride), ceil(W / stride)) float32."""
     rows, cols = (-(-side // stride) for side in size_hw)
     col, row = (points_xy[:, :2] / stride).astype(np.int64).T

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+from gigacount.datasets.listed import names_apart
 from gigacount.errors import OutputError
+from gigacount.networks import build, find_record
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.settings import read_settings
@@ -37,8 +39,10 @@ def train(
     """
     with team(options.device) as ours:
         tell = notify if ours.first else lambda line: None
-        recipe_name(options)  # names are refused before anything is made or read
-        read_settings(options.network, options.settings)
+        recipe_name(options)  # names and settings are refused before anything is made or read
+        build(options.network, **read_settings(options.network, options.settings))
+        if options.hints_from is not None:
+            find_record(options.hints_from)
         if ours.first:
             prepare_folder(options.out, options.resume)
         ours.wait()
@@ -75,8 +79,12 @@ def prepare_folder(out: Path, resume: bool) -> None:
 
 
 def write_held_out(path: Path, sources: list[Source]) -> None:
-    held = [f"{source.name}\t{picture.sample.image.name}\n" for source in sources for picture in source.held_out]
-    path.write_text("".join(held), encoding="utf-8")
+    lines: list[str] = []
+    for set_name in dict.fromkeys(source.name for source in sources):
+        of_set = [source for source in sources if source.name == set_name]
+        names = names_apart([picture.sample.image for source in of_set for picture in source.train + source.held_out])
+        lines += [f"{set_name}\t{names[picture.sample.image]}\n" for source in of_set for picture in source.held_out]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def write_result(trainer: Trainer, network: Network, errors: list[Errors]) -> Path:
@@ -108,6 +116,7 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         training={
             "data": [text.split(":")[0] for text in options.data],
             **({"init": options.init} if options.init else {}),
+            **({"hints_from": options.hints_from} if options.hints_from else {}),
             **mixed,
             **taught,
             "recipe": trainer.recipe_name,

@@ -108,7 +108,7 @@ def chosen(options: CalibrateOptions) -> Iterator[tuple[str, list[Sample]]]:
     listed = read_list(options.held_out) if options.held_out else None
     for spec in options.data:
         name = spec.split(":")[0]
-        samples = [s for s in read(spec, options.split) if listed is None or (name, s.image.name) in listed]
+        samples = [s for s in read(spec, options.split) if listed is None or listed.holds(name, s.image)]
         if not samples:
             raise DataError(f"{spec}: none of its pictures is in {options.held_out}")
         yield name, samples

@@ -26,6 +26,7 @@ from gigacount.train.backbone import load_backbone_file
 from gigacount.train.checkpoint import Position, demand_same, load_checkpoint, save_checkpoint
 from gigacount.train.crops import Batch, CropMaker
 from gigacount.train.feed import ahead, default_workers
+from gigacount.train.hints import Hints
 from gigacount.train.log import Log, Report
 from gigacount.train.processes import Team
 from gigacount.train.rates import make_optimiser, schedule, warm_up
@@ -38,14 +39,15 @@ CHECKS = 16  # most batches of held-out crops that a stage is judged by
 
 
 class LossModule(nn.Module):
-    """A network as a module whose forward is its loss, so that DistributedDataParallel can wrap it."""
+    """A network as a module whose forward is its loss and its hints', so that DistributedDataParallel can wrap it."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, hints: Hints | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.hints = network, hints
 
     def forward(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        return self.network.loss(images, targets)
+        loss = self.network.loss(images, targets)
+        return loss if self.hints is None else loss + self.hints.loss(images)
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Trainer:
                 parameter.requires_grad_(False)
         self.network = channels_last(network.to(team.device))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.teacher = None if options.hints_from is None else find_record(options.hints_from)
+        self.hints = None if self.teacher is None else Hints(self.network, self.teacher, self.recipe, team.device)
         self.crops = CropMaker(self.sources, self.network, self.recipe, options.seed)
         self.steps = self._length()
         self.position = Position()
@@ -157,6 +161,7 @@ class Trainer:
             "mix": options.mix and asdict(options.mix),
             "recipe": self.recipe_name,
             "init": options.init,
+            "hints": self.teacher and self.teacher.sha256,
             "seed": options.seed,
             "processes": self.team.world,
             "held-out pictures": pictures["held_out"],
@@ -182,8 +187,8 @@ class Trainer:
         stages = self.network.stages
         for network in (self.network, self.average) if stages else ():
             network.begin_stage(stages[self.position.stage])
-        self.optimiser = make_optimiser(self.network, self.recipe)
-        self.module = self.team.joined(LossModule(self.network))
+        self.optimiser = make_optimiser(self.network, self.recipe, self.hints)
+        self.module = self.team.joined(LossModule(self.network, self.hints))
 
     def _next_stage(self) -> None:
         """Go on from the best that the last stage has found."""
@@ -285,6 +290,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "best": self.best,
+            "hints": self.hints.state_dict() if self.hints else {},
             "optimiser": self.optimiser.state_dict(),
             "position": asdict(self.position),
             "recent": self.recent,
@@ -296,6 +302,8 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.best = {name: tensor.to(self.team.device) for name, tensor in state["best"].items()}
+        if self.hints is not None:
+            self.hints.load_state_dict(state["hints"])
         rates = [group["initial_lr"] for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):

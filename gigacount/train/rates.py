@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 
 from gigacount.networks.base import Network, Recipe
 
 
-def make_optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the network's own parameter groups, each with its `initial_lr`."""
-    groups = [{**group, "initial_lr": group["lr"]} for group in network.parameter_groups(recipe) if group["params"]]
+def make_optimiser(network: Network, recipe: Recipe, hints: nn.Module | None = None) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the network's own parameter groups, and `hints`, each with its `initial_lr`."""
+    wanted = network.parameter_groups(recipe)
+    if hints is not None:
+        wanted.append({"params": list(hints.parameters()), "lr": recipe.lr})
+    groups = [{**group, "initial_lr": group["lr"]} for group in wanted if group["params"]]
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW

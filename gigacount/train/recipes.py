@@ -54,7 +54,7 @@ CSRNET_NWPU = Recipe(
 # CSRNet as the light network is trained, so that both can be compared: on its crops, for a machine of two cores.
 CSRNET_LIGHT = Recipe(
     optimiser="adamw",
-    lr=2e-4,
+    lr=1.5e-3,
     weight_decay=1e-4,
     crop_wh=(256, 256),
     batch=3,
@@ -64,7 +64,7 @@ CSRNET_LIGHT = Recipe(
     freeze=0.8,
     ema=0.998,
     clip=50.0,
-    augmentation=Light.recipe.augmentation,
+    augmentation=replace(Light.recipe.augmentation, scale=(0.4, 1.6)),
 )
 
 # NWPU-Crowd's public code for RAZ-Net's localization branch: pictures of at most about 2048 px a side. It trains for at
@@ -114,7 +114,8 @@ RECIPES: dict[str, Published] = {
     ),
     "csrnet-nwpu": Published("CSRNet in NWPU-Crowd's public code: Adam, crops of 768x576", CSRNET_NWPU),
     "csrnet-light": Published(
-        "CSRNet on the light network's crops, from fresh weights: --set batch_norm=true (ours)", CSRNET_LIGHT
+        "CSRNet taught as the light network: --set batch_norm=true --set loss=likelihood --hints-from light (ours)",
+        CSRNET_LIGHT,
     ),
     "mcnn": Published("MCNN: quarters of the picture, Adam as later reproductions", mcnn.RECIPE),
     "sasnet": Published("SASNet: the authors published no training, so ours, not tuned", sasnet.RECIPE),

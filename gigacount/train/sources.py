@@ -124,7 +124,7 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
             order = np.random.default_rng(options.seed).permutation(len(pictures))
             held = set(order[: round(options.validation * len(pictures))].tolist())
         else:
-            held = {i for i, picture in enumerate(pictures) if (name, picture.sample.image.name) in listed}
+            held = {i for i, picture in enumerate(pictures) if listed.holds(name, picture.sample.image)}
         train = [picture for i, picture in enumerate(pictures) if i not in held]
         if not train:
             raise DataError(f"{spec}: no picture is left to train on; lower --validation")
