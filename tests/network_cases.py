@@ -16,6 +16,9 @@ from gigacount.networks.deepcount import DeepCount
 from gigacount.networks.mcnn import MCNN
 from gigacount.networks.sasnet import SASNet
 
+Scene = tuple[Tensor, np.ndarray]
+"""A picture (3, side, side) and its heads (N, 2)."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -67,7 +70,7 @@ def pictures(count: int, height: int, width: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def scene(heads: int, side: int, seed: int) -> tuple[Tensor, np.ndarray]:
+def scene(heads: int, side: int, seed: int) -> Scene:
     """A picture (3, side, side) of blurred reddish spots on noise, and their centres (N, 2)."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(6, side - 6, (heads, 2))
@@ -77,8 +80,11 @@ def scene(heads: int, side: int, seed: int) -> tuple[Tensor, np.ndarray]:
     return torch.from_numpy(picture.astype(np.float32)), points
 
 
-def batch(made: Network, side: int, heads: tuple[int, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-    scenes = [scene(n, side, seed) for seed, n in enumerate(heads)]
+def batch(
+    made: Network, side: int, heads: tuple[int, ...], paint: Callable[[int, int, int], Scene] = scene
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Painted pictures of so many heads each (B, 3, side, side), and the network's targets for them."""
+    scenes = [paint(n, side, seed) for seed, n in enumerate(heads)]
     targets = [made.targets(points, (side, side)) for _, points in scenes]
     stacked = {key: torch.stack([torch.from_numpy(one[key]) for one in targets]) for key in targets[0]}
     return torch.stack([picture for picture, _ in scenes]), stacked

@@ -11,6 +11,7 @@ import network_cases
 import numpy as np
 import pytest
 import torch
+from network_cases import batch, pictures
 from safetensors.torch import load_file
 from torch import Tensor
 from untrained import fresh_light
@@ -57,10 +58,6 @@ def network(name: str) -> Network:
     return made
 
 
-def pictures(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
 def scene(heads: int, side: int, seed: int) -> tuple[Tensor, np.ndarray]:
     """A picture (3, side, side) of bright spots on noise and their centres (N, 2), at least 12 px apart."""
     rng = np.random.default_rng(seed)
@@ -71,13 +68,6 @@ def scene(heads: int, side: int, seed: int) -> tuple[Tensor, np.ndarray]:
     spots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / 8) for px, py in points)
     picture = rng.normal(0, 0.1, (3, side, side)) + 3 * spots - 1
     return torch.from_numpy(picture.astype(np.float32)), points
-
-
-def batch(made: Network, side: int, heads: tuple[int, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-    scenes = [scene(n, side, seed) for seed, n in enumerate(heads)]
-    targets = [made.targets(points, (side, side)) for _, points in scenes]
-    stacked = {key: torch.stack([torch.from_numpy(one[key]) for one in targets]) for key in targets[0]}
-    return torch.stack([picture for picture, _ in scenes]), stacked
 
 
 def continuous(made: Network, images: Tensor) -> Tensor:
@@ -157,7 +147,7 @@ def test_bfloat16_agrees_with_float32(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
     case, made = CASES[name], CASES[name].make().train()
-    images, targets = batch(made, case.side, (3, 5))
+    images, targets = batch(made, case.side, (3, 5), scene)
     loss = made.loss(images, targets)
     assert loss.shape == ()
     loss.backward()
@@ -171,7 +161,7 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
 def test_four_small_pictures_are_learned_by_heart(name: str) -> None:
     torch.manual_seed(0)
     case, made = CASES[name], CASES[name].make()
-    images, targets = batch(made, case.side, case.heads)
+    images, targets = batch(made, case.side, case.heads, scene)
     for stage in ("counting", "localization") if name == "raz-net" else ("",):
         learn(made, stage, images, targets, case)
     with torch.no_grad():
