@@ -109,6 +109,7 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path: Path) -> None:
 
 
 ARGUMENTS = ["--network", "mcnn", "--batch", "1", "--save-every", "2", "--validate-every", "5", "--precision", "fp32"]
+ARGUMENTS += ["--hints-from", "light"]
 
 
 def start(photos: Path, out: Path, *more: str, processes: int = 1) -> subprocess.Popen[str]:
@@ -147,7 +148,7 @@ def test_kill_9_at_random_moments_and_resume_equals_an_unbroken_run(photos: Path
     assert kills >= 1, "the run was over before it could be killed"
     finish(start(photos, broken, *steps, "--resume"))
     ours, theirs = load_checkpoint(broken), load_checkpoint(tmp_path / "whole")
-    for part in ("network", "average", "best"):
+    for part in ("network", "average", "best", "hints"):
         assert same(ours[part], theirs[part]), part
     assert (broken / "mcnn.safetensors").read_bytes() == (tmp_path / "whole" / "mcnn.safetensors").read_bytes()
     assert Counter(e["step"] for e in entries(broken)) == Counter(e["step"] for e in entries(tmp_path / "whole"))

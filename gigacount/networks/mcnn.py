@@ -32,6 +32,7 @@ class MCNN(DensityNetwork):
     """Multi-column network: 133,705 parameters. sigma: of the Gaussians in its targets, see `Gaussians`."""
 
     stride = STRIDE
+    hint_layers = tuple((f"columns.{n}", STRIDE) for n in range(len(COLUMNS)))
     recipe = RECIPE
 
     def __init__(self, sigma: float | None = None) -> None:
