@@ -52,8 +52,7 @@ class CSRNet(DensityNetwork):
         to the distance of the nearest heads (part A).
     batch_norm: behind every convolution but the last, so that it learns from fresh weights as well. Not the paper's; in
         use, where batch norms are part of the convolutions (`predict.fold_batch_norms`), the same network.
-    loss: "squares" (the paper's), or the light network's "likelihood" of head counts, by which it learns in a tenth of
-        the steps from fresh weights; then its density is a softplus, so non-negative.
+    loss: "squares" (the paper's), or the light network's "likelihood" of head counts; its density is a softplus then.
     """
 
     stride = STRIDE
