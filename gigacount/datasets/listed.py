@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from gigacount.errors import DataError
 
-Parts = tuple[str, ...]
-
 
 class PictureList:
     """Which pictures a list names: by data set, and the last parts of their paths."""
