@@ -27,7 +27,9 @@ def fuzz(kinds: str, seed: int, count: int, folder: Path) -> dict[str, dict[str,
     environment = os.environ | {"TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(PROGRAM), kinds, str(seed), str(count), str(folder / "fuzz")]
     done = subprocess.run(command, cwd=folder / "cwd", env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"killed by a file in {folder / 'fuzz'}: {done.stderr[-3000:]}"
+    # What ended it stands first, before a list of all modules.
+    said = f"{done.stderr[:5000]} ... {done.stderr[5000:][-3000:]}"
+    assert done.returncode == 0, f"ended with {done.returncode} by a file in {folder / 'fuzz'}: {said}"
     reports: dict[str, dict[str, Any]] = json.loads(done.stdout)
     for kind, report in reports.items():
         check_outcomes(kind, report, count)

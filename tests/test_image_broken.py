@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from image_files import Pixels, png_header, save, scene, shared_tiles
 
-from gigacount.errors import GigacountError, ImageError
+from gigacount.errors import GigacountError, ImageError, OutputError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage, ReadOptions, source, streamed
 from gigacount.image.vips import VipsError
@@ -320,10 +322,59 @@ def test_what_libvips_says_becomes_one_line() -> None:
     error = VipsError("unable to call tiffload\n  tiff2vips: first\ntiff2vips: last thing\njpegload: load error\n\n")
     assert error.reason == "last thing"
     assert VipsError("").reason == "libvips gives no reason"
-    error = VipsError(
-        "unable to call rawsave_target\n  target: write error\nsystem error: No space left on device\nx: y\n"
-    )
-    assert error.system_error == "No space left on device"
+    assert VipsError("tiff2vips: last thing").write_error is None
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (
+            "  target: write error\nsystem error: No space left on device\nwbuffer_write: write failed\n",
+            "No space left",
+        ),
+        ("wbuffer_write: write failed\nsystem error: Unknown error -1\n", "Unknown error"),  # another thread cleared
+        ("wbuffer_write: write failed\n", "write failed"),
+    ],
+)
+def test_what_libvips_says_of_a_failed_write(says: str, reason: str) -> None:
+    error = VipsError(f"unable to call rawsave_target\n{says}")
+    assert error.write_error is not None
+    assert error.write_error.startswith(reason)
+
+
+@pytest.mark.parametrize("says", ["", "wbuffer_write: write failed\nsystem error: Unknown error -1\n"])
+def test_a_scratch_file_that_takes_no_more(
+    tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    """Told as such although libvips' reason is lost, as another thread may clear it: the system is asked again."""
+    path, write = save(pixels, tmp_path / "whole.jpg"), streamed.write_raw
+
+    def lose_reason(image: Any, descriptor: int) -> None:
+        try:
+            write(image, descriptor)
+        except VipsError:
+            raise VipsError(says) from None
+
+    monkeypatch.setattr(streamed, "write_raw", lose_reason)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (pixels.nbytes // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"scratch file of 0\.00 GB cannot be written: File too large"):
+            look(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_no_memory_for_the_reduced_copy_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader of libvips' rows has failed, so libvips cannot write them: the picture is not to blame."""
+    path = save(np.random.default_rng(7).integers(0, 256, (2000, 1500, 3), dtype=np.uint8), tmp_path / "whole.png")
+
+    def refuse_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(streamed, "box_means", refuse_memory)
+    with pytest.raises(MemoryError):
+        look(path, finely=False)
 
 
 def test_a_look_is_refused_again_and_again(tmp_path: Path, pixels: Pixels) -> None:

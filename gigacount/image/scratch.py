@@ -49,6 +49,17 @@ class Scratch:
         self._file.seek(0)
         self._file.truncate()
 
+    def refusal(self) -> str | None:
+        """Why the system takes no more bytes at the end of the file; None when it does take them."""
+        rest, offset = memoryview(bytes(2**20)), self.written
+        while rest:
+            try:
+                done = os.pwrite(self._file.fileno(), rest, offset)
+            except OSError as error:
+                return error.strerror
+            rest, offset = rest[done:], offset + done
+        return None
+
     def failed(self, reason: str) -> OutputError:
         """What to tell the user when writing fails."""
         return OutputError(

@@ -153,6 +153,7 @@ class Streamed(Source):
                 write_raw(image, writer.fileno())
             finally:
                 writer.shutdown(socket.SHUT_WR)
+                reduced.result()  # where this has failed, it is why libvips could not write
         return Decoded(reduced.result(), None)
 
     def _decode_full(self, scratch: Scratch, reduce: bool) -> Decoded:
@@ -176,8 +177,9 @@ class Streamed(Source):
             try:
                 write_raw(image, scratch.descriptor)
             except VipsError as error:
-                if "target: write error" in error.details:
-                    raise scratch.failed(error.system_error) from error
+                reason = scratch.refusal() or error.write_error
+                if reason is not None:
+                    raise scratch.failed(reason) from error
                 raise
             finally:
                 arrived.set()

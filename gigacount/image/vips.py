@@ -43,8 +43,13 @@ class VipsError(Exception):
         super().__init__(self.reason)
 
     @property
-    def system_error(self) -> str:
-        """What the operating system said, if it did."""
+    def write_error(self) -> str | None:
+        """What the operating system said when the result could not be written; None when something else failed.
+
+        All threads share libvips' text, and others clear it: the reason may be lost ("Unknown error"), or everything.
+        """
+        if not re.search(r"write (error|failed)$", self.details, re.MULTILINE):
+            return None
         said = re.search(r"system error: (.*)", self.details)
         return said[1] if said else self.reason
 
