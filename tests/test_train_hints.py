@@ -16,8 +16,8 @@ from gigacount.networks import find_record, load
 from gigacount.networks.base import Recipe
 from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.light import Light
-from gigacount.networks.record import NetworkRecord
-from gigacount.train import train
+from gigacount.networks.record import NetworkRecord, write_record
+from gigacount.train import TrainOptions, train
 from gigacount.train.hints import Hints
 
 CPU = torch.device("cpu")
@@ -88,8 +88,15 @@ def test_csrnet_is_taught_at_the_end_of_its_third_and_fourth_stage_and_in_its_ba
 def test_networks_without_features_of_one_size_are_refused(teacher: NetworkRecord) -> None:
     student = Tiny()
     student.hint_layers = (("encoder", 16),)  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="Tiny can take no hints from 'tiny': they have no features of one size"):
+    with pytest.raises(UsageError, match="Tiny can take no hints from Light: they have no features of one size"):
         Hints(student, teacher, Recipe(), CPU)
+
+
+def test_a_stranger_of_a_teacher_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    write_record(NetworkRecord("s", "sasnet", "s.safetensors", "0"), tmp_path / "s.toml")
+    with pytest.raises(UsageError, match="Light can take no hints from SASNet"):
+        train(TrainOptions("light", ("csv:nowhere",), tmp_path / "run", hints_from=str(tmp_path / "s.toml")))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_with_hints_says_so_and_leaves_them_behind(

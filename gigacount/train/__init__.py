@@ -15,6 +15,7 @@ from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import save_weights
 from gigacount.options import TrainOptions
+from gigacount.train.hints import shared_layers
 from gigacount.train.log import FILE, Report
 from gigacount.train.loop import Trainer
 from gigacount.train.mix import mixed_source
@@ -40,9 +41,10 @@ def train(
     with team(options.device) as ours:
         tell = notify if ours.first else lambda line: None
         recipe_name(options)  # names and settings are refused before anything is made or read
-        build(options.network, **read_settings(options.network, options.settings))
+        network = build(options.network, **read_settings(options.network, options.settings))
         if options.hints_from is not None:
-            find_record(options.hints_from)
+            teacher = find_record(options.hints_from)
+            shared_layers(network, build(teacher.network, **teacher.settings))
         if ours.first:
             prepare_folder(options.out, options.resume)
         ours.wait()
@@ -53,11 +55,11 @@ def train(
         if ours.first:
             with explained(options.out):
                 write_held_out(options.out / "validation.txt", sources)
-        network, errors = trainer.run()
+        trained, errors = trainer.run()
         if not ours.first:
             return None
         with explained(options.out):
-            return write_result(trainer, network, errors)
+            return write_result(trainer, trained, errors)
 
 
 def length(trainer: Trainer) -> str:

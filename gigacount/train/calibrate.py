@@ -29,7 +29,7 @@ from gigacount.points import Heads
 from gigacount.predict import Predictor
 from gigacount.train.validate import LARGEST_WH
 
-DIVISORS = np.arange(0.8, 1.2001, 0.01)
+DIVISORS = np.arange(0.5, 2.0001, 0.01)
 SCORES = np.arange(0.1, 0.7001, 0.025)
 ENLARGE = (1.0, 1.5)
 SLACK = 0.015
@@ -63,10 +63,10 @@ Looks = dict[float, list[list[Seen]]]
 def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
     """The record of `options.network` with divisor, score threshold, fusion thresholds and errors measured anew.
 
-    The divisor has the least mean over the data sets of MAE / mean count (people-free sets against 10, as in
-    validation); how much small pictures are enlarged to locate in them has the best mean F1 at 8 px, and the score
-    threshold is close to the best. These, and RAZ-Net's theta_f (3.1), follow from the pictures given: name some that
-    the network was not trained on. Raises DataError where a set has none.
+    The divisor has the least mean over the data sets with people of MAE / mean count (people seen where nobody is would
+    only ask for fewer of everybody); how much small pictures are enlarged to locate in them has the best mean F1 at
+    8 px, and the score threshold is close to the best. These, and RAZ-Net's theta_f (3.1), follow from the pictures
+    given: name some that the network was not trained on. Raises DataError where a set has none.
     """
     predictor = Predictor(options.network, options.device, options.precision)
     names: list[str] = []
@@ -77,9 +77,11 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
         for enlarge, sets in looks.items():
             sets.append([look(predictor, sample, enlarge) for sample in samples])
     counted = looks[1.0]
-    record = replace(predictor.record, density_divisor=round(best_divisor(counted), 3))
-    if predictor.network.locates and any(map(peopled, counted)):
-        record = settle_points(record, looks)
+    record = predictor.record
+    if any(map(peopled, counted)):
+        record = replace(record, density_divisor=round(best_divisor(list(filter(peopled, counted))), 3))
+        if predictor.network.locates:
+            record = settle_points(record, looks)
     located = looks.get(record.enlarge, counted)
     return replace(record, errors=[errors_of(*of_set, record) for of_set in zip(names, counted, located, strict=True)])
 
@@ -132,6 +134,8 @@ def peopled(seen: Sequence[Seen]) -> bool:
 
 
 def best_divisor(sets: Sequence[Sequence[Seen]]) -> float:
+    """Of the divisors tried, that with the least mean over the sets of MAE / mean count, of sparse sets / 10."""
+
     def error(divisor: float) -> float:
         return float(np.mean([mae(seen, divisor) / max(mean_count(seen), 10.0) for seen in sets]))
 

@@ -34,12 +34,7 @@ class Hints(nn.Module):
     def __init__(self, student: Network, teacher: NetworkRecord, recipe: Recipe, device: torch.device) -> None:
         super().__init__()
         watched = channels_last(fold_batch_norms(load(teacher)).to(device)).requires_grad_(False)
-        by_stride = {stride: layer for layer, stride in watched.hint_layers}
-        self.pairs = {mine: by_stride[s] for mine, s in student.hint_layers if s in by_stride}
-        if not self.pairs:
-            raise UsageError(
-                f"{type(student).__name__} can take no hints from '{teacher.name}': they have no features of one size"
-            )
+        self.pairs = shared_layers(student, watched)
         self._teacher = [watched]  # in a list: it is no part of what is trained and saved
         self._mine, self._theirs = Watch(student, self.pairs), Watch(watched, self.pairs.values())
         rows = (recipe.mean, recipe.std, teacher.mean, teacher.std)
@@ -71,6 +66,16 @@ class Hints(nn.Module):
         for network in (student.eval(), self._teacher[0]):
             network.predict(picture)
         student.train(learning)
+
+
+def shared_layers(student: Network, teacher: Network) -> dict[str, str]:
+    """The student's layers that can be taught, and the teacher's that teach each. Raises UsageError where none can."""
+    by_stride = {stride: layer for layer, stride in teacher.hint_layers}
+    pairs = {mine: by_stride[stride] for mine, stride in student.hint_layers if stride in by_stride}
+    if not pairs:
+        kinds = type(student).__name__, type(teacher).__name__
+        raise UsageError(f"{kinds[0]} can take no hints from {kinds[1]}: they have no features of one size")
+    return pairs
 
 
 class Watch:
