@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import subprocess
 import sys
 import threading
 import time
@@ -375,6 +376,29 @@ def test_no_memory_for_the_reduced_copy_is_no_damage(tmp_path: Path, monkeypatch
     monkeypatch.setattr(streamed, "box_means", refuse_memory)
     with pytest.raises(MemoryError):
         look(path, finely=False)
+
+
+def test_libvips_warnings_stay_out_of_python(tmp_path: Path, pixels: Pixels) -> None:
+    """Logged in Python, one set off a garbage collection, that freed an image, libvips warned of it: GLib aborted."""
+    path = save(pixels, tmp_path / "odd.jpg")
+    data = bytearray(path.read_bytes())
+    table = data.find(b"\xff\xdb")
+    data[table:table] = bytes(3)
+    program = f"""
+import logging
+from pathlib import Path
+from gigacount.geometry import whole
+from gigacount.image import GigaImage
+logging.basicConfig(level=logging.DEBUG, format="%(threadName)s %(message)s")
+with GigaImage.open(Path({str(write(path, data))!r})) as image:
+    print(image.read(whole(image.size_wh), (90, 70)).shape)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "VIPS_WARNING"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "(70, 90, 3)\n", done.stderr
+    said = done.stderr.splitlines()
+    assert any("Loaded" in line or "Inited" in line for line in said)  # the log is heard
+    assert [line for line in said if "VIPS" in line or "Dummy" in line] == []
 
 
 def test_a_look_is_refused_again_and_again(tmp_path: Path, pixels: Pixels) -> None:

@@ -61,8 +61,12 @@ def lacks_codec(error: VipsError) -> bool:
 
 @cache
 def _pyvips() -> Any:
+    # libvips warns from its own threads. pyvips would log that in Python, where a garbage collection may set in and
+    # free an image; libvips warns of that, too, and GLib ends the process, as a warning came within a warning.
+    os.environ.setdefault("VIPS_WARNING", "1")  # libvips says no warnings, if it is loaded from here on
     import pyvips
 
+    pyvips._remove_log_handler()
     # Results are kept by whoever needs them: the cache of operations would hold pictures, and stale ones, by file name.
     pyvips.cache_set_max(0)
     return pyvips
