@@ -40,11 +40,7 @@ def train(
     """
     with team(options.device) as ours:
         tell = notify if ours.first else lambda line: None
-        recipe_name(options)  # names and settings are refused before anything is made or read
-        network = build(options.network, **read_settings(options.network, options.settings))
-        if options.hints_from is not None:
-            teacher = find_record(options.hints_from)
-            shared_layers(network, build(teacher.network, **teacher.settings))
+        check_names(options)
         if ours.first:
             prepare_folder(options.out, options.resume)
         ours.wait()
@@ -55,11 +51,20 @@ def train(
         if ours.first:
             with explained(options.out):
                 write_held_out(options.out / "validation.txt", sources)
-        trained, errors = trainer.run()
+        network, errors = trainer.run()
         if not ours.first:
             return None
         with explained(options.out):
-            return write_result(trainer, trained, errors)
+            return write_result(trainer, network, errors)
+
+
+def check_names(options: TrainOptions) -> None:
+    """Refuse, by UsageError, wrong names and settings before anything is made or read."""
+    recipe_name(options)
+    network = build(options.network, **read_settings(options.network, options.settings))
+    if options.hints_from is not None:
+        teacher = find_record(options.hints_from)
+        shared_layers(network, build(teacher.network, **teacher.settings))
 
 
 def length(trainer: Trainer) -> str:
