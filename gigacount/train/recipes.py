@@ -66,7 +66,7 @@ CSRNET_LIGHT = Recipe(
     freeze=0.35,
     ema=0.998,
     clip=50.0,
-    # Mild: 800 steps after 3,300 with the light network's colours, stretch and scales brought more than the last 2,300.
+    # Mild: 800 steps after 3,300 with the light network's colours, stretch and scales brought more than 2,300 before.
     augmentation=Augmentation(
         flip=0.5, scale=(0.7, 1.4), native=0.6, crowd=0.35, close_up=1.6, kernels=("bilinear", "bicubic")
     ),
