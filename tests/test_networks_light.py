@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gigacount.networks.density import LEAST
-from gigacount.networks.light import SURE, Light, in_sight, point_maps
+from gigacount.networks.light import SOMEBODY, SURE, Light, in_sight, point_maps
 
 LOGIT = math.log(SURE / (1 - SURE))
 
@@ -25,29 +25,49 @@ def looking(density: Tensor, heat: Tensor) -> Light:
 
 def test_traces_of_density_are_nobody() -> None:
     density = torch.full((8, 8), 0.9 * LEAST)
-    density[0, 0] = 1.1 * LEAST
+    density[0, 0], density[0, 1] = 1.1 * LEAST, 1.0
     seen = looking(density, torch.full((16, 16), LOGIT + 1)).predict(torch.zeros(1, 3, 64, 64)).density
-    assert seen.sum().item() == pytest.approx(1.1 * LEAST)
+    assert seen.sum().item() == pytest.approx(1 + 1.1 * LEAST)
 
 
 def test_people_are_counted_near_heads_only() -> None:
     """A head in the second square of 32 px from the left, of eight, is in sight in the first four."""
-    density, heat = torch.full((4, 32), 0.01), torch.full((8, 64), LOGIT - 0.1)
+    density, heat = torch.full((4, 32), 0.1), torch.full((8, 64), LOGIT - 0.1)
     assert looking(density, heat).predict(torch.zeros(1, 3, 32, 256)).density.sum() == 0
     heat[5, 9] = LOGIT + 0.1
     seen = looking(density, heat).predict(torch.zeros(1, 3, 32, 250)).density
     assert seen.shape == (1, 4, 32)
-    assert seen[0, :, :16].eq(0.01).all()
+    assert seen[0, :, :16].eq(0.1).all()
     assert seen[0, :, 16:].eq(0).all()
 
 
+def test_people_are_counted_near_somebody_only() -> None:
+    """Three fifths of a person, spread over three squares of 32 px, are nobody; twice as many are somebody."""
+    density, heat = torch.zeros(4, 64), torch.full((8, 128), LOGIT + 1)
+    density[:, 20:32] = 0.6 / 48
+    assert density.sum() < SOMEBODY
+    assert looking(density, heat).predict(torch.zeros(1, 3, 32, 512)).density.sum() == 0
+    density *= 2
+    assert looking(density, heat).predict(torch.zeros(1, 3, 32, 512)).density.equal(density[None])
+
+
 def test_a_head_is_in_sight_from_all_sides_and_in_its_own_picture() -> None:
-    heat = torch.full((2, 64, 64), -9.0)
+    heat, crowd = torch.full((2, 64, 64), -9.0), torch.ones(2, 32, 32)
     heat[1, 31, 31] = 9.0
-    near = in_sight(heat)
+    near = in_sight(heat, crowd)
     assert near.shape == (2, 32, 32)
     assert not near[0].any()
     rows, cols = near[1].nonzero(as_tuple=True)  # the square 3, 3 of 8 x 8, and two around it
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 23, 4, 23)
+    assert near[1].sum() == 20 * 20
+
+
+def test_somebody_is_in_sight_from_all_sides_and_in_their_own_picture() -> None:
+    heads, cells = torch.full((2, 64, 64), 9.0), torch.zeros(2, 32, 32)
+    cells[1, 15, 15] = 1.0
+    near = in_sight(heads, cells)
+    assert not near[0].any()
+    rows, cols = near[1].nonzero(as_tuple=True)
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 23, 4, 23)
     assert near[1].sum() == 20 * 20
 

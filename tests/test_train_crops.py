@@ -14,8 +14,8 @@ from train_fakes import RECIPE, Tiny, options, same, write_photos
 
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
-from gigacount.networks.base import Augmentation, Recipe
-from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
+from gigacount.networks.base import Augmentation, PeopleFree, Recipe
+from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, paired, place, recolour, turned
 from gigacount.train.feed import ahead
 from gigacount.train.sources import KEPT, Picture, Source, open_sources
 
@@ -221,11 +221,58 @@ def test_crops_are_resampled_by_the_kernels_of_the_recipe(photos: Path, monkeypa
 
 
 def test_people_free_pictures_are_enlarged_further(tmp_path: Path) -> None:
-    augmentation, rng = Augmentation(scale=(1.0, 2.0), close_up=1.6), np.random.default_rng(0)
+    augmentation = Augmentation(scale=(1.0, 2.0), people_free=PeopleFree(close_up=1.6))
+    rng = np.random.default_rng(0)
     empty, crowd = sized(tmp_path, 60, 60, heads=0), sized(tmp_path, 61, 60)
     assert max(draw_scale(empty, augmentation, rng) for _ in range(300)) > 3
     assert max(draw_scale(crowd, augmentation, rng) for _ in range(300)) <= 2
     scales = np.array([draw_scale(empty, augmentation, rng) for _ in range(1000)])
     assert 0.75 < (scales >= 1.6).mean() < 0.85  # half of them, and 60 % of the others
     assert scales.min() < 1.1
-    assert max(draw_scale(empty, replace(augmentation, close_up=1.0), rng) for _ in range(300)) <= 2
+    assert max(draw_scale(empty, replace(augmentation, people_free=PeopleFree()), rng) for _ in range(300)) <= 2
+
+
+def test_people_free_crops_are_turned_and_their_colours_exchanged() -> None:
+    pixels, rng = torch.arange(3 * 4 * 4.0).view(3, 4, 4), np.random.default_rng(0)
+    quarters = [torch.rot90(pixels, k, (1, 2)) for k in (1, 2, 3)]
+    made = [turned(pixels, PeopleFree(turn=1.0), rng) for _ in range(30)]
+    assert all(any(turn.equal(quarter) for quarter in quarters) for turn in made)
+    assert all(any(turn.equal(quarter) for turn in made) for quarter in quarters)
+    oblong = pixels[:, :3]
+    assert turned(oblong, PeopleFree(turn=1.0), rng).equal(oblong.flip(1, 2))
+    colours = {tuple(turned(pixels, PeopleFree(swap=1.0), rng)[:, 0, 0].tolist()) for _ in range(50)}
+    assert len(colours) == 6
+    assert all(sorted(first) == [0.0, 16.0, 32.0] for first in colours)
+    assert turned(pixels, PeopleFree(), rng).equal(pixels)
+
+
+def test_two_people_free_crops_are_laid_over_each_other_or_side_by_side() -> None:
+    rng = np.random.default_rng(0)
+    made = [paired(torch.zeros(3, 8, 40), torch.ones(3, 8, 40), rng) for _ in range(40)]
+    borders = [m[0, 0].sum().item() for m in made if ((m == 0) | (m == 1)).all()]
+    shining = [m[0, 0, 0].item() for m in made if m.unique().numel() == 1]
+    assert len(borders) + len(shining) == 40
+    assert 10 <= min(borders) < max(borders) <= 30
+    assert 0.25 <= min(shining) < max(shining) <= 0.75
+    assert abs(len(borders) - 20) < 10
+
+
+def test_only_people_free_pictures_are_remixed(tmp_path: Path) -> None:
+    """A black picture with a head and a white one without: the former stays black, the latter gets the other's grey."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name, grey in (("a", 0), ("b", 100), ("c", 200)):
+        pyvips.Image.black(64, 64, bands=3).linear(1, grey).cast("uchar").write_to_file(str(folder / f"{name}.png"))
+    head, *nobody = (
+        Picture(Sample(folder / f"{name}.png", np.array(points, np.float64).reshape(-1, 2)))
+        for name, points in (("a", [(32.0, 32.0)]), ("b", []), ("c", []))
+    )
+    augmentation = Augmentation(people_free=PeopleFree(pair=1.0))
+    recipe = replace(RECIPE, crop_wh=(32, 32), augmentation=augmentation, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    maker = CropMaker([Source("mixed", 1.0, [head, *nobody], [])], HeadsOnly(), replace(recipe, batch=1), seed=0)
+    made = [maker.batch(step)[0] for step in range(40)]
+    crowded = [images for images in made if images.max() == 0]
+    remixed = [images for images in made if images.max() > 0]
+    assert min(len(crowded), len(remixed)) > 5
+    assert all(images.min() >= 99 / 255 for images in remixed)
+    assert any(images.min() < images.max() for images in remixed)  # side by side

@@ -32,6 +32,23 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class PeopleFree:
+    """Random changes of crops of pictures without people: few are at hand, and nobody is in them whichever way up.
+
+    close_up: they are enlarged up to so many times further than others, half of them so many times at least: it is
+        enlarged texture that is mistaken for heads.
+    turn: probability of turning a crop by one to three quarters; one that is not square is turned by two.
+    swap: probability of exchanging its colours.
+    pair: probability of laying a second one over half of it, or over all of it so that both shine through.
+    """
+
+    close_up: float = 1.0
+    turn: float = 0.0
+    swap: float = 0.0
+    pair: float = 0.0
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training crop.
 
@@ -46,8 +63,7 @@ class Augmentation:
     zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
     grid: probability of taking a cell of the whole number of crops that the picture is resized to, as in use.
     crowd: probability of laying the crop around one of the picture's heads, any as likely: dense places are few.
-    close_up: pictures without people are enlarged up to so many times further, half of them so many times at least:
-        it is enlarged texture that is mistaken for heads.
+    people_free: what is done to pictures without people besides.
     kernels: what pictures are resampled with, one as likely as the other: "bilinear" or "bicubic".
     fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
     """
@@ -64,7 +80,7 @@ class Augmentation:
     zoom_wh: tuple[int, int] | None = None
     grid: float = 0.0
     crowd: float = 0.0
-    close_up: float = 1.0
+    people_free: PeopleFree = PeopleFree()
     kernels: tuple[str, ...] = ("bilinear",)
     fill: bool = False
 

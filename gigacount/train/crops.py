@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gigacount.geometry import Size, Window, fit
-from gigacount.networks.base import Augmentation, Network, Recipe
+from gigacount.networks.base import Augmentation, Network, PeopleFree, Recipe
 from gigacount.train.sources import Picture, Source
 
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
 CLOSE_UPS = 0.5  # share of people-free crops that are enlarged the recipe's `close_up` times at the least
+SHINES = (0.25, 0.75)  # how much of a picture's crop shines through another's; a border between both is there, too
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
@@ -29,6 +30,7 @@ class CropMaker:
         self.sources, self.network, self.recipe, self.seed = sources, network, recipe, seed
         weights = np.array([source.weight for source in sources])
         self._shares = weights / weights.sum()
+        self._people_free = [picture for source in sources for picture in source.train if empty(picture)]
 
     def batch(self, step: int, rank: int = 0) -> Batch:
         """The crops of one step in one process: they follow from the seed, the step and the process's rank alone."""
@@ -38,6 +40,8 @@ class CropMaker:
             source = self.sources[rng.choice(len(self.sources), p=self._shares)]
             picture = source.train[rng.integers(len(source.train))]
             pixels, points_xy = self._crop(picture, rng)
+            if empty(picture):
+                pixels = self._remixed(pixels, rng)
             pictures.append(pixels)
             targets.append(self.network.targets(points_xy, (pixels.shape[2], pixels.shape[1])))
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.recipe.mean, self.recipe.std))
@@ -58,6 +62,19 @@ class CropMaker:
             pixels = pixels.flip(2)
             points = np.stack([np.nextafter(size[0], 0) - points[:, 0], points[:, 1]], axis=1)
         return recolour(pixels, augmentation, rng), np.clip(points, 0, np.nextafter(size, 0))
+
+    def _remixed(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+        """A people-free crop (3, H, W) as the recipe changes it, and perhaps another one with it."""
+        changes = self.recipe.augmentation.people_free
+        pixels = turned(pixels, changes, rng)
+        if self.recipe.crop_wh is not None and rng.random() < changes.pair:  # else sizes differ
+            other, _ = self._crop(self._people_free[rng.integers(len(self._people_free))], rng)
+            pixels = paired(pixels, turned(other, changes, rng), rng)
+        return pixels
+
+
+def empty(picture: Picture) -> bool:
+    return len(picture.sample.points_xy) == 0
 
 
 def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[Window, Size]:
@@ -98,10 +115,11 @@ def draw_scale(picture: Picture, augmentation: Augmentation, rng: np.random.Gene
     low, high = augmentation.scale
     if augmentation.zoom_wh is not None:
         low, high = fit(picture.size_wh, augmentation.zoom_wh)[0] / picture.size_wh[0], 1.0
-    elif len(picture.sample.points_xy) == 0:
-        high *= augmentation.close_up
-        if augmentation.close_up > 1 and rng.random() < CLOSE_UPS:
-            low = augmentation.close_up
+    elif empty(picture):
+        close_up = augmentation.people_free.close_up
+        high *= close_up
+        if close_up > 1 and rng.random() < CLOSE_UPS:
+            low = close_up
     elif rng.random() < augmentation.native:
         return 1.0
     return math.exp(rng.uniform(math.log(low), math.log(high)))
@@ -156,3 +174,22 @@ def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generato
         gains = torch.from_numpy(np.exp(rng.uniform(-augmentation.tint, augmentation.tint, (3, 1, 1)))).float()
         pixels = (pixels * gains).clamp(0, 1)
     return pixels
+
+
+def turned(pixels: Tensor, changes: PeopleFree, rng: np.random.Generator) -> Tensor:
+    """A people-free crop (3, H, W) turned, and its colours exchanged, with the recipe's probabilities."""
+    if rng.random() < changes.turn:
+        square = pixels.shape[1] == pixels.shape[2]
+        pixels = torch.rot90(pixels, int(rng.integers(1, 4)) if square else 2, (1, 2))
+    if rng.random() < changes.swap:
+        pixels = pixels[torch.from_numpy(rng.permutation(3))]
+    return pixels
+
+
+def paired(one: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+    """Two crops (3, H, W) in one: side by side, or each shining through the other."""
+    share = float(rng.uniform(*SHINES))
+    if rng.random() < 0.5:
+        return one.lerp(other, share)
+    border = round(share * one.shape[2])
+    return torch.cat([one[:, :, :border], other[:, :, border:]], 2)

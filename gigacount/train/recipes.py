@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.networks import NETWORKS, csrnet, deepcount, iim, mcnn, mudiknn, sasnet
-from gigacount.networks.base import Augmentation, Recipe
+from gigacount.networks.base import Augmentation, PeopleFree, Recipe
 from gigacount.networks.light import Light
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.record import NetworkRecord
@@ -68,7 +68,12 @@ CSRNET_LIGHT = Recipe(
     clip=50.0,
     # Mild: 800 steps after 3,300 with the light network's colours, stretch and scales brought more than 2,300 before.
     augmentation=Augmentation(
-        flip=0.5, scale=(0.7, 1.4), native=0.6, crowd=0.35, close_up=1.6, kernels=("bilinear", "bicubic")
+        flip=0.5,
+        scale=(0.7, 1.4),
+        native=0.6,
+        crowd=0.35,
+        people_free=PeopleFree(close_up=1.6),
+        kernels=("bilinear", "bicubic"),
     ),
 )
 
@@ -98,8 +103,11 @@ DEEPCOUNT_CODE = replace(
 
 LIGHT_FINE_TUNE = replace(
     Light.recipe,
-    lr=8e-4,
-    backbone_lr=1.6e-4,
+    lr=6e-4,
+    backbone_lr=1.2e-4,
+    # Larger crops than at first: people-free texture is told from crowds by what is around it.
+    crop_wh=(576, 576),
+    batch=4,
     # The encoder up to stride 4: edges and corners, which are learnt long since and are a quarter of a step's time.
     fixed=tuple(f"encoder.{unit:02d}." for unit in range(9)),
     freeze=0.0,
