@@ -31,8 +31,8 @@ SURE = 0.15
 """How sure of a head the heat map must be somewhere near for anybody to be counted: enlarged texture with a trace of
 density everywhere and heads nowhere counted as a person or two."""
 SOMEBODY = 0.7
-"""How many people there must be within 3 x 3 squares somewhere near for anybody to be counted: half of the false people
-that were left were less than one each, and nobody else stood by."""
+"""How many people there must be within 3 x 3 squares somewhere near for anybody to be counted: a fifth of the false
+people that were left on enlarged pictures were parts of one with nobody beside."""
 FAINTEST = 0.05  # peaks below this score are never heads; the record's threshold is higher
 
 
