@@ -105,7 +105,7 @@ LIGHT_FINE_TUNE = replace(
     Light.recipe,
     lr=6e-4,
     backbone_lr=1.2e-4,
-    # Larger crops than at first, for as many pixels a step: the best that was tried, if not by much (docs/training.md).
+    # Larger crops than at first, an eighth more pixels a step: the best that was tried, not by much (docs/training.md).
     crop_wh=(576, 576),
     batch=4,
     # The encoder up to stride 4: edges and corners, which are learnt long since and are a quarter of a step's time.
