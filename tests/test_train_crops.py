@@ -258,7 +258,7 @@ def test_two_people_free_crops_are_laid_over_each_other_or_side_by_side() -> Non
 
 
 def test_only_people_free_pictures_are_remixed(tmp_path: Path) -> None:
-    """A black picture with a head and a white one without: the former stays black, the latter gets the other's grey."""
+    """A black picture with a head and two grey ones without: black stays black, and the greys get only each other's."""
     folder = tmp_path / "mixed"
     folder.mkdir()
     for name, grey in (("a", 0), ("b", 100), ("c", 200)):
