@@ -16,7 +16,7 @@ from gigacount.memory import keep_freed_memory
 from gigacount.networks import find_record
 from gigacount.options import CountOptions
 from gigacount.output.identity import image_identity
-from gigacount.polygons import read_regions
+from gigacount.regions import read_regions
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
 

@@ -15,7 +15,7 @@ from gigacount.options import CountOptions
 
 if TYPE_CHECKING:
     from gigacount.points import Points
-    from gigacount.polygons import Regions
+    from gigacount.regions import Regions
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.image import source
 from gigacount.networks.record import hash_file
 from gigacount.options import BatchOptions, CountOptions, LocalizeOptions, ReadOptions, RegionOptions, StrategyOptions
-from gigacount.polygons import read_regions
 from gigacount.predict import Predictor
+from gigacount.regions import read_regions
 
 HANG_SECONDS = 60
 MEMORY_BYTES = 6 * 2**30

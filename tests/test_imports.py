@@ -16,7 +16,7 @@ ROWS = {
     "geometry": 2,
     "memory": 2,
     "options": 2,
-    **dict.fromkeys(("image", "density", "points", "polygons", "regions", "labels", "metrics"), 3),
+    **dict.fromkeys(("image", "density", "points", "regions", "labels", "metrics"), 3),
     **dict.fromkeys(("networks", "datasets", "results"), 4),
     **dict.fromkeys(("predict", "look", "strategies", "output"), 5),
     **dict.fromkeys(("count", "localize", "describe"), 6),

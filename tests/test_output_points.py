@@ -23,7 +23,7 @@ from gigacount.options import CountOptions, RegionOptions
 from gigacount.output.located import LocatedFiles
 from gigacount.output.points import POINT_WRITERS, geojson_text, rows, write_points
 from gigacount.points import Points
-from gigacount.polygons import read_regions
+from gigacount.regions import read_regions
 from gigacount.results import CountResult, LocalizeResult, Located
 
 RNG = np.random.default_rng(0)

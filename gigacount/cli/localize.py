@@ -105,7 +105,7 @@ def locate_one(image: Path, options: LocalizeOptions, files: LocatedFiles, answe
     """Locate and write; whatever can be refused is refused before networks are loaded."""
     from gigacount.image import GigaImage
     from gigacount.localize import Localizer
-    from gigacount.polygons import read_regions
+    from gigacount.regions import read_regions
 
     with GigaImage.open(image, options.counting.reading) as opened:
         if options.counting.regions is not None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gigacount.errors import UnknownNameError
 from gigacount.output.files import replacing
-from gigacount.polygons import read_georeference
+from gigacount.regions import read_georeference
 from gigacount.results import LocalizeResult
 
 ROWS = 10_000  # filled in at once

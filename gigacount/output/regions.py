@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gigacount.polygons import RegionCount
+from gigacount.regions import RegionCount
 
 REGIONS_FILE = "regions.csv"
 

@@ -15,9 +15,9 @@ import math
 from gigacount.density import Density, DensityMap
 from gigacount.geometry import Size, View, Window, fit, place, whole
 from gigacount.options import StrategyOptions
-from gigacount.regions import densest_box, zoom_centres
 from gigacount.strategies.base import Look, PlannedLevel
 from gigacount.strategies.downsample import seen_whole
+from gigacount.strategies.peaks import densest_box, zoom_centres
 
 
 def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.density import DensityMap
-from gigacount.polygons.inside import Ring, people_inside, points_inside
+from gigacount.regions.inside import Ring, people_inside, points_inside
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from shapely.geometry.polygon import orient
 from gigacount.errors import DataError
 from gigacount.geometry import Size
 from gigacount.options import RegionOptions
-from gigacount.polygons.geotiff import GeoReference, read_georeference
-from gigacount.polygons.regions import Region, Regions
+from gigacount.regions.geotiff import GeoReference, read_georeference
+from gigacount.regions.regions import Region, Regions
 
 PIXELS = "pixels"
 POLYGONS = ("Polygon", "MultiPolygon")

@@ -6,8 +6,8 @@ inside     what lies in a polygon: people of a density map, points
 regions    Region, Regions and the table of them
 """
 
-from gigacount.polygons.geojson import read_regions
-from gigacount.polygons.geotiff import GeoReference, read_georeference
-from gigacount.polygons.regions import Region, RegionCount, Regions
+from gigacount.regions.geojson import read_regions
+from gigacount.regions.geotiff import GeoReference, read_georeference
+from gigacount.regions.regions import Region, RegionCount, Regions
 
 __all__ = ["GeoReference", "Region", "RegionCount", "Regions", "read_georeference", "read_regions"]
