@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,15 +24,30 @@ class ReadOptions:
     max_pixels: refuse pictures that declare more (decompression bombs), before anything is allocated.
     trust_loaders: also use libvips' loaders that are not hardened against hostile files (slides, camera raw, SVG, ...).
     scratch_folder: where a picture without random access is decoded to; None is the system's temporary folder.
+    bands: numbers from 1 of the bands shown as red, green and blue, or of one shown as grey; None: as the file says.
+    value_range: the values shown as black and white; None: as the file says, or as its pixels are.
+    nodata: pixels of this value, in all bands that are shown, are no ground; None: as the file says.
     """
 
     allow_damaged: bool = False
     max_pixels: int = 200_000_000_000
     trust_loaders: bool = False
     scratch_folder: Path | None = None
+    bands: tuple[int, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    nodata: float | None = None
 
     def __post_init__(self) -> None:
         demand(self.max_pixels >= 1, f"max-pixels must be at least 1, not {self.max_pixels}")
+        if self.bands is not None:
+            fine = len(self.bands) in (1, 3) and all(1 <= band <= 65535 for band in self.bands)
+            demand(fine, f"bands must be one or three band numbers from 1, not {self.bands}")
+        if self.value_range is not None:
+            low, high = self.value_range
+            fine = math.isfinite(low) and math.isfinite(high) and low < high
+            demand(fine, f"range must be a lower and a higher number, not {low:g},{high:g}")
+        if self.nodata is not None:
+            demand(math.isfinite(self.nodata), "nodata must be a number; pixels that are not are never ground")
 
 
 @dataclass(frozen=True)

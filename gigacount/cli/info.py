@@ -10,7 +10,7 @@ import typer
 
 from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
-from gigacount.options import CountOptions, ReadOptions
+from gigacount.options import CountOptions
 
 
 @spread
@@ -18,14 +18,12 @@ def info(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
     *,
     looking: shared.Looking,
-    trust_loaders: shared.TrustLoaders = shared.READING.trust_loaders,
-    max_pixels: shared.MaxPixels = shared.READING.max_pixels,
+    reading: shared.Reading,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Say what a picture is and what counting it would take, without decoding it."""
     from gigacount.describe import describe
 
-    reading = ReadOptions(trust_loaders=trust_loaders, max_pixels=max_pixels)
-    about = describe(image, CountOptions(looking.strategy, looking=looking.looking(), reading=reading))
+    about = describe(image, CountOptions(looking.strategy, looking=looking.looking(), reading=reading.reading()))
     typer.echo(json.dumps(about.as_dict()) if as_json else about.as_text())
     return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gigacount.cli.parse import parse_numbers, parse_size, size_text
+from gigacount.cli.parse import parse_bands, parse_numbers, parse_range, parse_size, size_text
 from gigacount.errors import UsageError
 from gigacount.options import CountOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
 
@@ -51,6 +51,15 @@ TrustLoaders = Annotated[
     bool, typer.Option("--trust-loaders", help="Also use loaders that libvips calls unsafe for unknown files.")
 ]
 MaxPixels = Annotated[int, typer.Option(help="Refuse pictures that declare more pixels than this.")]
+Bands = Annotated[
+    str | None,
+    typer.Option(help="Bands shown as red, green and blue, such as 4,3,2; one is grey. Default: as the file says."),
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", help="Values shown as black and white, such as 0,4095. Default: by the file or pixels."),
+]
+Nodata = Annotated[float | None, typer.Option(help="Pixels of this value are no ground: nobody is counted there.")]
 Scratch = Annotated[Path | None, typer.Option(help="Folder for the scratch file; default: the system's.")]
 
 MAX_SIZE = size_text(LOOKING.max_size)
@@ -94,7 +103,32 @@ class Looking:
 
 
 @dataclass(frozen=True)
-class Counting(Looking):
+class Reading:
+    """How pictures are read, for the commands that open them."""
+
+    bands: Bands = None
+    value_range: Range = None
+    nodata: Nodata = READING.nodata
+    allow_damaged: AllowDamaged = READING.allow_damaged
+    trust_loaders: TrustLoaders = READING.trust_loaders
+    max_pixels: MaxPixels = READING.max_pixels
+    scratch: Scratch = READING.scratch_folder
+
+    def reading(self) -> ReadOptions:
+        """Raises UsageError for values that make no sense."""
+        return ReadOptions(
+            allow_damaged=self.allow_damaged,
+            max_pixels=self.max_pixels,
+            trust_loaders=self.trust_loaders,
+            scratch_folder=self.scratch,
+            bands=None if self.bands is None else parse_bands(self.bands, "--bands"),
+            value_range=None if self.value_range is None else parse_range(self.value_range, "--range"),
+            nodata=self.nodata,
+        )
+
+
+@dataclass(frozen=True)
+class Counting(Reading, Looking):
     """All that decides a count, for the commands that count pictures."""
 
     network: Network = DEFAULTS.network
@@ -105,10 +139,6 @@ class Counting(Looking):
     metres_per_pixel: MetresPerPixel = None
     device: Device = DEFAULTS.device
     precision: Precision = DEFAULTS.precision
-    allow_damaged: AllowDamaged = READING.allow_damaged
-    trust_loaders: TrustLoaders = READING.trust_loaders
-    max_pixels: MaxPixels = READING.max_pixels
-    scratch: Scratch = READING.scratch_folder
 
     def options(self) -> CountOptions:
         """Raises UsageError for values that make no sense."""
@@ -119,7 +149,7 @@ class Counting(Looking):
             device=self.device,
             precision=self.precision,
             looking=self.looking(),
-            reading=ReadOptions(self.allow_damaged, self.max_pixels, self.trust_loaders, self.scratch),
+            reading=self.reading(),
             fuse=self.fuse,
             regions=self.regions(),
             density_branch=self.density_branch,

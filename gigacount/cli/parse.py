@@ -31,6 +31,23 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     return tuple(numbers)
 
 
+def parse_bands(text: str, option: str) -> tuple[int, ...]:
+    """`3,2,1` -> (3, 2, 1)."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*(?:,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*)?", text)
+    if not match:
+        raise UsageError(f"{option} must be three band numbers such as 3,2,1, or one, not '{text}'")
+    return tuple(int(number) for number in match.groups() if number is not None)
+
+
+def parse_range(text: str, option: str) -> tuple[float, float]:
+    """`0,4095` -> (0.0, 4095.0)."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} must be two numbers such as 0,4095, not '{text}'") from error
+    return low, high
+
+
 def parse_choices(text: str, kind: str, choices: Collection[str]) -> tuple[str, ...]:
     """`json,tif` -> ("json", "tif"); every one must be among `choices`."""
     names = tuple(part.strip() for part in text.split(",") if part.strip())

@@ -17,6 +17,7 @@ class ImageInfo:
     colour: "grey", "RGB", "CMYK", ... bands: with transparency. bits: per band, of integers or floating point.
     orientation: EXIF, 1..8, as stored. icc: whether a colour profile is embedded.
     progressive: whether the file's layout makes libvips hold the whole picture while decoding.
+    notes: what was assumed about the picture and what is odd about it, a line each.
     """
 
     path: Path
@@ -32,3 +33,4 @@ class ImageInfo:
     icc: bool
     progressive: bool
     file_bytes: int
+    notes: tuple[str, ...] = ()

@@ -70,6 +70,11 @@ class GigaImage:
         return self._picture.info.size_wh
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed about the picture and what is odd about it, a line each; complete after the last look."""
+        return self.info.notes
+
+    @property
     def decodes(self) -> int:
         """How often the file has been decoded from end to end."""
         return self._source.decodes
@@ -105,6 +110,13 @@ class GigaImage:
                 raise self._picture.damaged(error) from error
             return self.read(window, size_wh)
         return np.ascontiguousarray(orientation.upright(pixels))
+
+    def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
+        """The share of each pixel of a look that is ground, 0..1, (height, width), with the geometry of `read`.
+
+        None for a picture of which every pixel is ground: without transparency, mask or nodata. Raises as `read` does.
+        """
+        return None
 
     def close(self) -> None:
         """Stop decoding and remove the scratch file."""

@@ -29,7 +29,8 @@ def options_dict(options: CountOptions | LocalizeOptions) -> dict[str, Any]:
     if isinstance(options, LocalizeOptions):
         return options_dict(options.counting) | {"min_score": options.min_score}
     values = asdict(options)
-    values["reading"] = {"allow_damaged": options.reading.allow_damaged}
+    for place in ("max_pixels", "trust_loaders", "scratch_folder"):
+        del values["reading"][place]
     if options.regions is not None:
         values["regions"]["sha256"] = regions_hash(options.regions.file)
     plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
