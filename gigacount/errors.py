@@ -8,7 +8,8 @@ GigacountError          one line for the user: what is wrong, where, what to do
 ├── DataError           labels, data sets, regions or result files that cannot be used
 │   ├── NotFoundError        a data set, or a split of it, that is not where it was looked for
 │   └── EntryError           one picture or label file of a data set; `data check` counts them by kind
-└── OutputError         results that cannot be written: exists already, no space, no permission
+└── OutputError         results that cannot be written: exists already, no permission
+    └── NoSpaceError         a full disk: no other result can be written, either
 """
 
 from __future__ import annotations
@@ -61,3 +62,7 @@ class EntryError(DataError):
 
 class OutputError(GigacountError):
     """Results that cannot be written."""
+
+
+class NoSpaceError(OutputError):
+    """The disk that gets the results is full, or the user's share of it."""

@@ -1,9 +1,19 @@
-"""How the C library treats memory that is freed."""
+"""How the C library treats memory that is freed, and what its end looks like."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import sys
+
+SHORTAGE = (
+    "cannot allocate memory",
+    "can't allocate memory",
+    "can't start new thread",
+    "failed to map segment",
+    "out of memory",
+)
+"""How the system, torch and Python's threads say that there is no memory; they have no error of their own for it."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
@@ -23,3 +33,12 @@ def keep_freed_memory() -> None:
         mallopt(M_ARENA_MAX, 1)
         mallopt(M_MMAP_THRESHOLD, 1 << 30)
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory, as under `ulimit -v` or in a small container."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, OSError | RuntimeError | ImportError) and any(
+        words in str(error).lower() for words in SHORTAGE
+    )

@@ -12,11 +12,13 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from gigacount.batch import Item, Progress, Row, Task, run_batch, share, work_list
 from gigacount.errors import ImageError, UsageError
 from gigacount.options import BatchOptions
-from gigacount.output.folder import ResultFolder, discard_leftovers
+from gigacount.output.files import discard_leftovers
+from gigacount.output.folder import ResultFolder
 
 
 @dataclass
@@ -41,9 +43,14 @@ class FakeWork:
         except OSError as error:
             raise ImageError(f"{item.path}: {(error.strerror or str(error)).lower()}") from error
         content = ResultFolder(item.folder).finished()
-        if content is None or content["recipe"] != self.recipe or content["bytes"] != item.path.stat().st_size:
+        if content is None or self.differs(item) or content["image"]["bytes"] != item.path.stat().st_size:
             return None
-        return Row(str(item.path), count=content["count"], width=3, height=2, seconds=content["seconds"])
+        return Row(str(item.path), count=content["count"], width=3, height=2, seconds=content["seconds"]["total"])
+
+    def differs(self, item: Item) -> list[str]:
+        content = ResultFolder(item.folder).finished()
+        recipe = content["options"]["recipe"] if content else self.recipe
+        return [] if recipe == self.recipe else [f"recipe: {recipe} -> {self.recipe}"]
 
     def begin(self, say: object) -> None:
         self.prepare(say)
@@ -67,7 +74,7 @@ class FakeWork:
         self.obey(words, task.item.name, progress)
         seconds = round(time.perf_counter() - start, 3)
         count = float(task.item.path.stat().st_size - 3)
-        content = {"recipe": self.recipe, "count": count, "bytes": task.item.path.stat().st_size, "seconds": seconds}
+        content = fake_count(task.item.path, self.recipe, count, seconds)
         with ResultFolder(task.item.folder).replacing() as fresh:
             (fresh / "density.bin").write_bytes(b"x" * 5000)
             time.sleep(self.seconds / 4)
@@ -100,6 +107,22 @@ class FakeWork:
 
     def tidy(self, item: Item) -> None:
         discard_leftovers(item.folder)
+
+
+def fake_count(path: Path, recipe: str, count: float, seconds: float) -> dict[str, Any]:
+    """What stands in a count.json, as far as it is looked at."""
+    status = path.stat()
+    image = {"path": str(path.absolute()), "width": 3, "height": 2}
+    return {
+        "count": count,
+        "image": image | {"bytes": status.st_size, "modified_ns": status.st_mtime_ns},
+        "formats": [],
+        "options": {"recipe": recipe},
+        "networks": {},
+        "inferences": 1,
+        "windows": [],
+        "seconds": {"total": seconds},
+    }
 
 
 def main() -> None:

@@ -36,9 +36,8 @@ from image_files import save, scene
 from untrained import untrained_light
 
 from gigacount.batch import CountWork, Item, LocalizeWork, Progress, Row, Task, runner
-from gigacount.batch.claims import process_space
-from gigacount.batch.seats import Finished, Ready, Report, Seat
 from gigacount.batch.work import attempt
+from gigacount.batch.workers import Finished, Ready, Report, Worker
 from gigacount.cli.batch import Answering, work_through
 from gigacount.datasets import ALL, read
 from gigacount.errors import EntryError, GigacountError
@@ -46,6 +45,7 @@ from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.image import source
 from gigacount.networks.record import hash_file
 from gigacount.options import BatchOptions, CountOptions, LocalizeOptions, ReadOptions, RegionOptions, StrategyOptions
+from gigacount.output.files import process_space
 from gigacount.predict import Predictor
 from gigacount.regions import read_regions
 
@@ -277,7 +277,7 @@ class Quick(CountWork):
 
 
 class Inline:
-    """An engine and its only seat, without processes."""
+    """An engine and its only worker, without processes."""
 
     capacity, retry_elsewhere, node = 1, False, ""
 
@@ -288,7 +288,7 @@ class Inline:
     def most(self) -> int:
         return 1
 
-    def open_seat(self) -> Seat:
+    def start_worker(self) -> Worker:
         return self
 
     def give(self, task: Task) -> None:

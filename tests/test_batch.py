@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +36,7 @@ def test_a_folder_gets_a_result_a_picture_and_a_summary(tmp_path: Path) -> None:
     assert sorted(name for event, name in told.events if event == "started") == ["a.jpg", "b/a.jpg", "b/a.png"]
 
 
-def test_a_second_run_works_on_nothing_and_a_changed_picture_or_recipe_is_made_anew(tmp_path: Path) -> None:
+def test_a_second_run_works_on_nothing_and_a_changed_picture_is_made_anew(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", {"a.jpg": "one", "b.jpg": "two", "c.jpg": "bad"})
     first, _ = run(folder)
     before = summary(tmp_path / "out")
@@ -48,9 +50,33 @@ def test_a_second_run_works_on_nothing_and_a_changed_picture_or_recipe_is_made_a
     third, told = run(folder)
     assert (third.done, third.reused, third.exit_code) == (2, 1, 0)
     assert told.rows["b.jpg"][1] is True
-    fourth, _ = run(folder, FakeWork(recipe="other"))
-    assert (fourth.done, fourth.reused) == (3, 0)
     assert leftovers(tmp_path / "out") == []
+
+
+def test_other_options_than_those_of_the_results_are_named_and_nothing_is_lost(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", {"a.jpg": "one", "b.jpg": "two"})
+    run(folder)
+    before = summary(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"a\.jpg\.gigacount was made with other options \(recipe: plain -> other\)"):
+        run(folder, FakeWork(recipe="other"))
+    assert summary(tmp_path / "out") == before
+    assert run(folder, FakeWork(recipe="other"), overwrite=True)[0].done == 2
+
+
+@pytest.mark.parametrize("out", ["in", "out"])
+def test_pictures_and_results_that_are_copied_together_are_counted_anew(tmp_path: Path, out: str) -> None:
+    """As by `cp -r`: other places and times of change. Neither a failure nor a loss in the summary."""
+    folder = pictures(tmp_path / "here" / "in", {"a.jpg": "one", "b.jpg": "two"})
+    at = None if out == "in" else tmp_path / "here" / "out"
+    run(folder, out=at)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    for path in (tmp_path / "there").rglob("*.jpg"):
+        os.utime(path, (1, 1))
+    tally, _ = run(tmp_path / "there" / "in", out=at and tmp_path / "there" / "out")
+    assert tally.failed == 0
+    if at:
+        rows = summary(tmp_path / "there" / "out")
+        assert [(row["status"], row["count"]) for row in rows] == [("done", 4.0), ("done", 4.0)]
 
 
 def test_a_finished_batch_needs_no_worker(tmp_path: Path) -> None:
@@ -149,9 +175,8 @@ def test_without_out_results_go_beside_and_nothing_is_replaced(tmp_path: Path) -
     assert run(folder, out=None)[0].done == 1
     assert sorted(path.name for path in folder.iterdir()) == ["a.jpg", "a.jpg.gigacount"]
     assert run(folder, out=None)[0].reused == 1
-    tally, told = run(folder, FakeWork(recipe="other"), out=None)
-    assert tally.failed == 1
-    assert "--overwrite" in told.rows["a.jpg"][0].message
+    with pytest.raises(OutputError, match="--overwrite"):
+        run(folder, FakeWork(recipe="other"), out=None)
 
 
 def test_no_result_leaves_out_through_a_link(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_answers_keep_the_order_and_what_was_held_back_comes_out_at_the_end(tmp_
 def test_progress_says_what_is_done_and_left(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     tally = Tally(10, done=2, failed=2, began=100.0)
     tally.reused = 1
-    monkeypatch.setattr("gigacount.batch.tally.time.monotonic", lambda: 100.0 + 40.0)
+    monkeypatch.setattr("gigacount.batch.progress.time.monotonic", lambda: 100.0 + 40.0)
     assert state(tally) == "5 of 10 pictures, 2 failed, 50 s left"
     assert [duration(seconds) for seconds in (9.6, 59.4, 90, 3600 * 3 + 1200)] == [
         "10 s",
@@ -204,8 +204,11 @@ def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> 
     again = gigacount(photos, "-", "-r", "--out", "out", "--json", stdin="p\n")
     assert again.returncode == 1
     # A list is named by paths, a folder by what is inside it: other results, equal counts.
-    counts = [json.loads(line)["count"] for line in again.stdout.splitlines()]
-    assert [f"{count:.1f}" for count in counts] == [line.split("\t")[1] for line in first.stdout.splitlines()]
+    answers = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [answer["count"] is None for answer in answers] == [False, True, False], "a failure has its line, too"
+    assert answers[1]["status"] == "failed"
+    assert answers[1]["image"]["path"] == str(photos / "p" / "broken.png")
+    assert [f"{answer['count']:.1f}" for answer in answers if answer["count"] is not None] == [line.split("\t")[1] for line in first.stdout.splitlines()]
     third = gigacount(photos, "p", "-r", "--out", "out")
     assert third.stdout == first.stdout
     assert "2 counted before, 1 failed" in third.stderr

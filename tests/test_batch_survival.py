@@ -15,7 +15,7 @@ from batch_tools import leftovers, pictures, run, start, summary, wait_for, wait
 
 from gigacount.batch import work_list
 from gigacount.errors import OutputError
-from gigacount.output.folder import is_alive
+from gigacount.output.files import is_alive
 
 
 def kill_at_random(tmp_path: Path, kills: int, count: int) -> None:

@@ -16,6 +16,8 @@ ROWS = {
     "geometry": 2,
     "memory": 2,
     "options": 2,
+    "signals": 2,
+    "text": 2,
     **dict.fromkeys(("image", "density", "points", "regions", "labels", "metrics"), 3),
     **dict.fromkeys(("networks", "datasets", "results"), 4),
     **dict.fromkeys(("predict", "look", "strategies", "output"), 5),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gigacount.ablate.measure import Measurement
 from gigacount.errors import DataError, OutputError
-from gigacount.output.folder import explained
+from gigacount.output.files import explained
 
 FILE = "measured.jsonl"
 

@@ -6,20 +6,19 @@ work        what is done with one picture; `CountWork`, `LocalizeWork`
 runner      `run_batch`
 ledger      what is remembered between runs and shared between processes, made of
 claims        who works on what
-records       what became of each picture
-summary       summary.csv and summary.json
-crew        which worker has which picture, time limits, dead workers
-seats       what batch and workers say to each other
+records       what became of each picture, and the summary of all
+scheduler   which worker has which picture, time limits, dead workers
+workers     what batch and workers say to each other
 processes   workers on this machine
 cluster     workers on a Ray cluster
-tally, log  how far the batch is, and who is told
+progress    how far the batch is, and who is told
 """
 
 from __future__ import annotations
 
+from gigacount.batch.progress import Observer, Tally
 from gigacount.batch.records import Row
 from gigacount.batch.runner import run_batch
-from gigacount.batch.tally import Tally, Watcher
 from gigacount.batch.work import CountWork, LocalizeWork, Progress, Task, Work
 from gigacount.batch.worklist import Item, is_one_picture, share, slurm_shard, work_list
 
@@ -27,11 +26,11 @@ __all__ = [
     "CountWork",
     "Item",
     "LocalizeWork",
+    "Observer",
     "Progress",
     "Row",
     "Tally",
     "Task",
-    "Watcher",
     "Work",
     "is_one_picture",
     "run_batch",

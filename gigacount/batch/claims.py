@@ -16,15 +16,19 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gigacount.errors import OutputError
-from gigacount.output.folder import explained, is_alive
+from gigacount.output.files import discard_all_leftovers, explained, is_alive, process_space, write_whole
+from gigacount.output.stored import read_json, text, whole
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
 """A claim whose heartbeat is older was left by the dead. Network file systems may show times a minute late."""
+
+OWNER = {"host": text, "space": text, "pid": whole}
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
 
@@ -35,14 +39,13 @@ class Claims:
     def __init__(self, folder: Path, stale_seconds: float = STALE_SECONDS) -> None:
         self.folder, self.stale_seconds = folder, stale_seconds
         owner = {"host": socket.gethostname(), "space": process_space(), "pid": os.getpid(), "id": secrets.token_hex(8)}
-        self._content = json.dumps(owner)
+        self._content = json.dumps(owner | {"since": datetime.now(UTC).isoformat(timespec="seconds")})
         self._own = folder / f"owner.{owner['id']}"
         self._held: set[str] = set()
         self._beaten = time.monotonic()
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._own.write_text(self._content)
-            self.began_ns = self._own.stat().st_mtime_ns
+        write_whole(self._own, self._content.encode())  # so an owner's file without content is nobody's
 
     def take(self, key: str) -> bool:
         """Claim `key`; False where another live process has it. Raises OutputError where no file can be made."""
@@ -79,8 +82,15 @@ class Claims:
             self.release(key)
         self._own.unlink(missing_ok=True)
         for owner in self.folder.glob("owner.*"):
-            if is_surely_dead(read_owner(owner)):
+            if not (content := read_owner(owner)) or is_surely_dead(content):
                 owner.unlink(missing_ok=True)
+        discard_all_leftovers(self.folder)
+
+    def holder(self, key: str) -> str:
+        """Who has claimed `key`, in words: `process 123 on HOST, since 2026-11-27T20:15:03+00:00`; empty if nobody."""
+        owner = read_owner(self._path(key))
+        since = f", since {owner['since']}" if owner.get("since") else ""
+        return f"process {owner['pid']} on {owner['host']}{since}" if owner else ""
 
     def _make(self, path: Path) -> bool:
         """Make a claim file; False where it exists."""
@@ -130,7 +140,8 @@ class Claims:
         try:
             touched = path.stat().st_mtime
             os.utime(self._own)  # the file system's clock, which may differ from this machine's
-            return self._own.stat().st_mtime - touched > self.stale_seconds
+            # A heartbeat from the future was left when some clock was ahead.
+            return abs(self._own.stat().st_mtime - touched) > self.stale_seconds
         except FileNotFoundError:
             return False  # given back meanwhile; the next look will find it free
         except OSError as error:
@@ -148,22 +159,11 @@ class Claims:
 
 def read_owner(path: Path) -> dict[str, Any]:
     """Who made a claim; empty where that cannot be read."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    owner: dict[str, Any] | None = read_json(path, OWNER)
+    return owner or {}
 
 
 def is_surely_dead(owner: dict[str, Any]) -> bool:
     """Whether a process was on this machine and is no more; of other machines' processes that cannot be known."""
-    pid, here = owner.get("pid"), (socket.gethostname(), process_space())
-    return (owner.get("host"), owner.get("space")) == here and isinstance(pid, int) and not is_alive(pid)
-
-
-def process_space() -> str:
-    """Names the space in which process numbers are counted: containers on one machine have their own."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
+    here = socket.gethostname(), process_space()
+    return bool(owner) and (owner["host"], owner["space"]) == here and not is_alive(owner["pid"])

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.batch.records import Row, failed_row
-from gigacount.batch.seats import Broken, Finished, Ready, Report, Said, Seat, Started
 from gigacount.batch.work import Task, Work, attempt
-from gigacount.errors import GigacountError, UsageError
+from gigacount.batch.workers import Broken, Finished, Ready, Report, Said, Started, Worker
+from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.options import BatchOptions
 
 NODES_SECONDS = 5.0  # between looks at which nodes there are
@@ -48,18 +48,32 @@ class RayEngine:
             self.ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(f"--engine ray: no cluster at {address}: {first_line(error)}; see `ray status`") from error
+        if self._actors() == 0:
+            most = max((int(node.get("CPU", 0)) for node in self._nodes()), default=0)
+            self.close()
+            raise UsageError(
+                f"--engine ray: no node of the cluster has {options.cores} CPU cores, the largest has {most}; "
+                f"use --cores {max(most, 1)}"
+            )
 
     def most(self) -> int:
         """The actors that fit on the nodes of this moment."""
         if time.monotonic() - self._counted > NODES_SECONDS or self._counted == 0.0:
             self._counted = time.monotonic()
-            nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-            gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-            self._most = gpus or max(1, sum(int(node.get("CPU", 0)) // self.options.cores for node in nodes))
+            self._most = max(1, self._actors())  # nodes may come back
         return self._most
 
-    def open_seat(self) -> Seat:
-        on_gpu = any(node["Resources"].get("GPU") for node in self.ray.nodes() if node["Alive"])
+    def _nodes(self) -> list[dict[str, float]]:
+        """The resources of each node."""
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def _actors(self) -> int:
+        nodes = self._nodes()
+        gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+        return gpus or sum(int(node.get("CPU", 0)) // self.options.cores for node in nodes)
+
+    def start_worker(self) -> Worker:
+        on_gpu = any(node.get("GPU") for node in self._nodes())
         needs = {"num_gpus": 1} if on_gpu else {"num_cpus": self.options.cores}
         actor = self.ray.remote(Actor).options(
             # One thread more than pictures, to answer while all of them are under way.
@@ -67,10 +81,10 @@ class RayEngine:
             scheduling_strategy="SPREAD",
             **needs,
         )
-        return RaySeat(self.ray, actor.remote(self.work, str(Path.cwd())))
+        return RayWorker(self.ray, actor.remote(self.work, str(Path.cwd())))
 
-    def wait(self, seats: Sequence[Seat], seconds: float) -> None:
-        pending = [reference for seat in seats if isinstance(seat, RaySeat) for reference in seat.pending]
+    def wait(self, workers: Sequence[Worker], seconds: float) -> None:
+        pending = [reference for worker in workers if isinstance(worker, RayWorker) for reference in worker.pending]
         if pending:
             self.ray.wait(pending, timeout=seconds)
         else:
@@ -113,7 +127,7 @@ class Actor:
             enter(self.folder)
             self.work.prepare(said.append)
         except GigacountError as error:
-            return Prepared(node, Broken(str(error), error.exit_code))
+            return Prepared(node, Broken.by(error))
         return Prepared(node, None, tuple(said))
 
     def process(self, task: Task) -> Row:
@@ -128,7 +142,7 @@ def enter(folder: str) -> None:
         raise UsageError(f"{folder}: a node of the cluster has no such folder; all nodes must share it") from error
 
 
-class RaySeat:
+class RayWorker:
     """One actor, from the batch's side."""
 
     node = ""
@@ -165,7 +179,10 @@ class RaySeat:
         try:
             answer = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:  # raised by the work: an error that nobody foresaw
-            self._fail(task, first_line(error.cause))
+            if isinstance(error.cause, NoSpaceError):
+                self._reports.append(Broken.by(error.cause))
+            else:
+                self._fail(task, first_line(error.cause))
         except self.ray.exceptions.RayError as error:
             self._lost = f"the actor is gone: {first_line(error)}"
         else:
@@ -179,7 +196,7 @@ class RaySeat:
     def _fail(self, task: Task | None, message: str) -> None:
         message = f"unexpected {message}; please report this"
         if task is None:
-            self._reports.append(Broken(message, 1))
+            self._reports.append(Broken(message, GigacountError))
         else:
             row = failed_row(task.item, f"{task.item.path}: {message}")
             self._reports.append(Finished(task.item.key, row))

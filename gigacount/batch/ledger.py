@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from gigacount.batch.claims import Claims
-from gigacount.batch.files import discard_dead, write_whole
-from gigacount.batch.records import Records, Row
-from gigacount.batch.summary import write_summary
+from gigacount.batch.records import Records, Row, write_summary
 from gigacount.batch.worklist import Item
 from gigacount.errors import OutputError
-from gigacount.output.folder import explained
+from gigacount.output.files import discard_all_leftovers, explained, write_whole
+from gigacount.output.folder import ResultFolder
 
 STATE_FOLDER = ".gigacount"
 SUMMARY = "summary"
@@ -37,9 +37,13 @@ class Ledger:
         """Pictures that killed processes were at, now claimed by this one."""
         return []
 
+    def holder(self, item: Item) -> str:
+        """Which other process is at a picture, in words; empty if none is."""
+        return ""
+
     def begin(self, item: Item) -> bool:
-        """Note that work on a picture begins. Whether it may replace a result: one that this batch made earlier."""
-        return False
+        """Note that work on a picture begins. Whether it may replace a result: one that was made of it earlier."""
+        return stands_for(item)
 
     def settle(self, item: Item, row: Row, reused: bool) -> None:
         """Keep what became of a picture. Raises OutputError where that cannot be written."""
@@ -69,13 +73,17 @@ class SharedLedger(Ledger):
         self.claims = Claims(out / STATE_FOLDER / "claims")
         self._next = time.monotonic() + SUMMARY_SECONDS
         self._changed = True
-        discard_dead((out, self.records.folder))
+        for folder in (out, out / STATE_FOLDER, self.records.folder):
+            discard_all_leftovers(folder)
 
     def claim(self, item: Item) -> bool:
         return self.claims.take(item.key)
 
     def release(self, item: Item) -> None:
         self.claims.release(item.key)
+
+    def holder(self, item: Item) -> str:
+        return self.claims.holder(item.key)
 
     def left(self, items: Iterable[Item]) -> list[Item]:
         by_key = {item.key: item for item in items}
@@ -87,7 +95,7 @@ class SharedLedger(Ledger):
         if record and record.ours and record.source == item.source:
             return True
         with explained(item.folder):
-            if item.folder.exists():
+            if item.folder.exists() and not stands_for(item):
                 return False
         self.records.write(item, None, ours=True)
         return True
@@ -99,7 +107,7 @@ class SharedLedger(Ledger):
         self._changed = True
 
     def settled_since(self, item: Item) -> Row | None:
-        if self.records.changed_ns(item.key) <= self.claims.began_ns:
+        if not self.records.changed(item.key):
             return None
         record = self.records.find(item.key)
         return record.row if record and record.source == item.source else None
@@ -136,6 +144,17 @@ class SharedLedger(Ledger):
             raise OutputError(
                 f"{item.folder}: a symbolic link leads out of {self.out}; remove it, or use --out for another place"
             )
+
+
+def stands_for(item: Item) -> bool:
+    """Whether the result in an item's folder was made of a file of the same name and size: it was copied with it."""
+    content = ResultFolder(item.folder).finished()
+    if content is None:
+        return False
+    name, size = Path(content["image"]["path"]).name, content["image"]["bytes"]
+    with suppress(OSError):
+        return name == item.path.name and size == item.path.stat().st_size
+    return False
 
 
 def demand_same_work(out: Path, done: str) -> None:

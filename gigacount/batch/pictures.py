@@ -25,6 +25,9 @@ ENDINGS = frozenset(
         ".jp2",
     }
     | {".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".ppm", ".pgm", ".pnm", ".pfm", ".exr", ".hdr", ".v", ".vips"}
+    # Of cameras, microscopes, maps and editors: read or refused, but never passed over.
+    | {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srw", ".raf", ".orf", ".rw2", ".pef", ".iiq", ".3fr", ".x3f"}
+    | {".psd", ".psb", ".tga", ".qoi", ".jxr", ".jpf", ".jpm", ".j2c", ".ecw", ".sid", ".fits", ".mrxs", ".scn", ".czi"}
 )
 """A file of a folder that ends so is on the list whatever is in it: if it is no picture, its owner wants to know."""
 
@@ -66,6 +69,8 @@ def is_picture(head: bytes) -> bool:
 def holds_picture(path: Path) -> bool:
     """Whether the content of a regular file is a picture; False where it cannot be read."""
     try:
+        if not path.is_file():  # reading from a pipe would wait, and take what it holds
+            return False
         with path.open("rb") as file:
             return is_picture(file.read(HEAD_BYTES))
     except OSError:

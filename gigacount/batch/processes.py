@@ -13,21 +13,23 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from gigacount import signals
 from gigacount.batch.records import failed_row
-from gigacount.batch.seats import Broken, Finished, Looked, Ready, Report, Said, Seat, Started
 from gigacount.batch.work import Task, Work, attempt
-from gigacount.errors import GigacountError, UsageError
-from gigacount.memory import keep_freed_memory
+from gigacount.batch.workers import Broken, Finished, Looked, Ready, Report, Said, Started, Worker
+from gigacount.errors import GigacountError, NoSpaceError, UsageError
+from gigacount.memory import is_shortage, keep_freed_memory
 from gigacount.options import BatchOptions
 
 LOOKED_SECONDS = 0.2  # between two reports on one picture's progress
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+KILLED_SECONDS = 10.0  # for a process to be gone; one that waits for a disk may take for ever
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -39,30 +41,31 @@ class LocalEngine:
     def __init__(self, work: Work, options: BatchOptions) -> None:
         self.work, self.capacity = work, options.workers
         self._environments = gpu_environments(options.gpus, os.environ) or [{}]
-        self._seats: list[ProcessSeat] = []
+        self._workers: list[ProcessWorker] = []
 
     def most(self) -> int:
         return len(self._environments)
 
-    def open_seat(self) -> Seat:
-        self._seats = [seat for seat in self._seats if seat.process.is_alive()]
-        taken = [seat.environment for seat in self._seats]
+    def start_worker(self) -> Worker:
+        self._workers = [worker for worker in self._workers if worker.process.is_alive()]
+        taken = [worker.environment for worker in self._workers]
         free = next(environment for environment in self._environments if environment not in taken)
-        self._seats.append(ProcessSeat(self.work, self.capacity, free))
-        return self._seats[-1]
+        self._workers.append(ProcessWorker(self.work, self.capacity, free))
+        return self._workers[-1]
 
-    def wait(self, seats: Sequence[Seat], seconds: float) -> None:
-        awaited = [end for seat in self._seats if seat in seats for end in (seat.pipe, seat.process.sentinel)]
+    def wait(self, workers: Sequence[Worker], seconds: float) -> None:
+        ours = [worker for worker in self._workers if worker in workers]
+        awaited = [end for worker in ours for end in (worker.pipe, worker.process.sentinel)]
         if awaited:
             wait(awaited, seconds)
         else:
             time.sleep(seconds)
 
     def close(self) -> None:
-        """Nothing is held besides the seats."""
+        """Nothing is held besides the workers."""
 
 
-class ProcessSeat:
+class ProcessWorker:
     """One worker process, from the batch's side."""
 
     node = ""
@@ -73,7 +76,10 @@ class ProcessSeat:
         context = multiprocessing.get_context("spawn")
         self.pipe, child_end = context.Pipe()
         self.process = context.Process(target=serve, args=(child_end, work, threads, environment), daemon=True)
-        with signals_blocked():
+        with signals.blocked():
+            # Its start would end the block, were it not started yet; and a closed terminal must not end it.
+            resource_tracker.ensure_running()
+        with signals.blocked():
             self.process.start()
         child_end.close()
 
@@ -101,18 +107,8 @@ class ProcessSeat:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.join()
+        self.process.join(KILLED_SECONDS)
         self.pipe.close()
-
-
-@contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Processes started in here never see Ctrl-C, which a terminal sends to all: the batch tells them when to stop."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def gpu_environments(gpus: Sequence[int], environment: Mapping[str, str]) -> list[dict[str, str]]:
@@ -126,7 +122,7 @@ def gpu_environments(gpus: Sequence[int], environment: Mapping[str, str]) -> lis
     return [{VISIBLE: visible[gpu]} for gpu in gpus]
 
 
-class Voice:
+class Reports:
     """The worker's end of the pipe, shared by its threads."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -134,7 +130,7 @@ class Voice:
         self.stopped = threading.Event()
 
     def send(self, report: Report) -> None:
-        with self._lock, suppress(BrokenPipeError):  # a batch that is gone hears nothing
+        with self._lock, suppress(OSError):  # a batch that is gone hears nothing
             self._pipe.send(report)
 
     def say(self, message: str) -> None:
@@ -144,38 +140,40 @@ class Voice:
 class Windows:
     """The progress of one picture; where the batch wants to stop, it ends the work."""
 
-    def __init__(self, voice: Voice, key: str) -> None:
-        self._voice, self._key, self._told = voice, key, 0.0
+    def __init__(self, reports: Reports, key: str) -> None:
+        self._reports, self._key, self._told = reports, key, 0.0
 
     def __call__(self, done: int, planned: int) -> None:
-        if self._voice.stopped.is_set():
-            raise KeyboardInterrupt
+        if self._reports.stopped.is_set():
+            raise signals.Stopped(signal.SIGINT)
         if time.monotonic() - self._told > LOOKED_SECONDS:
             self._told = time.monotonic()
-            self._voice.send(Looked(self._key, done, planned))
+            self._reports.send(Looked(self._key, done, planned))
 
 
 def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, str]) -> None:
-    """The life of a worker process: prepare, take tasks, end when told to or when the batch is gone."""
+    """The life of a worker process: prepare, take tasks, end when told to or when the batch is gone.
+
+    Ctrl-C in a terminal reaches it, too: it leaves that to the batch, and goes on with its pictures.
+    """
+    signals.ignore()
     os.environ.update(environment)
     keep_freed_memory()
-    voice = Voice(pipe)
+    reports = Reports(pipe)
     with ThreadPoolExecutor(threads, "picture") as pool:
-        error = pool.submit(work.prepare, voice.say).exception()
+        error = pool.submit(work.prepare, reports.say).exception()
         if error is not None:
-            voice.send(broken(error))
+            reports.send(broken(error))
             return
-        voice.send(Ready())
+        reports.send(Ready())
         while (task := next_task(pipe)) is not None:
-            future = pool.submit(work_on, work, task, voice)
-            future.add_done_callback(lambda future, task=task: explain(future, task, voice))  # type: ignore[misc]
-        voice.stopped.set()
+            future = pool.submit(work_on, work, task, reports)
+            future.add_done_callback(lambda future, task=task: explain(future, task, reports))  # type: ignore[misc]
+        reports.stopped.set()
 
 
 def broken(error: BaseException) -> Broken:
-    if isinstance(error, GigacountError):
-        return Broken(str(error), error.exit_code)
-    return Broken(unforeseen(error), GigacountError.exit_code)
+    return Broken.by(error if isinstance(error, GigacountError) else GigacountError(unforeseen(error)))
 
 
 def next_task(pipe: Connection) -> Task | None:
@@ -186,20 +184,24 @@ def next_task(pipe: Connection) -> Task | None:
     return task
 
 
-def work_on(work: Work, task: Task, voice: Voice) -> None:
-    voice.send(Started(task.item.key))
-    row = attempt(work, task, Windows(voice, task.item.key))
-    voice.send(Finished(task.item.key, row))
+def work_on(work: Work, task: Task, reports: Reports) -> None:
+    reports.send(Started(task.item.key))
+    row = attempt(work, task, Windows(reports, task.item.key))
+    reports.send(Finished(task.item.key, row))
 
 
-def explain(future: Future[None], task: Task, voice: Voice) -> None:
+def explain(future: Future[None], task: Task, reports: Reports) -> None:
     """An error that nobody foresaw fails its picture, not the batch; its place in the code goes into the message."""
     error = future.exception()
-    if error is not None and not isinstance(error, KeyboardInterrupt):
-        voice.send(Finished(task.item.key, failed_row(task.item, f"{task.item.path}: {unforeseen(error)}")))
+    if isinstance(error, NoSpaceError):
+        reports.send(Broken.by(error))
+    elif error is not None and not isinstance(error, signals.Stopped):
+        reports.send(Finished(task.item.key, failed_row(task.item, f"{task.item.path}: {unforeseen(error)}")))
 
 
 def unforeseen(error: BaseException) -> str:
+    if is_shortage(error):
+        return "not enough memory; use fewer --workers, or a machine with more"
     places = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
     return f"unexpected {type(error).__name__}: {error}{place}; please report this"

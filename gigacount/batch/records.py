@@ -1,19 +1,21 @@
-"""What became of each picture: one small file a picture, from which the summary is made."""
+"""What became of each picture: one small file a picture, and the summary that is made from them."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from gigacount.batch.files import stamp, write_whole
 from gigacount.batch.worklist import Item
 from gigacount.errors import OutputError
-from gigacount.output.folder import explained
+from gigacount.output.files import explained, write_whole
+from gigacount.output.stored import fits, number, optional, read_json, side, size, text, to_json, whole
+from gigacount.output.tables import csv_text
+from gigacount.text import one_line
 
 DONE, FAILED = "done", "failed"
+CSV_FILE, JSON_FILE = "summary.csv", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Row:
 
 
 def failed_row(item: Item, message: str, seconds: float | None = None) -> Row:
-    return Row(str(item.path), seconds=seconds, status=FAILED, message=" ".join(message.split()))
+    return Row(str(item.path), seconds=seconds, status=FAILED, message=one_line(message))
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Records:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._read: dict[str, tuple[tuple[int, int, int], Record | None]] = {}
+        self._read: dict[str, tuple[Stamp, Record | None]] = {}
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            names = [entry.name for entry in os.scandir(folder)]
+        self._at_first = {name: stamp(folder / name) for name in names}
 
     def find(self, key: str) -> Record | None:
         """The record of an item's key; None where there is none, or none that makes sense."""
@@ -73,16 +77,16 @@ class Records:
             self._read[key] = known
         return known[1]
 
-    def changed_ns(self, key: str) -> int:
-        """When a record was written, in nanoseconds of the file system's clock; 0 where there is none."""
-        now = stamp(self._path(key))
-        return now[0] if now else 0
+    def changed(self, key: str) -> bool:
+        """Whether a record was written since these were first looked at. No clock decides, but that it differs."""
+        path = self._path(key)
+        return stamp(path) != self._at_first.get(path.name)
 
     def write(self, item: Item, row: Row | None, ours: bool) -> None:
         """Raises OutputError where that fails."""
         record = Record(item.name, item.source, ours, row)
         if record != self.find(item.key):
-            write_whole(self._path(item.key), json.dumps(asdict(record)).encode())
+            write_whole(self._path(item.key), to_json(asdict(record)).encode())
 
     def all(self) -> list[Record]:
         """All records by name. Raises OutputError where the folder cannot be listed."""
@@ -99,29 +103,54 @@ class Records:
         return self.folder / f"{key}.json"
 
 
+ROW = {
+    "path": text,
+    "count": optional(number),
+    "points": optional(whole),
+    "width": optional(side),
+    "height": optional(side),
+    "seconds": optional(size),
+    "status": (DONE, FAILED).__contains__,
+    "message": text,
+}
+RECORD = {"name": text, "source": text, "ours": lambda value: isinstance(value, bool)}
+
+
 def parse(path: Path) -> Record | None:
     """Read a record; None where it is damaged, or was not written by us: the picture is then looked at again."""
+    content = read_json(path, RECORD | {"row": optional(lambda row: isinstance(row, dict) and fits(row, ROW))})
+    if content is None:
+        return None
+    row = content["row"] and Row(**{name: content["row"][name] for name in ROW})
+    return Record(**{name: content[name] for name in RECORD}, row=row)
+
+
+def write_summary(out: Path, rows: Sequence[Row]) -> None:
+    """Write summary.csv and summary.json, each whole or not at all. Raises OutputError."""
+    columns = [field.name for field in fields(Row)]
+    write_whole(out / CSV_FILE, csv_text(columns, map(asdict, rows)).encode())
+    write_whole(out / JSON_FILE, summary_json(rows).encode())
+
+
+def summary_json(rows: Sequence[Row]) -> str:
+    """Totals, then the pictures, one a line."""
+    failed = sum(row.failed for row in rows)
+    totals = {"done": len(rows) - failed, "failed": failed, "count": sum(row.count or 0.0 for row in rows)}
+    lines = ",\n".join(f"  {to_json(asdict(row))}" for row in rows)
+    return f'{{\n {to_json(totals)[1:-1]},\n "images": [\n{lines}\n ]\n}}\n'
+
+
+Stamp = tuple[int, int, int]
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes when a file is written anew: time, size and identity."""
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def stamp(path: Path) -> Stamp | None:
+    """None where there is no file."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return stamp_of(path.stat())
+    except OSError:
         return None
-    row = content.get("row") if isinstance(content, dict) else None
-    if not fits(content, {"name": str, "source": str, "ours": bool, "row": dict | None}):
-        return None
-    return Record(**{**content, "row": parse_row(row)})
-
-
-def parse_row(content: Any) -> Row | None:
-    number, whole = int | float | None, int | None
-    kinds: dict[str, Any] = {"path": str, "count": number, "points": whole, "width": whole, "height": whole}
-    kinds |= {"seconds": number, "status": str, "message": str}
-    return Row(**content) if fits(content, kinds) and content["status"] in (DONE, FAILED) else None
-
-
-def fits(content: Any, kinds: dict[str, Any]) -> bool:
-    """Whether `content` is a dictionary of exactly these fields and types."""
-    return (
-        isinstance(content, dict)
-        and set(content) == set(kinds)
-        and all(isinstance(content[name], expected) for name, expected in kinds.items())
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import threading
 import time
 from collections import deque
@@ -10,39 +10,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from gigacount.batch.crew import Crew
 from gigacount.batch.ledger import Ledger, SharedLedger
-from gigacount.batch.log import Log
-from gigacount.batch.processes import STOP_SIGNALS, LocalEngine
+from gigacount.batch.processes import LocalEngine
+from gigacount.batch.progress import Log, Observer, Tally
 from gigacount.batch.records import Row, failed_row
-from gigacount.batch.seats import Engine, Finished, Looked, Said, Started
-from gigacount.batch.tally import Tally, Watcher
+from gigacount.batch.scheduler import Scheduler
 from gigacount.batch.work import Task, Work
-from gigacount.batch.worklist import Item
+from gigacount.batch.workers import Engine, Finished, Looked, Said, Started
+from gigacount.batch.worklist import Item, demand_no_pipe
 from gigacount.errors import ImageError, OutputError
 from gigacount.options import BatchOptions
+from gigacount.signals import handled
+from gigacount.text import plural
 
 TICK = 0.25  # seconds between looks at the clock and at stop signals
 OTHERS_SECONDS = 1.0  # between looks at pictures that other processes are at
 SIFT = 50  # pictures checked for a finished result before the workers are heard again
 
 
-def run_batch(items: Sequence[Item], work: Work, options: BatchOptions, watchers: Sequence[Watcher] = ()) -> Tally:
+def run_batch(items: Sequence[Item], work: Work, options: BatchOptions, observers: Sequence[Observer] = ()) -> Tally:
     """Work through a list and say how it went; what became of each picture is in the summary.
 
-    Ends early, with all that is done saved, on Ctrl-C and SIGTERM (a second one ends it at once) and after
-    `max_failures`. Raises GigacountError where no picture can be worked on: no weights, no space for results.
+    Ends early, with all that is done saved, on Ctrl-C, SIGTERM and SIGHUP (a second one drops what is under way) and
+    after `max_failures`. Raises GigacountError where no picture can be worked on: no weights, no space for results.
     """
     if options.log is not None:
-        watchers = (*watchers, Log(options.log))
-    ledger = SharedLedger(options.out, work.done) if options.out else Ledger()
-    try:
-        batch = Batch(items, work, options, ledger)
-        batch.watchers = watchers
-        with stop_signals(batch.tally):
-            return batch.run()
-    finally:
-        ledger.close()
+        observers = (*observers, Log(options.log))
+    tally = Tally(len(items))
+    with signals_noted(tally):
+        ledger = SharedLedger(options.out, work.done) if options.out else Ledger()
+        try:
+            return Batch(items, work, options, ledger, tally, observers).run()
+        finally:
+            ledger.close()
 
 
 def make_engine(work: Work, options: BatchOptions) -> Engine:
@@ -56,16 +56,23 @@ def make_engine(work: Work, options: BatchOptions) -> Engine:
 class Batch:
     """One run through a list."""
 
-    def __init__(self, items: Sequence[Item], work: Work, options: BatchOptions, ledger: Ledger) -> None:
-        self.work, self.options, self.ledger = work, options, ledger
+    def __init__(
+        self,
+        items: Sequence[Item],
+        work: Work,
+        options: BatchOptions,
+        ledger: Ledger,
+        tally: Tally,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.work, self.options, self.ledger, self.tally, self.observers = work, options, ledger, tally, observers
         self.items = {item.key: item for item in items}
-        self.tally = Tally(len(items))
-        self.watchers: Sequence[Watcher] = ()
-        self.crew = Crew(make_engine(work, options), options.time_limit)
+        self.scheduler = Scheduler(make_engine(work, options), work.tidy, options.time_limit)
         self._unseen = deque(items)  # perhaps finished by an earlier run
         self._todo: deque[Item] = deque()
         self._elsewhere: list[Item] = []  # claimed by other processes
         self._look_elsewhere = 0.0
+        self._waited_for = ""
 
     def run(self) -> Tally:
         self._tell("began", self.tally)
@@ -74,14 +81,15 @@ class Batch:
             self.work.tidy(item)
             self.ledger.release(item)
         try:
-            while not self._must_stop() and (self._unseen or self._todo or self._elsewhere or self.crew.active):
+            while not self._must_stop() and (self._unseen or self._todo or self._elsewhere or self.scheduler.active):
                 self._sift()
                 self._hand_out()
                 self._listen()
+                self._say_what_is_waited_for()
                 self.ledger.keep_up()
         finally:
-            under_way = {item.key: item for item in self.crew.active}
-            for report in self.crew.stop():
+            under_way = {item.key: item for item in self.scheduler.active}
+            for report in self.scheduler.stop(lambda: self.tally.at_once):
                 self._settle(under_way.pop(report.key), report.row, reused=False)
             for item in (*under_way.values(), *left):  # what was left may have taken its time to die
                 self.work.tidy(item)
@@ -108,7 +116,7 @@ class Batch:
                 self._todo.append(item)
 
     def _hand_out(self) -> None:
-        while self._todo and self.crew.has_room(len(self._todo)):
+        while self._todo and self.scheduler.has_room(len(self._todo)):
             item = self._todo.popleft()
             if not self.ledger.claim(item):
                 self._elsewhere.append(item)
@@ -118,15 +126,17 @@ class Batch:
                 self._begin(item)
 
     def _begin(self, item: Item) -> None:
+        if not self.options.overwrite:
+            demand_same_options(self.work, item)
         try:
             replace = self.ledger.begin(item)
         except OutputError as error:
             self._settle(item, failed_row(item, str(error)), reused=False)
         else:
-            self.crew.give(Task(item, replace or self.options.overwrite))
+            self.scheduler.give(Task(item, replace or self.options.overwrite))
 
     def _listen(self) -> None:
-        for report in self.crew.wait(0 if self._unseen else TICK):
+        for report in self.scheduler.wait(0 if self._unseen else TICK):
             match report:
                 case Started(key):
                     self._tell("started", self.items[key])
@@ -137,6 +147,15 @@ class Batch:
                 case Finished(key, row):
                     self._settle(self.items[key], row, reused=False)
 
+    def _say_what_is_waited_for(self) -> None:
+        """Say once which process has the pictures that are left, where this one has nothing to do meanwhile."""
+        if not self._elsewhere or self.scheduler.active or self._unseen or self._todo:
+            return
+        holder = self.ledger.holder(self._elsewhere[0])
+        if holder and holder != self._waited_for:
+            self._waited_for = holder
+            self._tell("said", f"waiting for {plural(len(self._elsewhere), 'picture')} that {holder}, works on")
+
     def _known(self, item: Item) -> Row | None:
         """The row of a picture that needs no work: finished earlier, just done by another process, or not there."""
         other = self.ledger.settled_since(item)
@@ -145,38 +164,43 @@ class Batch:
         if self.options.overwrite and other is None:
             return None
         try:
+            demand_no_pipe(item.path)
             return self.work.earlier(item)
         except ImageError as error:
             return failed_row(item, str(error))
 
     def _settle(self, item: Item, row: Row, reused: bool) -> None:
-        if row.failed and not reused:
-            self.work.tidy(item)
         self.ledger.settle(item, row, reused)
         self.ledger.release(item)
         self.tally.add(row, reused)
         self._tell("finished", item, row, reused)
 
     def _tell(self, event: str, *values: object) -> None:
-        for watcher in self.watchers:
-            getattr(watcher, event)(*values)
+        for observer in self.observers:
+            getattr(observer, event)(*values)
+
+
+def demand_same_options(work: Work, item: Item) -> None:
+    """Raise OutputError where a result stands there that was made with other options."""
+    if differences := work.differs(item):
+        raise OutputError(
+            f"{item.folder} was made with other options ({'; '.join(differences)}); "
+            "use --overwrite to replace it, or --out for another place"
+        )
 
 
 @contextmanager
-def stop_signals(tally: Tally) -> Iterator[None]:
-    """Note Ctrl-C and SIGTERM in the tally instead of dying of them; a second Ctrl-C interrupts as usual."""
+def signals_noted(tally: Tally) -> Iterator[None]:
+    """Note stop signals in the tally: the first asks for an end in order, a second for one soon, a third ends it."""
 
     def note(number: int, frame: FrameType | None) -> None:
-        if tally.signal is not None:
-            raise KeyboardInterrupt
-        tally.signal = number
+        if tally.at_once:
+            os._exit(128 + number)
+        tally.at_once = tally.signal is not None
+        tally.signal = tally.signal or number
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
-    try:
+    with handled(note):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gigacount.batch.records import Row, failed_row
 from gigacount.batch.worklist import Item
-from gigacount.errors import GigacountError, UsageError
+from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.options import CountOptions, LocalizeOptions
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Work(Protocol):
         Raises ImageError where the picture is missing.
         """
 
+    def differs(self, item: Item) -> list[str]:
+        """In what a finished result differs from what is asked for now, as `option: stored -> wanted`."""
+
     def begin(self, say: Say) -> None:
         """Begin to load, in the background, what all pictures need. `say` gets lines for the user."""
 
@@ -59,11 +62,13 @@ class Work(Protocol):
 
 
 def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
-    """Process a picture; what goes wrong with it becomes its row."""
+    """Process a picture; what goes wrong with it becomes its row. Raises NoSpaceError, which is wrong for all."""
     start = time.perf_counter()
     try:
         work.check(task)
         return work.process(task, progress)
+    except NoSpaceError:
+        raise
     except GigacountError as error:
         message = str(error)
     except OSError as error:
@@ -92,6 +97,15 @@ class CountWork:
         content = self.recipe.finished(ResultFolder(item.folder), item.path)
         return count_row(item, content) if content else None
 
+    def differs(self, item: Item) -> list[str]:
+        from gigacount.output import ResultFolder
+
+        stored = (ResultFolder(item.folder).finished() or {"options": self.recipe.options})["options"]
+        wanted = self.recipe.options
+        return [
+            f"{name}: {stored.get(name)} -> {wanted.get(name)}" for name in wanted if stored.get(name) != wanted[name]
+        ]
+
     def begin(self, say: Say) -> None:
         from gigacount.count import Counter
 
@@ -116,7 +130,7 @@ class CountWork:
         return count_row(task.item, write_count(result, ResultFolder(task.item.folder), self.formats))
 
     def tidy(self, item: Item) -> None:
-        from gigacount.output.folder import discard_leftovers
+        from gigacount.output.files import discard_leftovers
 
         discard_leftovers(item.folder)
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePath, PurePosixPath
 
-from gigacount.batch.pictures import holds_picture, wanted
+from gigacount.batch.pictures import HEAD_BYTES, holds_picture, is_picture, wanted
 from gigacount.errors import ImageError, UsageError
+from gigacount.output.files import fitting_name
+from gigacount.output.folder import RESULT_ENDING
+from gigacount.text import plural
 
-RESULT_ENDING = ".gigacount"
 LIST_ENDINGS = (".txt", ".lst", ".list")
 STANDARD_INPUT = Path("-")
 OWN_NAMES = ("summary.csv", "summary.json")
+THUMBNAILS = ("@eadir", "@__thumb", ".thumbnails", ".thumbs", "thumbnails.lrdata", "__macosx")
+"""Folders in which programs keep small copies of the photographs beside them, in lower case."""
+
+PATH_BYTES = 4096
+"""The longest path that systems take."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +49,42 @@ class Item:
         return absolute(self.path)
 
 
-def work_list(arguments: Sequence[Path], out: Path | None, recursive: bool = False) -> list[Item]:
+def work_list(
+    arguments: Sequence[Path], out: Path | None, recursive: bool = False, say: Callable[[str], None] | None = None
+) -> list[Item]:
     """Every picture that the arguments name, once, in their order; folders sorted by name.
 
     An argument is a folder, a list of paths (`.txt`, or `-` for standard input), a pattern such as `photos/**/*.tif`,
     or a picture. Results go to `out`/NAME.gigacount. NAME is the path inside the folder where one folder is the only
     argument, else the path from the working folder, or from the root for pictures outside it: so names differ where
-    pictures do, and none leads out of `out`. Without `out` results go beside the pictures.
+    pictures do, and none leads out of `out`. Without `out` results go beside the pictures. A link to a picture that is
+    on the list, too, is left out. `say` gets a line on folders that were left out, as they hold no photographs.
 
     Raises UsageError for a list that cannot be read or a pattern that fits nothing, ImageError where there is no
     picture at all.
     """
     alone = arguments[0] if len(arguments) == 1 and kind(arguments[0]) == "folder" else None
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
+    walk = Walk(out, recursive)
     for argument in arguments:
-        for path in expand(argument, out, recursive):
-            found.setdefault(absolute(path), path)
+        for path in expand(argument, walk):
+            named.setdefault(absolute(path), path)
+    found = without_links(named)
+    if say is not None and walk.left_out:
+        kinds = (f"{plural(number, 'folder')} of {what}" for what, number in walk.left_out.items())
+        say(f"left out {', '.join(kinds)}")
     if not found:
         hint = "" if recursive else "; --recursive looks into the folders inside, too"
         raise ImageError(f"{', '.join(map(str, arguments))}: no pictures there{hint}")
     start = absolute(alone or Path())
     items = [place(path, inner_name(source, start), out) for source, path in found.items()]
     return list(without_clashes(items, out))
+
+
+def demand_no_pipe(path: Path) -> None:
+    """Raise ImageError for a pipe or a device: it can be read once, and pictures are read several times."""
+    if kind(path) == "special":
+        raise ImageError(f"{path}: a pipe or device, not a file; save it as one; a list of paths comes through '-'")
 
 
 def is_one_picture(arguments: Sequence[Path]) -> bool:
@@ -97,14 +120,14 @@ def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int]:
     return index + 1, count
 
 
-def expand(argument: Path, out: Path | None, recursive: bool) -> Iterator[Path]:
+def expand(argument: Path, walk: Walk) -> Iterator[Path]:
     """The pictures that one argument names."""
     found = kind(argument)
     if found == "folder":
-        yield from walk(argument, out, recursive)
+        yield from walk(argument)
     elif argument == STANDARD_INPUT or (found == "file" and is_list(argument)):
         for entry in filter(is_no_result, read_list(argument)):
-            yield from walk(entry, out, recursive) if kind(entry) == "folder" else [entry]
+            yield from walk(entry) if kind(entry) == "folder" else [entry]
     elif found is None and glob.has_magic(str(argument)):
         fitting = map(Path, sorted(glob.glob(str(argument), recursive=True)))  # noqa: PTH207  Path.glob takes no absolute ones
         pictures = [path for path in fitting if kind(path) != "folder" and is_no_result(path)]
@@ -115,26 +138,62 @@ def expand(argument: Path, out: Path | None, recursive: bool) -> Iterator[Path]:
         yield argument
 
 
-def walk(folder: Path, out: Path | None, recursive: bool) -> Iterator[Path]:
-    """The pictures in a folder, sorted by name; hidden files, results and `out` itself are none.
+class Walk:
+    """The pictures in folders. left_out: what was not entered, and how often."""
 
-    Links to pictures are followed; links to folders are not, since they may lead in circles.
-    """
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UsageError(
-            f"{folder}: cannot list this folder: {error.strerror}; leave it out or make it readable"
-        ) from error
-    for entry in entries:
-        path = folder / entry.name
-        if entry.name.startswith(".") or entry.name.endswith(RESULT_ENDING):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            if recursive and (out is None or path.resolve() != out.resolve()):
-                yield from walk(path, out, recursive)
-        elif kind(path) != "folder" and kind(path) != "special" and wanted(path):
-            yield path
+    def __init__(self, out: Path | None, recursive: bool) -> None:
+        self.out, self.recursive = out and out.resolve(), recursive
+        self.left_out: Counter[str] = Counter()
+
+    def __call__(self, folder: Path) -> Iterator[Path]:
+        """The pictures in a folder, sorted by name; hidden files, results and `out` itself are none.
+
+        Links to pictures are followed; links to folders are not, since they may lead in circles.
+        """
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise UsageError(
+                f"{folder}: cannot list this folder: {error.strerror}; leave it out or make it readable"
+            ) from error
+        for entry in entries:
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if self.recursive and self._enters(path):
+                    yield from self(path)
+            elif not entry.name.startswith(".") and kind(path) not in ("folder", "special") and wanted(path):
+                yield path
+
+    def _enters(self, folder: Path) -> bool:
+        if folder.name.endswith(RESULT_ENDING) or (self.out is not None and folder.resolve() == self.out):
+            return False
+        if (what := no_photographs(folder)) is not None:
+            self.left_out[what] += 1
+        return what is None and not folder.name.startswith(".")
+
+
+def no_photographs(folder: Path) -> str | None:
+    """What a folder of pictures holds instead of photographs; None where that is not known."""
+    name = folder.name.lower()
+    if name in THUMBNAILS:
+        return f"thumbnails ({folder.name})"
+    tiles = name.endswith("_files") and folder.with_name(f"{folder.name[:-6]}.dzi").exists()
+    tiles = tiles or (name.startswith("tilegroup") and folder.with_name("ImageProperties.xml").exists())
+    return "tiles of a zoomable picture" if tiles else None
+
+
+def without_links(named: Mapping[str, Path]) -> dict[str, Path]:
+    """Of several names of one picture the one that is no link, or else the first; absolute path -> path as named."""
+    parents = cache(os.path.realpath)
+    kept: dict[str, str] = {}
+    for source in named:
+        parent, name = os.path.split(source)
+        real = os.path.join(parents(parent), name)  # noqa: PTH118  three times as fast, for very many
+        target = os.path.realpath(real) if os.path.islink(real) else real  # noqa: PTH114
+        if target not in kept or target == source:
+            kept[target] = source
+    chosen = set(kept.values())
+    return {source: path for source, path in named.items() if source in chosen}
 
 
 def is_list(path: Path) -> bool:
@@ -150,8 +209,14 @@ def read_list(path: Path) -> list[Path]:
         content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot read this list: {error.strerror}") from error
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    if is_picture(content[:HEAD_BYTES]):
+        raise UsageError(f"{path}: a picture, not a list of paths; save it as a file and give its name")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows' shells write lists
+        content = os.fsencode(content.decode("utf-16", "replace"))
+    content = content.removeprefix(codecs.BOM_UTF8)
     lines = content.split(b"\0") if b"\0" in content else [line.strip() for line in content.splitlines()]
+    if any(len(line) > PATH_BYTES for line in lines):
+        raise UsageError(f"{path}: not a list of paths: a line of more than {PATH_BYTES} bytes")
     entries = [Path(os.fsdecode(line)) for line in lines if line and not line.startswith(b"#")]
     return [entry if kind(entry) or not kind(path.parent / entry) else path.parent / entry for entry in entries]
 
@@ -185,7 +250,8 @@ def inner_name(source: str, start: str) -> str:
 
 
 def place(path: Path, name: str, out: Path | None) -> Item:
-    return Item(path, name, Path(f"{path if out is None else out / name}{RESULT_ENDING}"))
+    beside = path if out is None else out / name
+    return Item(path, name, beside.parent / fitting_name(beside.name or "root", RESULT_ENDING))
 
 
 def without_clashes(items: Iterable[Item], out: Path | None) -> Iterator[Item]:

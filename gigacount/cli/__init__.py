@@ -8,10 +8,10 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -27,6 +27,11 @@ from gigacount.cli.show import complain
 from gigacount.cli.synthesize import synthesize
 from gigacount.cli.train import train
 from gigacount.errors import GigacountError
+from gigacount.memory import is_shortage
+from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 app = typer.Typer(
     name="gigacount",
@@ -68,15 +73,10 @@ def root(
     """Count and locate people in gigapixel photographs."""
 
 
-def terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """End as on Ctrl-C: what is half written is removed on the way out."""
-    sys.exit(128 + number)
-
-
 def main() -> NoReturn:
-    """Run the command line: exit 0 when all went well, 1 when a picture failed, 2 on wrong usage, 130 on Ctrl-C.
+    """Run the command line: exit 0 when all went well, 1 when a picture failed, 2 on wrong usage.
 
-    SIGTERM ends it with 143.
+    Ctrl-C ends it with 130, SIGTERM with 143, SIGHUP with 129; what is half written is removed on the way out.
     """
     # Threads that wait for each other sleep rather than spin, before torch starts them: they share the cores with
     # those that decode, and with whatever else runs.
@@ -85,33 +85,54 @@ def main() -> NoReturn:
     # for a strip of rows, and torch is imported meanwhile.
     sys.setswitchinterval(0.001)
     atexit.register(gc.freeze)  # a last collection of all that torch holds would take half a second
-    signal.signal(signal.SIGTERM, terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    sys.unraisablehook = stop_again
+    handle(raise_stopped)
     try:
-        sys.exit(app(arguments, prog_name="gigacount", standalone_mode=False) or 0)
-    except GigacountError as error:
-        if debug:
-            raise
-        complain(str(error))
-        sys.exit(error.exit_code)
-    except UsageProblem as error:
-        complain(usage_message(error))
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
+        code = app(arguments, prog_name="gigacount", standalone_mode=False) or 0
+        sys.stdout.flush()
+        handle(end_at_once)  # the interpreter's own end would answer with a traceback
+        sys.exit(code)
+    except Stopped as stopped:
         complain("stopped")
-        sys.exit(130)
+        leave(stopped.code)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone, as in `gigacount ... | head`
-        sys.exit(1)
-    except (OSError, MemoryError) as error:  # the machine's troubles that nobody foresaw at their place
-        if debug:
+        leave(1)  # the reader of our output has gone, as in `gigacount ... | head`
+    except Exception as error:
+        said, code = explanation(error)
+        if debug or not said:
             raise
-        complain(trouble(error))
-        sys.exit(1)
+        complain(said)
+        sys.exit(code)
 
 
-def trouble(error: OSError | MemoryError) -> str:
-    if isinstance(error, MemoryError):
-        return f"not enough memory ({error})"
-    return f"{error.filename or 'input or output'}: {error.strerror or error}; --debug shows where"
+def explanation(error: Exception) -> tuple[str, int]:
+    """What to tell the user of an error in a line, and the exit status; nothing for one that nobody foresaw."""
+    if isinstance(error, GigacountError):
+        return str(error), error.exit_code
+    if isinstance(error, UsageProblem):
+        return usage_message(error), 2
+    if isinstance(error, typer.Abort):
+        return "stopped", 130
+    if is_shortage(error):
+        return "not enough memory; close other programs, raise its limit, or use a machine with more", 1
+    if isinstance(error, OSError):  # the machine's troubles that nobody foresaw at their place
+        return f"{error.filename or 'input or output'}: {error.strerror or error}; --debug shows where", 1
+    return "", 1
+
+
+def leave(code: object) -> NoReturn:
+    """End without waiting for threads that work on what nobody wants any more."""
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def stop_again(event: UnraisableHookArgs) -> None:
+    """A stop that was raised where nothing can be raised, as in a destructor, is raised again a moment later."""
+    if isinstance(event.exc_value, Stopped):
+        handle(raise_stopped)
+        threading.Timer(0.05, os.kill, (os.getpid(), event.exc_value.code - 128)).start()
+    else:
+        sys.__unraisablehook__(event)

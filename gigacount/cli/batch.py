@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -12,13 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gigacount.cli.show import complain, progress_bar, say
-from gigacount.errors import UsageError
+from gigacount.errors import ImageError, OutputError, UsageError
 from gigacount.options import BatchOptions
+from gigacount.text import one_line, plural, printable
 
 if TYPE_CHECKING:
     from gigacount.batch import Item, Row, Tally, Work
@@ -114,13 +114,23 @@ class Answering:
         if not self.quiet:
             say(message)
 
-    def line(self, item: Item, row: Row, label: str = "") -> str:
-        """The answer for one picture: how many were located in it, or else counted."""
+    def line(self, item: Item, row: Row, with_path: bool = False) -> str | None:
+        """The answer for one picture: how many were located in it, or else counted; of a failure only as JSON."""
         from gigacount.output import ResultFolder
+        from gigacount.output.stored import to_json
 
         if self.as_json:
-            return json.dumps(ResultFolder(item.folder).finished(), ensure_ascii=False)
+            content = None if row.failed else ResultFolder(item.folder).finished()
+            return to_json(content or failure(item.source, row.message))
+        if row.failed:
+            return None
+        label = f"{printable(str(item.path), keep_bytes=not sys.stdout.isatty())}\t" if with_path else ""
         return f"{label}{row.count:.1f}" if row.points is None else f"{label}{row.points}"
+
+
+def failure(source: str, message: str) -> dict[str, Any]:
+    """The answer of --json for a picture without a result."""
+    return {"count": None, "image": {"path": source}, "status": "failed", "message": message}
 
 
 def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, answering: Answering) -> int:
@@ -129,7 +139,7 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
     One picture alone is worked on in this process, and what is wrong with it is raised. All else is a batch, and so is
     one picture that goes into the output folder of a batch.
     """
-    from gigacount.batch import Watcher, is_one_picture, run_batch, share, work_list
+    from gigacount.batch import Observer, is_one_picture, run_batch, share, work_list
     from gigacount.batch.ledger import STATE_FOLDER
     from gigacount.cli.watchers import Answers, Live, Plain
 
@@ -139,10 +149,10 @@ def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, a
     if alone and is_plain(options) and not (options.out and (options.out / STATE_FOLDER).is_dir()):
         work_on_one(arguments[0], work, options, answering)
         return 0
-    items = share(work_list(arguments, options.out, options.recursive), options.shard)
+    items = share(work_list(arguments, options.out, options.recursive, answering.say), options.shard)
     with ExitStack() as stack:
         answers = Answers(items, answering.line, partial(typer.echo, file=sys.stdout), with_paths=not alone)
-        show: Watcher = Watcher() if answering.quiet else Plain()
+        show: Observer = Observer() if answering.quiet else Plain()
         if sys.stderr.isatty() and not answering.quiet:
             show = live = stack.enter_context(Live())
             if sys.stdout.isatty():
@@ -160,18 +170,30 @@ def is_plain(options: BatchOptions) -> bool:
 
 def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answering) -> None:
     from gigacount.batch import Item, Task
+    from gigacount.batch.ledger import stands_for
+    from gigacount.batch.runner import demand_same_options
+    from gigacount.batch.worklist import demand_no_pipe
     from gigacount.output import result_folder
+    from gigacount.output.stored import to_json
 
     item = Item(path, path.name, result_folder(path, options.out))
-    row = None if options.overwrite else work.earlier(item)
-    if row is not None:
-        answering.say(f"{path}: {work.done} before; result in {item.folder}")
-    else:
-        task = Task(item, options.overwrite)
-        work.check(task)
-        work.begin(answering.say)
-        with progress_bar(path.name, answering.quiet) as progress:
-            row = work.process(task, progress)
+    try:
+        demand_no_pipe(path)
+        row = None if options.overwrite else work.earlier(item)
+        if row is not None:
+            answering.say(f"{path}: {work.done} before; result in {item.folder}")
+        else:
+            if not options.overwrite:
+                demand_same_options(work, item)
+            task = Task(item, options.overwrite or stands_for(item))
+            work.check(task)
+            work.begin(answering.say)
+            with progress_bar(path.name, answering.quiet) as progress:
+                row = work.process(task, progress)
+    except (ImageError, OutputError) as error:
+        if answering.as_json:
+            typer.echo(to_json(failure(item.source, one_line(str(error)))))
+        raise
     typer.echo(answering.line(item, row))
 
 
@@ -182,9 +204,9 @@ def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answerin
     counts = ", ".join(part for part in parts if not part.startswith("0 "))
     if tally.signal is not None or tally.gave_up:
         complain(
-            f"stopped after {tally.settled} of {tally.total} pictures ({counts or 'none done'}){where}; "
+            f"stopped after {tally.settled} of {plural(tally.total, 'picture')} ({counts or 'none done'}){where}; "
             "run the same command again to go on"
         )
     else:
-        answering.say(f"{tally.total} pictures: {counts or 'none in this part of the list'}{where}")
+        answering.say(f"{plural(tally.total, 'picture')}: {counts or 'none in this part of the list'}{where}")
     return tally.exit_code

@@ -63,8 +63,7 @@ def convert(
     from gigacount.errors import UnknownNameError
     from gigacount.networks import NETWORKS
     from gigacount.networks.published import read_published, write_converted
-    from gigacount.output.files import demand_free
-    from gigacount.output.folder import explained
+    from gigacount.output.files import demand_free, explained
 
     if network is not None and network not in NETWORKS:
         raise UnknownNameError("network", network, NETWORKS)
@@ -97,7 +96,7 @@ def calibrate(
     """
     from gigacount.cli.show import say
     from gigacount.options import CalibrateOptions
-    from gigacount.output.folder import explained
+    from gigacount.output.files import explained
     from gigacount.train.calibrate import calibrate as run
     from gigacount.train.calibrate import write_calibrated
 

@@ -8,18 +8,19 @@ from contextlib import contextmanager
 
 import typer
 
+from gigacount.text import one_line, printable
+
 Progress = Callable[[int, int], None]
 
 
 def complain(message: str) -> None:
     """One red line on standard error."""
-    line = " ".join(message.split())
-    typer.secho(f"gigacount: {line}", fg=typer.colors.RED, err=True)
+    typer.secho(f"gigacount: {one_line(message)}", fg=typer.colors.RED, err=True)
 
 
 def say(message: str) -> None:
     """One line on standard error."""
-    typer.echo(message, err=True)
+    typer.echo(one_line(message), err=True)
 
 
 @contextmanager
@@ -31,9 +32,9 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("windows")
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("windows")
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(printable(label), total=None)
         yield lambda done, planned: bar.update(task, completed=done, total=planned)
 
 

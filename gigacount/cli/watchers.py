@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gigacount.batch import Item, Row, Tally, Watcher
+from gigacount.batch import Item, Observer, Row, Tally
 from gigacount.cli.show import complain, duration, say
+from gigacount.text import one_line, plural, printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0
 
 
-class Answers(Watcher):
+class Answers(Observer):
     """Answers, in the order of the list whichever picture is done first; failures at once."""
 
     def __init__(
         self,
         items: Sequence[Item],
-        line: Callable[[Item, Row, str], str],
+        line: Callable[[Item, Row, bool], str | None],
         write: Callable[[str], None],
         with_paths: bool,
     ) -> None:
@@ -45,12 +46,12 @@ class Answers(Watcher):
                 self._answer(item)
 
     def _answer(self, item: Item) -> None:
-        row = self._rows.pop(item.key)
-        if not row.failed:
-            self.write(self._line(item, row, f"{item.path}\t" if self._with_paths else ""))
+        line = self._line(item, self._rows.pop(item.key), self._with_paths)
+        if line is not None:
+            self.write(line)
 
 
-class Plain(Watcher):
+class Plain(Observer):
     """Progress where standard error is no terminal: a line now and then."""
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class Plain(Watcher):
         say(message)
 
 
-class Live(Watcher):
+class Live(Observer):
     """Progress on a terminal: the whole batch, and each picture under way."""
 
     def __init__(self) -> None:
@@ -94,7 +95,7 @@ class Live(Watcher):
         self._update()
 
     def started(self, item: Item) -> None:
-        self._tasks[item.key] = self._bars.add_task(item.path.name, total=None, state="")
+        self._tasks[item.key] = self._bars.add_task(printable(item.path.name), total=None, state="")
 
     def looked(self, item: Item, done: int, planned: int) -> None:
         if item.key in self._tasks:
@@ -106,7 +107,7 @@ class Live(Watcher):
         self._update()
 
     def said(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(one_line(message), markup=False, highlight=False, soft_wrap=True)
 
     def _update(self) -> None:
         if self._tally is not None:
@@ -116,7 +117,7 @@ class Live(Watcher):
 
 def state(tally: Tally) -> str:
     """`37 of 200 pictures, 1 failed, 12 min left`."""
-    parts = [f"{tally.settled} of {tally.total} pictures"]
+    parts = [f"{tally.settled} of {plural(tally.total, 'picture')}"]
     if tally.failed:
         parts.append(f"{tally.failed} failed")
     if (left := tally.seconds_left()) is not None:

@@ -1,20 +1,26 @@
-"""How far a batch is, and those who watch it."""
+"""How far a batch is, those who follow it, and `--log`, which does so for programs."""
 
 from __future__ import annotations
 
+import os
+import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from gigacount.batch.records import Row
 from gigacount.batch.worklist import Item
+from gigacount.output.files import explained
+from gigacount.output.stored import to_json
 
 
 @dataclass
 class Tally:
     """Pictures so far. done: newly made; reused: stood already; signal: the number of the one that stopped the batch.
 
-    gave_up: whether it stopped because too many pictures failed.
+    at_once: whether a second signal came. gave_up: whether it stopped because too many pictures failed.
     """
 
     total: int
@@ -23,6 +29,7 @@ class Tally:
     failed: int = 0
     people: float = 0.0
     signal: int | None = None
+    at_once: bool = False
     gave_up: bool = False
     began: float = field(default_factory=time.monotonic)
 
@@ -32,7 +39,7 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """0 when all went well, 1 when pictures failed, 130 after Ctrl-C, 143 after SIGTERM."""
+        """0 when all went well, 1 when pictures failed, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
         return 128 + self.signal if self.signal else int(self.failed > 0)
 
     def add(self, row: Row, reused: bool) -> None:
@@ -56,7 +63,7 @@ class Tally:
         return {name: getattr(self, name) for name in names} | {"seconds": round(time.monotonic() - self.began, 3)}
 
 
-class Watcher:
+class Observer:
     """Is told what happens in a batch, in the batch's own thread; children override what they heed."""
 
     def began(self, tally: Tally) -> None: ...
@@ -65,3 +72,39 @@ class Watcher:
     def finished(self, item: Item, row: Row, reused: bool) -> None: ...
     def said(self, message: str) -> None: ...
     def ended(self, tally: Tally) -> None: ...
+
+
+class Log(Observer):
+    """Appends a JSON object a line to a file, of all that happens but the windows, which are too many.
+
+    Several processes may share it.
+
+    Raises OutputError where it cannot write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._who = {"host": socket.gethostname(), "pid": os.getpid()}
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def began(self, tally: Tally) -> None:
+        self._write("begin", pictures=tally.total)
+
+    def started(self, item: Item) -> None:
+        self._write("start", path=str(item.path))
+
+    def finished(self, item: Item, row: Row, reused: bool) -> None:
+        self._write("picture", **asdict(row), reused=reused, folder=str(item.folder))
+
+    def said(self, message: str) -> None:
+        self._write("message", message=message)
+
+    def ended(self, tally: Tally) -> None:
+        self._write("end", **tally.as_dict())
+
+    def _write(self, event: str, **values: Any) -> None:
+        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **self._who, **values}
+        with explained(self.path), self.path.open("ab", buffering=0) as file:
+            file.write(to_json(entry).encode() + b"\n")

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gigacount.batch.records import Row
 from gigacount.batch.work import Task
+from gigacount.errors import GigacountError, NoSpaceError, UsageError
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,15 @@ class Ready:
 
 @dataclass(frozen=True)
 class Broken:
-    """No picture can be worked on, for a reason that holds for all of them; exit_code as of the error."""
+    """No picture can be worked on, for a reason that holds for all of them; kind: the class of the error."""
 
     message: str
-    exit_code: int
+    kind: type[GigacountError]
+
+    @classmethod
+    def by(cls, error: GigacountError) -> Broken:
+        kinds = UsageError, NoSpaceError, GigacountError  # made of a message alone, which not all their children are
+        return cls(str(error), next(kind for kind in kinds if isinstance(error, kind)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Finished:
 Report = Ready | Broken | Started | Looked | Said | Finished
 
 
-class Seat(Protocol):
+class Worker(Protocol):
     """One worker, seen from the batch. node: where it runs, empty until known."""
 
     node: str
@@ -79,20 +85,20 @@ class Seat(Protocol):
 
 
 class Engine(Protocol):
-    """Makes seats. capacity: pictures that one seat takes at a time. retry_elsewhere: failed pictures get a second
+    """Starts workers. capacity: pictures that one takes at a time. retry_elsewhere: failed pictures get a second
     try on another node, since what failed may be the node."""
 
     capacity: int
     retry_elsewhere: bool
 
     def most(self) -> int:
-        """How many seats there can be at this moment."""
+        """How many workers there can be at this moment."""
 
-    def open_seat(self) -> Seat:
+    def start_worker(self) -> Worker:
         """Start a worker; does not wait until it is ready."""
 
-    def wait(self, seats: Sequence[Seat], seconds: float) -> None:
-        """Wait until one of the seats has something to say."""
+    def wait(self, workers: Sequence[Worker], seconds: float) -> None:
+        """Wait until one of the workers has something to say."""
 
     def close(self) -> None:
         """Give back what the engine holds."""
