@@ -75,7 +75,7 @@ class Counter:
         start = time.perf_counter()
         options, identity = self.options, image_identity(path)
         with GigaImage.open(path, options.reading, self.notify) as image:
-            regions = read_regions(options.regions, path, image.size_wh) if options.regions else None
+            regions = read_regions(options.regions, image.size_wh, image.georeference) if options.regions else None
             planned = sum(level.looks for level in self.strategy.plan(image.size_wh, self.looking))
             if planned > 1:  # of one look there is nothing to cluster
                 for library in self.strategy.libraries:
@@ -103,6 +103,7 @@ class Counter:
                 "total": time.perf_counter() - start,
             },
             regions=regions,
+            georeference=image.georeference,
         )
         return result, look.looked
 

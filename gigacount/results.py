@@ -14,6 +14,7 @@ from gigacount.geometry import Size, View
 from gigacount.options import CountOptions
 
 if TYPE_CHECKING:
+    from gigacount.image.georeference import Georeference
     from gigacount.points import Points
     from gigacount.regions import Regions
 
@@ -26,7 +27,8 @@ class CountResult:
     preview: the picture shrunk, uint8 (H, W, 3). networks: role -> name and SHA-256 of the weights.
     identity: the file's size in bytes and time of change, by which a later run knows it again.
     seconds: by stage; reading overlaps with the network, so stages may add up to more than the total.
-    regions: the parts of the picture to report on one by one; None where none were asked for.
+    regions: the parts of the picture to report on one by one; None where none were asked for. georeference: where the
+    picture lies on the earth; None where its file does not say.
     """
 
     image: Path
@@ -41,6 +43,7 @@ class CountResult:
     precision: str
     seconds: dict[str, float]
     regions: Regions | None = None
+    georeference: Georeference | None = None
 
     @property
     def count(self) -> float:

@@ -43,6 +43,8 @@ from gigacount.datasets import ALL, read
 from gigacount.errors import EntryError, GigacountError
 from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.image import source
+from gigacount.image.georeference import Georeference
+from gigacount.image.geotags import georeference_of
 from gigacount.networks.record import hash_file
 from gigacount.options import BatchOptions, CountOptions, LocalizeOptions, ReadOptions, RegionOptions, StrategyOptions
 from gigacount.output.files import process_space
@@ -372,7 +374,6 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
     }
     for name, text in texts.items():
         (points / name).write_text(text)
-    plain = save(scene(96, 64), points / "a.png")
     while True:
         if rng.random() < 0.75:
             name = rng.choice(sorted(sets))
@@ -390,7 +391,7 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
                     list(read(f"{name}:{sets[name]}", ALL, errors.append))
                     assert not any("\n" in str(error) for error in errors)
                 elif path.name.startswith("regions"):
-                    read_regions(RegionOptions(path), plain, (96, 64))
+                    read_regions(RegionOptions(path), (96, 64), PLACE)
                 else:
                     read_pairs(path, path)
                 return f"{path.suffix} read"
@@ -400,6 +401,53 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
         yield load
 
 
+def georeferences(folder: Path, rng: random.Random) -> Attempts:
+    """GeoTIFF tags, world files with their .prj, and .aux.xml."""
+    keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
+    tags = [(34735, "H", len(keys), keys, True), (33550, "d", 3, (0.1, 0.1, 0.0), True)]
+    tags += [(33922, "d", 6, (0, 0, 0, 390_000.0, 5_800_000.0, 0), True), (34737, "s", 4, "UTM|", True)]
+    image = folder / "in" / "a.tif"
+    tifffile.imwrite(image, np.zeros((64, 96), np.uint8), extratags=tags)
+    tagged = image.read_bytes()
+    tifffile.imwrite(image, np.zeros((64, 96), np.uint8))
+    plain = image.read_bytes()
+    place = "<GeoTransform>390000, 0.1, 0, 5800000, 0, -0.1</GeoTransform>"
+    texts = {
+        "a.tfw": "0.1\n0\n0\n-0.1\n390000\n5800000\n",
+        "a.prj": 'PROJCS["UTM",GEOGCS["WGS 84"],PROJECTION["TM"],UNIT["metre",1],AUTHORITY["EPSG","32633"]]',
+        "a.tif.aux.xml": f'<?xml version="1.0" encoding="UTF-8"?><PAMDataset><SRS>EPSG:32633</SRS>{place}</PAMDataset>',
+    }
+    encodings = [b"utf-16", b"utf-7", b"shift_jis", b"x", b"idna", b"hex", b"ucs-4"]
+    numbers = [b"nan", b"1e400", b"9" * 5000, b"", b"-0", b"0x1", b"1e10", b"1e-300", b"\xd9\xa3"]
+    while True:
+        name = rng.choice(["a.tif", *texts])
+        path = image.parent / name
+        whole = tagged if name == "a.tif" else texts[name].encode()
+        changed = mutated(whole, rng)
+        if name != "a.tif" and rng.random() < 0.7:
+            found = rng.choice(list(re.finditer(rb"[-\d.]+", whole)))
+            changed = whole[: found.start()] + rng.choice(numbers) + whole[found.end() :]
+            changed = changed.replace(b"UTF-8", rng.choice(encodings)) if rng.random() < 0.2 else changed
+        path.write_bytes(changed)
+        if name == "a.prj":
+            path.with_suffix(".tfw").write_text(texts["a.tfw"])
+
+        def load(path: Path = path) -> str:
+            try:
+                found = georeference_of(image, (96, 64), rng.choice([0, 1, 6, 9]))
+                if found is not None:
+                    assert np.isfinite(found.to_map(np.array([[0, 0], [96, 64]]))).all()
+                    found.summary((96, 64))
+                return f"{path.suffix} {'none' if found is None else 'read'}"
+            finally:
+                for beside in texts:
+                    (image.parent / beside).unlink(missing_ok=True)
+                image.write_bytes(plain)
+
+        yield load
+
+
+PLACE = Georeference((1e-4, 0, 13.4, 0, -1e-4, 52.5), "EPSG:4326", True)
 SQUARE = [[0, 0], [50, 0], [50, 40], [0, 40], [0, 0]]
 
 
@@ -408,7 +456,7 @@ def feature(kind: str, coordinates: object, name: str) -> dict[str, Any]:
     return {"type": "Feature", "properties": {"image": name, "score": 0.5}, "geometry": geometry}
 
 
-KINDS = {"pictures": pictures, "weights": weights, "results": results, "labels": labels}
+KINDS = {"georeferences": georeferences, "pictures": pictures, "weights": weights, "results": results, "labels": labels}
 
 
 def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:

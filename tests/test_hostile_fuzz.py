@@ -53,7 +53,7 @@ def check_outcomes(kind: str, report: dict[str, Any], count: int) -> None:
 
 
 def test_a_sample_of_mutated_files(tmp_path: Path) -> None:
-    assert len(fuzz("pictures,weights,results,labels", 1, 40, tmp_path)) == 4
+    assert len(fuzz("pictures,weights,results,labels,georeferences", 1, 40, tmp_path)) == 5
 
 
 @pytest.mark.slow

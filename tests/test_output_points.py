@@ -6,19 +6,20 @@ import csv
 import json
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
-import tifffile
 from numpy.typing import NDArray
 
 from gigacount.datasets import DATASETS
 from gigacount.density import DensityMap
 from gigacount.errors import OutputError, UnknownNameError
 from gigacount.geometry import Size
+from gigacount.image.georeference import Georeference
 from gigacount.options import CountOptions, RegionOptions
 from gigacount.output.located import LocatedFiles
 from gigacount.output.points import POINT_WRITERS, geojson_text, rows, write_points
@@ -99,16 +100,11 @@ def test_geojson_is_valid_and_what_qupath_imports(tmp_path: Path) -> None:
     }
 
 
-def test_geojson_has_map_coordinates_of_a_geotiff(tmp_path: Path) -> None:
-    image = tmp_path / "map.tif"
-    keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
-    tags = [
-        (34735, "H", len(keys), keys, True),
-        (33550, "d", 3, (0.1, 0.1, 0.0), True),
-        (33922, "d", 6, (0, 0, 0, 390_000.0, 5_800_000.0, 0), True),
-    ]
-    tifffile.imwrite(image, np.zeros((4, 4), np.uint8), extratags=tags)
-    content = json.loads("".join(geojson_text(result_of(THREE, image))))
+def test_geojson_has_map_coordinates_of_a_geotiff() -> None:
+    result = result_of(THREE)
+    place = Georeference((0.1, 0, 390_000, 0, -0.1, 5_800_000), "EPSG:32633")
+    result = replace(result, counted=replace(result.counted, georeference=place))
+    content = json.loads("".join(geojson_text(result)))
     check_geojson(content)
     assert content["map_crs"] == "EPSG:32633"
     first = content["features"][0]
@@ -194,7 +190,7 @@ def test_all_files_of_a_picture(tmp_path: Path) -> None:
     polygons = tmp_path / "gate.geojson"
     polygons.write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
     result = result_of(THREE)
-    regions = read_regions(RegionOptions(polygons, 0.5), tmp_path / "no.tif", result.counted.size_wh)
+    regions = read_regions(RegionOptions(polygons, 0.5), result.counted.size_wh)
     result.counted.density.cells[0, 0] = 4.096
     result = LocalizeResult(
         CountResult(**{**vars(result.counted), "regions": regions}), result.points, result.levels, result.too_coarse

@@ -1,8 +1,10 @@
-"""Regions: people and points in polygons, GeoJSON of all shapes and faults, GeoTIFF coordinates."""
+"""Regions: people and points in polygons, GeoJSON of all shapes and faults, map coordinates, ground alone."""
 
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pyproj import Transformer
 
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, UsageError
+from gigacount.geometry import Window
+from gigacount.image.georeference import Georeference
 from gigacount.options import RegionOptions
-from gigacount.regions import Regions, read_georeference, read_regions
+from gigacount.regions import Region, RegionCount, Regions, read_regions, regions_table
 from gigacount.regions.inside import people_inside, points_inside
 
 SIZE = (1003, 602)  # the last cells reach past the picture's edges
@@ -62,8 +67,8 @@ def square(left: float, top: float, side: float) -> list[list[float]]:
     return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
 
 
-def read(folder: Path, content: Any, image: Path | None = None, size_wh: tuple[int, int] = SIZE) -> Regions:
-    return read_regions(write(folder, content), image or folder / "no.tif", size_wh)
+def read(folder: Path, content: Any, reference: Georeference | None = None) -> Regions:
+    return read_regions(write(folder, content), SIZE, reference)
 
 
 POLYGONS = st.lists(st.tuples(st.floats(0, 1003), st.floats(0, 602)), min_size=3, max_size=9).map(
@@ -147,13 +152,20 @@ def test_a_region_is_cut_at_the_edge_of_the_picture(tmp_path: Path) -> None:
 
 def test_people_per_square_metre(tmp_path: Path) -> None:
     file = write(tmp_path, collection(feature([square(0, 0, 100)]))).file
-    regions = read_regions(RegionOptions(file, metres_per_pixel=0.1), tmp_path / "no.tif", SIZE)
+    regions = read_regions(RegionOptions(file, metres_per_pixel=0.1), SIZE)
     (count,) = regions.measure(even_map())
     assert count.region.area_m2 == pytest.approx(100)
     assert count.people_per_m2 == pytest.approx(1, rel=1e-5)
     assert read(tmp_path, collection(feature([square(0, 0, 100)]))).measure(even_map())[0].people_per_m2 is None
     with pytest.raises(UsageError, match="metres-per-pixel"):
         RegionOptions(file, metres_per_pixel=0)
+
+
+def test_names_are_one_printable_line(tmp_path: Path) -> None:
+    odd = ["a\u0000b", "a\n\tb", "\x1b[31mred", "x" * 5000, "\ud800", "\u202eabc", "   ", 7, "漢字"]
+    regions = read(tmp_path, collection(*(feature([square(0, 0, 9)], name=name) for name in odd))).regions
+    names = [region.name for region in regions]
+    assert names == ["a b", "a b", "[31mred", "x" * 200, "5", "abc", "7", "7", "漢字"]
 
 
 BOW = [[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]]
@@ -163,6 +175,11 @@ BOW = [[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]]
     ("content", "words"),
     [
         ("{", "line 1: not JSON"),
+        ("[" * 100_000, "not a GeoJSON file"),
+        ('{"type": "Polygon", "coordinates": [[[' + "1" * 5000 + ", 2]]]}", "not a GeoJSON file"),
+        (collection(feature([square(0, 0, 10**40)])), "at least 4 positions"),
+        (collection(feature([square(0, 0, 9)]), crs={"properties": {"name": "EPSG:" + "9" * 5000}}), "unknown coord"),
+        (collection({"type": "Feature", "geometry": {"type": "x" * 5000}}), "is a xxxx"),
         ("7", "not GeoJSON"),
         ({"type": "Topology"}, "region 1 is a Topology"),
         (collection(), "no regions"),
@@ -177,7 +194,7 @@ BOW = [[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]]
         (collection(feature([])), "at least 4 positions"),
         (collection(feature([square(5000, 0, 10)], name="Far")), "'Far' lies outside the picture of 1003 x 602"),
         (collection(feature([square(13.3, 52.5, 0.01)])), "smaller than a pixel"),
-        (collection(feature([square(0, 0, 9)]), crs={"properties": {"name": "EPSG:25833"}}), "picture has none"),
+        (collection(feature([square(0, 0, 9)]), crs={"properties": {"name": "EPSG:25833"}}), "has no georeference"),
         (collection(feature([square(0, 0, 9)]), crs={"properties": {"name": "Gauss"}}), "unknown coordinate system"),
     ],
 )  # fmt: skip
@@ -192,85 +209,14 @@ def test_bad_files_are_told_in_one_line(content: Any, words: str, tmp_path: Path
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        read_regions(RegionOptions(tmp_path / "gone.geojson"), tmp_path / "no.tif", SIZE)
+        read_regions(RegionOptions(tmp_path / "gone.geojson"), SIZE)
 
 
-# ---- GeoTIFF
+# ---- map coordinates
 
 
-def geo_keys(**keys: int) -> tuple[int, ...]:
-    numbers = {"model": 1024, "raster": 1025, "geographic": 2048, "projected": 3072, "unit": 3076}
-    entries = [(numbers[name], 0, 1, value) for name, value in keys.items()]
-    return (1, 1, 0, len(entries), *(value for entry in entries for value in entry))
-
-
-def geotiff(path: Path, keys: tuple[int, ...], affine: dict[str, Any], **options: Any) -> Path:
-    tags = [(34735, "H", len(keys), keys, True)]
-    if "scale" in affine:
-        tags += [(33550, "d", 3, (*affine["scale"], 0.0), True), (33922, "d", 6, affine["tie"], True)]
-    else:
-        tags += [(34264, "d", 16, affine["matrix"], True)]
-    tifffile.imwrite(path, np.zeros((602, 1003), np.uint8), extratags=tags, **options)
-    return path
-
-
-UTM = geo_keys(model=1, raster=1, projected=32633, unit=9001)
-GRID = {"scale": (0.1, 0.1), "tie": (0, 0, 0, 390_000.0, 5_800_000.0, 0)}  # 10 cm pixels, north up
-
-
-@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}, {"byteorder": ">", "bigtiff": True}])
-def test_tie_point_and_scale_in_all_kinds_of_tiff(tmp_path: Path, options: dict[str, Any]) -> None:
-    reference = read_georeference(geotiff(tmp_path / "a.tif", UTM, GRID, **options))
-    assert reference is not None
-    assert (reference.epsg, reference.name) == (32633, "EPSG:32633")
-    np.testing.assert_allclose(
-        reference.to_map(np.array([[0, 0], [1000, 600]])), [[390_000, 5_800_000], [390_100, 5_799_940]]
-    )
-    np.testing.assert_allclose(reference.to_pixels(np.array([[390_050.0, 5_799_990.0]])), [[500, 100]], atol=1e-6)
-    assert reference.square_metres((500, 300)) == pytest.approx(0.01)
-
-
-def test_pixel_is_point_and_the_transformation_matrix(tmp_path: Path) -> None:
-    point = geo_keys(model=1, raster=2, projected=32633)
-    reference = read_georeference(geotiff(tmp_path / "p.tif", point, GRID))
-    assert reference is not None
-    np.testing.assert_allclose(reference.to_map(np.array([[0.5, 0.5]])), [[390_000, 5_800_000]])
-    turned = (0, 2.0, 0, 100, 2.0, 0, 0, 200, 0, 0, 0, 0, 0, 0, 0, 1)
-    reference = read_georeference(
-        geotiff(tmp_path / "m.tif", geo_keys(model=1, projected=32767, unit=9002), {"matrix": turned})
-    )
-    assert reference is not None
-    assert reference.epsg is None
-    np.testing.assert_allclose(reference.to_map(np.array([[1, 10]])), [[120, 202]])
-    assert reference.square_metres((0, 0)) == pytest.approx((2 * 0.3048) ** 2)
-
-
-def test_square_metres_of_degrees_and_web_mercator(tmp_path: Path) -> None:
-    degrees = geotiff(
-        tmp_path / "d.tif", geo_keys(model=2, geographic=4326), {"scale": (1e-6, 1e-6), "tie": (0, 0, 0, 13.4, 52.5, 0)}
-    )
-    reference = read_georeference(degrees)
-    assert reference is not None
-    # At 52.5 degrees a degree is 111,269 m north and 67,909 m east (WGS 84 tables).
-    assert reference.square_metres((0, 0)) == pytest.approx(111_269e-6 * 67_909e-6, rel=1e-4)
-    north = 6_378_137 * np.log(np.tan(np.pi / 4 + np.radians(52.5) / 2))
-    mercator = geotiff(
-        tmp_path / "w.tif", geo_keys(model=1, projected=3857), {"scale": (0.1, 0.1), "tie": (0, 0, 0, 1e6, north, 0)}
-    )
-    reference = read_georeference(mercator)
-    assert reference is not None
-    assert reference.square_metres((0, 0)) == pytest.approx(0.01 * np.cos(np.radians(52.5)) ** 2)
-
-
-def test_files_without_a_georeference_have_none(tmp_path: Path) -> None:
-    plain = tmp_path / "plain.tif"
-    tifffile.imwrite(plain, np.zeros((4, 4), np.uint8))
-    cut = tmp_path / "cut.tif"
-    cut.write_bytes(geotiff(tmp_path / "g.tif", UTM, GRID).read_bytes()[:40])
-    text = tmp_path / "text.tif"
-    text.write_text("no picture")
-    for path in (plain, cut, text, tmp_path / "gone.tif"):
-        assert read_georeference(path) is None
+UTM = Georeference((0.1, 0, 390_000, 0, -0.1, 5_800_000), "EPSG:32633", metres_per_unit=1)  # 10 cm pixels, north up
+DEGREES = Georeference((1e-6, 0, 13.4, 0, -1e-6, 52.5), "EPSG:4326", geographic=True)
 
 
 def on_the_ground(left: float, top: float, side: float) -> list[list[float]]:
@@ -279,9 +225,8 @@ def on_the_ground(left: float, top: float, side: float) -> list[list[float]]:
 
 @pytest.mark.parametrize("crs", [None, "EPSG:32633", "urn:ogc:def:crs:EPSG::32633"])
 def test_regions_in_the_pictures_own_coordinates(tmp_path: Path, crs: str | None) -> None:
-    image = geotiff(tmp_path / "a.tif", UTM, GRID)
     members = {"crs": {"type": "name", "properties": {"name": crs}}} if crs else {}
-    regions = read(tmp_path, collection(feature([on_the_ground(100, 50, 200)]), **members), image)
+    regions = read(tmp_path, collection(feature([on_the_ground(100, 50, 200)]), **members), UTM)
     (region,) = regions.regions
     assert regions.coordinates == "EPSG:32633"
     assert region.area_px == pytest.approx(200 * 200)
@@ -291,28 +236,137 @@ def test_regions_in_the_pictures_own_coordinates(tmp_path: Path, crs: str | None
 
 
 def test_pixels_on_a_geotiff(tmp_path: Path) -> None:
-    image = geotiff(tmp_path / "a.tif", UTM, GRID)
-    regions = read(tmp_path, collection(feature([square(100, 50, 200)])), image)
+    regions = read(tmp_path, collection(feature([square(100, 50, 200)])), UTM)
     assert regions.coordinates == "pixels"
     assert regions.regions[0].area_m2 == pytest.approx(400)
 
 
 def test_longitude_and_latitude_of_a_picture_in_degrees(tmp_path: Path) -> None:
-    grid = {"scale": (1e-6, 1e-6), "tie": (0, 0, 0, 13.4, 52.5, 0)}
-    image = geotiff(tmp_path / "d.tif", geo_keys(model=2, geographic=4326), grid)
     there = [[13.4001, 52.4999], [13.4002, 52.4999], [13.4002, 52.4998], [13.4001, 52.4998], [13.4001, 52.4999]]
     for members in ({}, {"crs": {"properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}}):
-        regions = read(tmp_path, collection(feature([there]), **members), image)
+        regions = read(tmp_path, collection(feature([there]), **members), DEGREES)
         assert regions.coordinates == "EPSG:4326"
         assert regions.regions[0].area_px == pytest.approx(100 * 100, rel=1e-6)
-    assert read(tmp_path, collection(feature([square(0, 0, 400)])), image).coordinates == "pixels"
+    assert read(tmp_path, collection(feature([square(0, 0, 400)])), DEGREES).coordinates == "pixels"
 
 
-def test_the_wrong_coordinate_system_is_told_with_the_remedy(tmp_path: Path) -> None:
-    image = geotiff(tmp_path / "a.tif", UTM, GRID)
-    wgs = [[13.4, 52.3], [13.5, 52.3], [13.5, 52.4], [13.4, 52.3]]
-    declared = collection(feature([wgs]), crs={"properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}})
-    with pytest.raises(DataError, match="EPSG:4326, but those of the picture EPSG:32633; convert"):
-        read(tmp_path, declared, image)
-    with pytest.raises(DataError, match=r"outside the picture both in pixels .* and in EPSG:32633"):
-        read(tmp_path, collection(feature([wgs])), image)
+def from_utm(epsg: int, *xs_ys: NDArray[np.float64]) -> tuple[list[float], list[float]]:
+    xs, ys = Transformer.from_crs(32633, epsg, always_xy=True).transform(*xs_ys)
+    return xs.tolist(), ys.tolist()
+
+
+def lonlat(left: float, top: float, side: float) -> list[list[float]]:
+    """A square of pixels of UTM, in longitude and latitude."""
+    xs, ys = np.array(on_the_ground(left, top, side)).T
+    return [list(vertex) for vertex in zip(*from_utm(4326, xs, ys), strict=True)]
+
+
+@pytest.mark.parametrize("crs", [None, "urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:4326"])
+def test_longitude_and_latitude_on_a_picture_in_utm(tmp_path: Path, crs: str | None) -> None:
+    members = {"crs": {"properties": {"name": crs}}} if crs else {}
+    regions = read(tmp_path, collection(feature([lonlat(100, 50, 200)]), **members), UTM)
+    (region,) = regions.regions
+    assert regions.coordinates == "EPSG:4326"
+    assert region.area_px == pytest.approx(200 * 200, rel=1e-4)
+    np.testing.assert_allclose(region.rings[0].min(axis=0), (100, 50), atol=0.05)
+    np.testing.assert_allclose(region.rings[0].max(axis=0), (300, 250), atol=0.05)
+
+
+def test_any_declared_system_is_converted(tmp_path: Path) -> None:
+    xs, ys = from_utm(3857, *np.array(on_the_ground(100, 50, 200)).T)
+    content = collection(feature([[*zip(xs, ys, strict=True)]]), crs={"properties": {"name": "EPSG:3857"}})
+    regions = read(tmp_path, content, UTM)
+    assert regions.coordinates == "EPSG:3857"
+    assert regions.regions[0].area_px == pytest.approx(200 * 200, rel=1e-4)
+
+
+def test_what_cannot_be_converted_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = [[13.4, 42.3], [13.5, 42.3], [13.5, 42.4], [13.4, 42.3]]
+    with pytest.raises(DataError, match=r"outside the picture, as pixels .* EPSG:32633 and EPSG:4326; name"):
+        read(tmp_path, collection(feature([outside])), UTM)
+    for name, words in [("EPSG:999999", "cannot be converted"), ("EPSG:32633", "does not say what its own are")]:
+        content = collection(feature([outside]), crs={"properties": {"name": name}})
+        with pytest.raises(DataError, match=words):
+            read(tmp_path, content, UTM if "999999" in name else replace(UTM, crs=None))
+    monkeypatch.setattr("gigacount.image.georeference.find_spec", lambda name: None)
+    declared = collection(feature([outside]), crs={"properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}})
+    with pytest.raises(DataError, match=r"pip install 'gigacount\[geo\]'"):
+        read(tmp_path, declared, UTM)
+    with pytest.raises(DataError, match=r"need pyproj: gigacount\[geo\]"):
+        read(tmp_path, collection(feature([outside])), UTM)
+
+
+# ---- ground, excluded regions, outlines of any length
+
+
+def test_area_is_of_ground_alone(tmp_path: Path) -> None:
+    file = write(tmp_path, collection(feature([square(100, 100, 200)]), feature([square(0, 400, 50)]))).file
+    regions = read_regions(RegionOptions(file, metres_per_pixel=0.1), SIZE)
+    asked = []
+
+    def valid(window: Window, size_wh: tuple[int, int]) -> NDArray[np.float32]:
+        """Ground ends at x = 250."""
+        asked.append((window, size_wh))
+        x = window.left + (np.arange(size_wh[0]) + 0.5) * window.width / size_wh[0]
+        return np.broadcast_to((x < 250).astype(np.float32), size_wh[::-1])
+
+    cut, whole = regions.on_ground(valid, SIZE).regions
+    assert asked[0] == (Window(100, 100, 200, 200), (200, 200))
+    assert cut.area_px == pytest.approx(150 * 200)
+    assert cut.area_m2 == pytest.approx(150 * 200 * 0.01)
+    assert whole.area_px == 50 * 50
+    assert regions.on_ground(lambda window, size_wh: None, SIZE) == regions
+    nowhere = regions.on_ground(lambda window, size_wh: np.zeros(size_wh[::-1], np.float32), SIZE)
+    assert nowhere.measure(even_map())[0].people_per_m2 is None
+
+
+def test_ground_of_a_large_region_is_looked_at_coarsely(tmp_path: Path) -> None:
+    file = write(tmp_path, collection(feature([square(0, 0, 50_000)]))).file
+    (region,) = read_regions(RegionOptions(file), (50_000, 50_000)).regions
+    sizes = []
+
+    def valid(window: Window, size_wh: tuple[int, int]) -> NDArray[np.float32]:
+        sizes.append(size_wh)
+        return np.full(size_wh[::-1], 0.25, np.float32)
+
+    assert region.on_ground(valid, (50_000, 50_000)).area_px == pytest.approx(50_000**2 / 4)
+    assert max(sizes[0]) <= 1024
+
+
+def test_nobody_is_left_in_cleared_regions(tmp_path: Path) -> None:
+    regions = read(tmp_path, collection(feature([square(4, 4, 200)]), feature([square(100, 100, 200)])))
+    density = even_map()
+    regions.clear(density)
+    union = shapely.union_all([shapely.Polygon(square(4, 4, 200)), shapely.Polygon(square(100, 100, 200))]).area
+    assert density.count == pytest.approx((SIZE[0] * SIZE[1] - union) * 0.01, rel=1e-4)
+    assert density.cells[5:20, 5:20].max() == pytest.approx(0, abs=1e-6)
+    points = np.array([[5, 5], [250, 250], [250, 50], [2, 2]], np.float32)
+    assert regions.contain(points).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("level", [False, True])
+def test_a_long_outline_takes_little_memory(level: bool) -> None:
+    side, teeth = 8000, 2000
+    xs = np.linspace(1, side - 1, 2 * teeth)
+    zigzag = np.stack([xs, np.where(np.arange(2 * teeth) % 2, 1, side - 1.5)], axis=1)
+    ring = np.concatenate([zigzag, [[side - 1, side], [1, side]]])
+    ring = ring[:, ::-1].copy() if level else ring
+    density = even_map((side, side))
+    tracemalloc.start()
+    people = people_inside([ring], density)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert people == pytest.approx(shapely.Polygon(ring).area * 0.01, rel=1e-4)
+    assert peak < 300e6
+
+
+def test_the_table_of_regions() -> None:
+    ring = np.array([[0, 0], [9, 0], [9, 9.0]])
+    gate, square_ = Region("Gate", (ring,), 40.5, 1234.5), Region("a", (ring,), 40.5)
+    text = regions_table([RegionCount(gate, 1234.56, 7), RegionCount(square_, -0.5, 0)])
+    assert text.splitlines() == [
+        "region   people  located       m2  people per m2",
+        "Gate    1,234.6        7  1,234.5              1",
+        "a          -0.5        0                        ",
+    ]
+    assert regions_table([RegionCount(square_, 2, None)]).splitlines() == ["region  people", "a          2.0"]

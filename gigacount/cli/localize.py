@@ -109,7 +109,7 @@ def locate_one(image: Path, options: LocalizeOptions, files: LocatedFiles, answe
 
     with GigaImage.open(image, options.counting.reading) as opened:
         if options.counting.regions is not None:
-            read_regions(options.counting.regions, image, opened.size_wh)
+            read_regions(options.counting.regions, opened.size_wh, opened.georeference)
     files.demand_free()
     localizer = Localizer(options, answering.say)
     with progress_bar(image.name, answering.quiet) as progress:

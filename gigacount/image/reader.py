@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -11,10 +12,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.errors import DataError
 from gigacount.geometry import Size, Window, whole
 from gigacount.options import ReadOptions
 
 from .codecs import codec_levels
+from .georeference import Georeference
+from .geotags import georeference_of
 from .info import ImageInfo
 from .picture import Picture
 from .resample import resample
@@ -72,7 +76,19 @@ class GigaImage:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed about the picture and what is odd about it, a line each; complete after the last look."""
-        return self.info.notes
+        return self.info.notes + self._place[1]
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Where the upright picture lies on the earth; None where no file says it soundly (see notes)."""
+        return self._place[0]
+
+    @cached_property
+    def _place(self) -> tuple[Georeference | None, tuple[str, ...]]:
+        try:
+            return georeference_of(self.info.path, self.size_wh, self.info.orientation), ()
+        except DataError as error:
+            return None, (str(error).removeprefix(f"{self.info.path}: ") + "; it is not used",)
 
     @property
     def decodes(self) -> int:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gigacount.errors import UnknownNameError
 from gigacount.output.files import replacing
-from gigacount.regions import read_georeference
 from gigacount.results import LocalizeResult
 
 ROWS = 10_000  # filled in at once
@@ -37,7 +36,7 @@ def geojson_text(result: LocalizeResult) -> Iterator[str]:
     the collection's member `map_crs` names.
     """
     counted, points = result.counted, result.points
-    reference = read_georeference(counted.image)
+    reference = counted.georeference
     members: dict[str, Any] = {
         "type": "FeatureCollection",
         "image": {"file": counted.image.name, "width": counted.size_wh[0], "height": counted.size_wh[1]},

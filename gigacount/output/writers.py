@@ -61,7 +61,7 @@ def count_json(result: CountResult, formats: Collection[str] = ()) -> dict[str, 
 
 
 def write_density(result: CountResult, folder: Path) -> None:
-    write_density_tiff(result.density, folder / "density.tif")
+    write_density_tiff(result.density, folder / "density.tif", result.georeference)
 
 
 def write_picture(result: CountResult, folder: Path) -> None:

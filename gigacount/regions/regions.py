@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.density import DensityMap
-from gigacount.regions.inside import Ring, people_inside, points_inside
+from gigacount.geometry import Size, Window
+from gigacount.regions.inside import Ring, clear_inside, coverage, people_inside, points_inside
+
+Valid = Callable[[Window, Size], NDArray[np.float32] | None]
+"""`GigaImage.valid`: the share of each of (width, height) pixels of a window that is ground; None: all of it is."""
+
+LOOKED_AT_PX = 1024
+"""Longest side at which a region's ground is looked at."""
 
 
 @dataclass(frozen=True)
@@ -16,12 +25,33 @@ class Region:
     """A polygon, maybe of several parts and with holes, as far as it lies in the picture.
 
     rings: see `inside`. area_px: in full-resolution pixels. area_m2: on the ground; None where the scale is unknown.
+    Both are of ground alone, without the parts that the picture's file marks as no data.
     """
 
     name: str
     rings: tuple[Ring, ...]
     area_px: float
     area_m2: float | None = None
+
+    def on_ground(self, valid: Valid, size_wh: Size) -> Region:
+        """The region without what `valid` says is no ground, in a picture of `size_wh`."""
+        corners = np.concatenate(self.rings)
+        left, top = (math.floor(side) for side in corners.min(axis=0))
+        right, bottom = (min(math.ceil(end), side) for end, side in zip(corners.max(axis=0), size_wh, strict=True))
+        window = Window(left, top, right - left, bottom - top)
+        shrink = max(window.width, window.height) / LOOKED_AT_PX
+        width, height = (max(math.ceil(side / max(shrink, 1)), 1) for side in window.size_wh)
+        ground = valid(window, (width, height))
+        if ground is None:
+            return self
+        rings = [ring - (left, top) for ring in self.rings]
+        covered = list(coverage(rings, (window.width / width, window.height / height), (height, width)))
+        whole = sum(float(share.sum()) for _, _, share in covered)
+        there = sum(float((share * ground[rows, cols]).sum()) for rows, cols, share in covered)
+        share = there / whole if whole > 0 else 0.0
+        return replace(
+            self, area_px=self.area_px * share, area_m2=None if self.area_m2 is None else self.area_m2 * share
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +75,10 @@ class Regions:
     regions: tuple[Region, ...]
     coordinates: str = "pixels"
 
+    def on_ground(self, valid: Valid, size_wh: Size) -> Regions:
+        """The regions with areas of ground alone: see `Region.on_ground`."""
+        return replace(self, regions=tuple(region.on_ground(valid, size_wh) for region in self.regions))
+
     def measure(self, density: DensityMap, points_xy: NDArray[np.float32] | None = None) -> list[RegionCount]:
         """Count each region, with its points (N, 2) where people were located."""
         return [
@@ -55,3 +89,34 @@ class Regions:
             )
             for region in self.regions
         ]
+
+    def clear(self, density: DensityMap) -> None:
+        """Take the people in the regions out of the map."""
+        for region in self.regions:
+            clear_inside(region.rings, density)
+
+    def contain(self, points_xy: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each point (N, 2) lies in one of the regions."""
+        inside = np.zeros(len(points_xy), bool)
+        for region in self.regions:
+            inside |= points_inside(region.rings, points_xy)
+        return inside
+
+
+def regions_table(counts: Sequence[RegionCount]) -> str:
+    """The regions as a table for a terminal: a line each, columns without any value left out."""
+    columns: dict[str, list[str]] = {
+        "region": [count.region.name for count in counts],
+        "people": [f"{count.count:,.1f}" for count in counts],
+    }
+    if any(count.points is not None for count in counts):
+        columns["located"] = ["" if count.points is None else f"{count.points:,}" for count in counts]
+    if any(count.region.area_m2 is not None for count in counts):
+        columns["m2"] = ["" if (area := count.region.area_m2) is None else f"{area:,.1f}" for count in counts]
+        columns["people per m2"] = ["" if (near := count.people_per_m2) is None else f"{near:.3g}" for count in counts]
+    width = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
+    lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
+    pad = [str.ljust, *[str.rjust] * (len(columns) - 1)]
+    return "\n".join(
+        "  ".join(put(cell, width[name]) for put, cell, name in zip(pad, line, columns, strict=True)) for line in lines
+    )

@@ -1,0 +1,232 @@
+"""Georeferences from files: GeoTIFF tags (OGC GeoTIFF 1.1), world files, and GDAL's .aux.xml beside a picture.
+
+As GDAL does, what `.aux.xml` says comes first, then the tags, then a world file; each may give the place, the
+coordinate system, or both.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigacount.errors import DataError
+from gigacount.geometry import Size
+
+from .georeference import IN_METRES, METRES, WEB_MERCATOR, GeoKeys, Georeference
+from .orientation import ORIENTATIONS
+from .tags import directories
+
+PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXT = 33550, 33922, 34264, 34735, 34736, 34737
+MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS, LINEAR_UNIT = 1024, 1025, 2048, 3072, 3076
+PROJECTED, GEOGRAPHIC, PIXEL_IS_AREA, PIXEL_IS_POINT, USER_DEFINED = 1, 2, 1, 2, 32767
+ESRI_WKT = "ESRI PE String = "
+"""What stands before WKT in the text of a GeoTIFF's keys."""
+
+MAX_BYTES = 2**24
+"""Of a file beside a picture: more is none that a georeference is read from."""
+
+PARSER_ERRORS = (ArithmeticError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error)
+"""All that parsers of damaged tags, numbers and XML raise."""
+
+Affine = tuple[float, float, float, float, float, float]
+
+
+class System(NamedTuple):
+    """A coordinate system: the last four fields of a Georeference."""
+
+    crs: str | None = None
+    geographic: bool = False
+    metres_per_unit: float | None = None
+    keys: GeoKeys | None = None
+
+
+def georeference_of(path: Path, size_wh: Size, orientation: int = 1) -> Georeference | None:
+    """Where the picture at `path`, upright `size_wh` pixels large, lies on the earth; None where no file says it.
+
+    orientation: EXIF, 1..8: how the picture is stored. Raises DataError, in one line, for one that is damaged.
+    """
+    place: Affine | None = None
+    system: System | None = None
+    for source, read in SOURCES.items():
+        try:
+            found_place, found_system = read(path)
+        # Whatever its parsers say of a damaged file, it is our error.
+        except PARSER_ERRORS as error:
+            raise DataError(f"{path}: the georeference in its {source} is damaged ({_reason(error)})") from error
+        place, system = place or found_place, system or found_system
+        if place and system:
+            break  # what stands in the other files, sound or not, is not asked for
+    if place is None:
+        return None
+    found = Georeference(place, *(system or System()))
+    stored = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
+    try:
+        found.demand_on_earth(stored.size(size_wh))
+    except ValueError as error:
+        raise DataError(f"{path}: its georeference is damaged: {error}") from error
+    return found.turned(stored, size_wh)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:100] or type(error).__name__
+
+
+Found = tuple[Affine | None, System | None]
+
+
+def _from_tags(path: Path) -> Found:
+    """By the first directory of a TIFF that has a place."""
+    for directory in directories(path):
+        tags = {tag: directory.numbers(tag) for tag in (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION)}
+        place = _tagged_place(tags)
+        if place is None:
+            continue
+        keys = GeoKeys(
+            tuple(directory.numbers(GEO_KEYS).astype(np.int64).tolist()),
+            tuple(directory.numbers(GEO_DOUBLES).astype(np.float64).tolist()),
+            directory.numbers(GEO_TEXT).tobytes(),
+        )
+        if not all(0 <= value < 2**16 for value in keys.directory):
+            raise ValueError("keys beyond 16 bits")
+        numbers = _key_numbers(keys)
+        if numbers.get(RASTER_TYPE) == PIXEL_IS_POINT:
+            place = _from_centre(place)
+        return place, _tagged_system(keys, numbers)
+    return None, None
+
+
+def _tagged_place(tags: dict[int, NDArray[Any]]) -> Affine | None:
+    """From the transformation, or from one tie point and the pixel scale; raster (0, 0) is the first corner."""
+    matrix, scale, tie = (tags[tag].astype(np.float64).tolist() for tag in (TRANSFORMATION, PIXEL_SCALE, TIE_POINTS))
+    if len(matrix) == 16:
+        return matrix[0], matrix[1], matrix[3], matrix[4], matrix[5], matrix[7]
+    if len(scale) < 2 or len(tie) < 6:
+        return None
+    (column, row, _, east, north, _), (width, height) = tie[:6], scale[:2]
+    return width, 0.0, east - column * width, 0.0, -height, north + row * height
+
+
+def _from_centre(place: Affine) -> Affine:
+    """The same where the place is that of the first pixel's centre."""
+    a, b, c, d, e, f = place
+    return a, b, c - (a + b) / 2, d, e, f - (d + e) / 2
+
+
+def _key_numbers(keys: GeoKeys) -> dict[int, int]:
+    """Keys whose value stands in the directory itself: entries of key, location (0), count and value."""
+    directory = keys.directory
+    entries = [directory[i : i + 4] for i in range(4, len(directory) - 3, 4)]
+    return {key: value for key, location, _, value in entries if location == 0}
+
+
+def _tagged_system(keys: GeoKeys, numbers: dict[int, int]) -> System | None:
+    if not numbers:
+        return None
+    text = keys.text.decode("utf-8", "replace")
+    if ESRI_WKT in text:
+        return wkt_system(text.split(ESRI_WKT, 1)[1].split("|")[0])
+    geographic = numbers.get(MODEL_TYPE) == GEOGRAPHIC
+    code = numbers.get(GEOGRAPHIC_CRS if geographic else PROJECTED_CRS, 0)
+    crs = f"EPSG:{code}" if 0 < code < USER_DEFINED else None
+    unit = METRES.get(numbers.get(LINEAR_UNIT, 9001 if code in IN_METRES else 0))
+    return System(crs, geographic, None if geographic else unit, keys)
+
+
+def geo_keys(place: Georeference) -> GeoKeys:
+    """The keys of a GeoTIFF in the coordinate system of `place`, whose raster coordinates are those of corners."""
+    if place.keys is not None:
+        entries = [place.keys.directory[i : i + 4] for i in range(4, len(place.keys.directory) - 3, 4)]
+        others = [entry for entry in entries if entry[0] != RASTER_TYPE]
+        return _keys([*others, (RASTER_TYPE, 0, 1, PIXEL_IS_AREA)], place.keys.doubles, place.keys.text)
+    entries = [(RASTER_TYPE, 0, 1, PIXEL_IS_AREA)]
+    if place.crs is None:
+        return _keys(entries)
+    crs_key, model = (GEOGRAPHIC_CRS, GEOGRAPHIC) if place.geographic else (PROJECTED_CRS, PROJECTED)
+    code = re.fullmatch(r"EPSG:(\d+)", place.crs)
+    if code and int(code[1]) < USER_DEFINED:
+        return _keys([*entries, (MODEL_TYPE, 0, 1, model), (crs_key, 0, 1, int(code[1]))])
+    text = f"{ESRI_WKT}{place.crs}|".encode("ascii", "replace")
+    model = model if place.geographic else USER_DEFINED  # with which GDAL reads the text, as it writes it itself
+    crs = [(crs_key, 0, 1, USER_DEFINED), (crs_key + 1, GEO_TEXT, len(text), 0)]
+    return _keys([*entries, (MODEL_TYPE, 0, 1, model), *crs], (), text)
+
+
+def _keys(entries: list[tuple[int, ...]], doubles: tuple[float, ...] = (), text: bytes = b"") -> GeoKeys:
+    return GeoKeys((1, 1, 0, len(entries), *chain.from_iterable(sorted(entries))), doubles, text)
+
+
+def wkt_system(wkt: str) -> System | None:
+    """The coordinate system that a text in WKT 1, WKT 2 or Esri's dialect describes; None for an empty one."""
+    wkt = wkt.strip().strip("\0")
+    if not wkt:
+        return None
+    code = re.search(r'(?:AUTHORITY|ID)\s*\[\s*"EPSG"\s*,\s*"?(\d{1,6})"?\s*\]\s*\]$', wkt)
+    geographic = re.match(r"GEO(GCS|GCRS|DCRS|GRAPHICCRS|DETICCRS)\b", wkt, re.IGNORECASE) is not None
+    _, *after = re.split(r"PROJECTION\s*\[|CS\s*\[\s*Cartesian|LOCAL_CS", wkt, maxsplit=1, flags=re.IGNORECASE)
+    unit = re.search(r'UNIT\s*\[\s*"[^"]*"\s*,\s*([\d.eE+-]{1,30})', after[0]) if after else None
+    metres = float(unit[1]) if unit and not geographic else None
+    usable = metres is not None and math.isfinite(metres) and metres > 0
+    crs = WEB_MERCATOR if "Mercator_Auxiliary_Sphere" in wkt else f"EPSG:{code[1]}" if code else wkt
+    return System(crs, geographic, metres if usable else None)
+
+
+def _from_aux(path: Path) -> Found:
+    """By GDAL's `photo.tif.aux.xml`, or `photo.aux.xml` as Esri names it."""
+    text = _beside(path, [f"{path.name}.aux.xml", f"{path.stem}.aux.xml"])
+    if text is None:
+        return None, None
+    from defusedxml import ElementTree
+
+    root = ElementTree.fromstring(text)
+    numbers = root.findtext("GeoTransform")
+    place: Affine | None = None
+    if numbers is not None and numbers.strip():
+        c, a, b, f, d, e = (float(number) for number in numbers.split(","))
+        place = a, b, c, d, e, f
+    return place, wkt_system(root.findtext("SRS") or "")
+
+
+def _from_world_file(path: Path) -> Found:
+    """By a world file: six numbers, of the first pixel's centre; the coordinate system stands in a .prj beside it."""
+    suffix = path.suffix.lstrip(".")
+    text = _beside(path, [f"{path.stem}.{end}" for end in (suffix[:1] + suffix[-1:] + "w", f"{suffix}w", "wld")])
+    if text is None or not suffix:
+        return None, None
+    a, d, b, e, c, f = (float(line.replace(",", ".")) for line in text.decode("utf-8-sig").split()[:6])
+    wkt = _beside(path, [f"{path.stem}.prj"])
+    return _from_centre((a, b, c, d, e, f)), wkt_system(wkt.decode("utf-8-sig")) if wkt else None
+
+
+SOURCES: dict[str, Callable[[Path], Found]] = {
+    ".aux.xml": _from_aux,
+    "GeoTIFF tags": _from_tags,
+    "world file": _from_world_file,
+}
+"""Where a georeference may stand, the first to be believed first."""
+
+
+def _beside(path: Path, names: list[str]) -> bytes | None:
+    """The content of the first of these files beside the picture, its ending in small or capital letters, or None."""
+    for name in names:
+        for spelled in (name, path.stem + name[len(path.stem) :].upper()):
+            file = path.with_name(spelled)
+            if _is_file(file):
+                if file.stat().st_size > MAX_BYTES:
+                    raise ValueError(f"{file.name} is too large")
+                return file.read_bytes()
+    return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for the file system
+        return False
