@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import sys
+import traceback
+from pathlib import Path
 
 SHORTAGE = (
     "cannot allocate memory",
@@ -42,3 +44,12 @@ def is_shortage(error: BaseException) -> bool:
     return isinstance(error, OSError | RuntimeError | ImportError) and any(
         words in str(error).lower() for words in SHORTAGE
     )
+
+
+def shortage_or_unforeseen(error: BaseException) -> str:
+    """What to tell the user, in a line, of an error that is none of ours."""
+    if is_shortage(error):
+        return "not enough memory; use fewer --workers, close other programs, or take a machine with more"
+    places = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
+    return f"unexpected {type(error).__name__}: {error}{place}; please report this"

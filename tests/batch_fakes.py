@@ -23,7 +23,8 @@ from gigacount.output.folder import ResultFolder
 
 @dataclass
 class FakeWork:
-    """Counts the bytes of a file after b"\\xff\\xd8\\xff"; its words are orders: `bad`, `crash`, `hang`, `slow`, `odd`.
+    """Counts the bytes of a file after b"\\xff\\xd8\\xff"; its words are orders: `bad`, `crash`, `hang`, `slow`,
+    `deaf` (slow, and hears of no stop), `odd`.
 
     once: a folder in which orders that hold only the first time leave a mark. trace: a file that gets the name of
     each picture that is worked on. recipe: stands for the options; results of another one are not reused.
@@ -93,6 +94,8 @@ class FakeWork:
             raise LookupError("nobody foresaw this")
         if "crash" in words and self.first(name):
             os.kill(os.getpid(), signal.SIGKILL)
+        if "deaf" in words:
+            time.sleep(1.5)
         if "hang" in words:
             time.sleep(1000)
 

@@ -16,6 +16,8 @@ from gigacount.batch import share, slurm_shard, work_list
 from gigacount.batch.pictures import is_picture
 from gigacount.batch.worklist import inner_name, read_list
 from gigacount.errors import ImageError, UsageError
+from gigacount.output.files import fitting_name
+from gigacount.output.folder import result_folder
 
 JPEG = b"\xff\xd8\xff\xe0 picture"
 OUT = Path("out")
@@ -187,6 +189,68 @@ def test_links_to_pictures_are_followed_and_links_to_folders_are_not() -> None:
     Path("p/gone.jpg").symlink_to("nowhere.jpg")
     Path("p/circle").symlink_to(".", target_is_directory=True)
     assert names("p", recursive=True) == ["a.jpg", "gone.jpg", "link.jpg"]
+
+
+def test_a_link_to_a_picture_of_the_list_is_left_out() -> None:
+    make("p/b.jpg", "q/c.jpg")
+    Path("p/a.jpg").symlink_to("b.jpg")
+    Path("p/d.jpg").symlink_to("../q/c.jpg")
+    Path("p/e.jpg").symlink_to("../q/c.jpg")
+    assert names("p") == ["b.jpg", "d.jpg"], "the picture itself, or else the first of its links"
+    assert names("p/a.jpg", "p/b.jpg") == ["p/b.jpg"]
+
+
+def test_thumbnails_and_tiles_are_no_photographs_and_that_is_said() -> None:
+    make("p/a.jpg", "p/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "p/.thumbnails/a.jpg", "p/scan_files/0/0_0.jpg")
+    make("p/zoom/TileGroup0/0-0-0.jpg", "p/notes_files/b.jpg")
+    make("p/scan.dzi", "p/zoom/ImageProperties.xml", content=b"<Image/>")
+    said: list[str] = []
+    found = [item.name for item in work_list([Path("p")], OUT, True, said.append)]
+    assert found == ["a.jpg", "notes_files/b.jpg"]
+    assert said == [
+        "left out 1 folder of thumbnails (.thumbnails), 1 folder of thumbnails (@eaDir), "
+        "2 folders of tiles of a zoomable picture"
+    ]
+
+
+@pytest.mark.parametrize("ending", ["dng", "CR2", "psd", "jxr", "heic", "svs"])
+def test_pictures_of_formats_that_may_not_be_read_are_never_passed_over(ending: str) -> None:
+    make(f"p/a.{ending}", content=b"of a camera")
+    assert names("p") == [f"a.{ending}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 251 + ".jpg", "é" * 125 + ".jpg", "n" * 246 + ".jpg", "\U0001f600" * 62 + ".jpg"]
+)
+def test_names_up_to_255_bytes_have_a_result_folder(name: str) -> None:
+    make(f"p/{name}", "p/a.jpg")
+    for out in (OUT, None):
+        folders = [item.folder for item in work_list([Path("p")], out)]
+        assert all(len(os.fsencode(folder.name)) <= 255 for folder in folders)
+        for folder in folders:
+            folder.mkdir(parents=True)
+        assert folders[-1 if name[0] > "a" else 0] == result_folder(Path("p") / name, out)
+
+
+def test_a_long_name_that_is_cut_is_not_another_ones() -> None:
+    folders = {fitting_name("n" * 240 + str(n), ".gigacount") for n in range(100, 200)}
+    assert len(folders) == 100
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_lists_of_windows_shells_are_read(encoding: str) -> None:
+    make("ü.jpg", "b.jpg")
+    bom = b"" if encoding == "utf-16" else b"\xfe\xff"
+    Path("list.txt").write_bytes(bom + "ü.jpg\r\nb.jpg\r\n".encode(encoding))
+    assert names("list.txt") == ["ü.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("content", [JPEG, b"PK\x03\x04\x00\x08zip", b"x" * 5000 + b"\n", bytes(range(256))])
+def test_what_is_no_list_is_said_and_not_printed(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(UsageError, match="not a list of paths") as error:
+        names("-")
+    assert str(error.value).isprintable()
 
 
 def test_pipes_and_folders_that_end_like_pictures_do_not_stop_the_walk() -> None:

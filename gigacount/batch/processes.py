@@ -12,20 +12,18 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 from gigacount import signals
 from gigacount.batch.records import failed_row
 from gigacount.batch.work import Task, Work, attempt
 from gigacount.batch.workers import Broken, Finished, Looked, Ready, Report, Said, Started, Worker
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
-from gigacount.memory import is_shortage, keep_freed_memory
+from gigacount.memory import keep_freed_memory, shortage_or_unforeseen
 from gigacount.options import BatchOptions
 
 LOOKED_SECONDS = 0.2  # between two reports on one picture's progress
@@ -173,7 +171,7 @@ def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, 
 
 
 def broken(error: BaseException) -> Broken:
-    return Broken.by(error if isinstance(error, GigacountError) else GigacountError(unforeseen(error)))
+    return Broken.by(error if isinstance(error, GigacountError) else GigacountError(shortage_or_unforeseen(error)))
 
 
 def next_task(pipe: Connection) -> Task | None:
@@ -196,12 +194,6 @@ def explain(future: Future[None], task: Task, reports: Reports) -> None:
     if isinstance(error, NoSpaceError):
         reports.send(Broken.by(error))
     elif error is not None and not isinstance(error, signals.Stopped):
-        reports.send(Finished(task.item.key, failed_row(task.item, f"{task.item.path}: {unforeseen(error)}")))
-
-
-def unforeseen(error: BaseException) -> str:
-    if is_shortage(error):
-        return "not enough memory; use fewer --workers, or a machine with more"
-    places = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
-    return f"unexpected {type(error).__name__}: {error}{place}; please report this"
+        reports.send(
+            Finished(task.item.key, failed_row(task.item, f"{task.item.path}: {shortage_or_unforeseen(error)}"))
+        )

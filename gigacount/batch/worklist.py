@@ -6,6 +6,7 @@ import codecs
 import glob
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -26,6 +27,7 @@ OWN_NAMES = ("summary.csv", "summary.json")
 THUMBNAILS = ("@eadir", "@__thumb", ".thumbnails", ".thumbs", "thumbnails.lrdata", "__macosx")
 """Folders in which programs keep small copies of the photographs beside them, in lower case."""
 
+BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 PATH_BYTES = 4096
 """The longest path that systems take."""
 
@@ -215,8 +217,9 @@ def read_list(path: Path) -> list[Path]:
         content = os.fsencode(content.decode("utf-16", "replace"))
     content = content.removeprefix(codecs.BOM_UTF8)
     lines = content.split(b"\0") if b"\0" in content else [line.strip() for line in content.splitlines()]
-    if any(len(line) > PATH_BYTES for line in lines):
-        raise UsageError(f"{path}: not a list of paths: a line of more than {PATH_BYTES} bytes")
+    for number, line in enumerate(lines, 1):
+        if len(line) > PATH_BYTES or (BINARY.search(line) and not os.path.lexists(line)):
+            raise UsageError(f"{path}: not a list of paths: line {number} holds other data")
     entries = [Path(os.fsdecode(line)) for line in lines if line and not line.startswith(b"#")]
     return [entry if kind(entry) or not kind(path.parent / entry) else path.parent / entry for entry in entries]
 

@@ -27,7 +27,7 @@ from gigacount.cli.show import complain
 from gigacount.cli.synthesize import synthesize
 from gigacount.cli.train import train
 from gigacount.errors import GigacountError
-from gigacount.memory import is_shortage
+from gigacount.memory import is_shortage, shortage_or_unforeseen
 from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
 
 if TYPE_CHECKING:
@@ -100,26 +100,24 @@ def main() -> NoReturn:
     except BrokenPipeError:
         leave(1)  # the reader of our output has gone, as in `gigacount ... | head`
     except Exception as error:
-        said, code = explanation(error)
-        if debug or not said:
+        if debug:
             raise
+        said, code = explanation(error)
         complain(said)
         sys.exit(code)
 
 
 def explanation(error: Exception) -> tuple[str, int]:
-    """What to tell the user of an error in a line, and the exit status; nothing for one that nobody foresaw."""
+    """What to tell the user of an error in a line, and the exit status."""
     if isinstance(error, GigacountError):
         return str(error), error.exit_code
     if isinstance(error, UsageProblem):
         return usage_message(error), 2
     if isinstance(error, typer.Abort):
         return "stopped", 130
-    if is_shortage(error):
-        return "not enough memory; close other programs, raise its limit, or use a machine with more", 1
-    if isinstance(error, OSError):  # the machine's troubles that nobody foresaw at their place
+    if isinstance(error, OSError) and not is_shortage(error):  # the machine's troubles that nobody foresaw
         return f"{error.filename or 'input or output'}: {error.strerror or error}; --debug shows where", 1
-    return "", 1
+    return shortage_or_unforeseen(error), 1
 
 
 def leave(code: object) -> NoReturn:

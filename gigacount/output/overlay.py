@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def save_jpeg(picture: Pixels, path: Path) -> None:
     height, width = picture.shape[:2]
     image = pyvips.Image.new_from_memory(picture.data, width, height, 3, "uchar").copy(interpretation="srgb")
     with system_errors():
-        image.jpegsave(str(path), Q=88, subsample_mode="off")
+        image.jpegsave(os.fsencode(path), Q=88, subsample_mode="off")
 
 
 def blend_density(preview: Pixels, density: DensityMap) -> Pixels:

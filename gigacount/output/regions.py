@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gigacount.output.tables import csv_text
 from gigacount.regions import RegionCount
 
 REGIONS_FILE = "regions.csv"
@@ -35,7 +35,4 @@ def rounded(value: float | None) -> float | None:
 def write_regions(counts: Sequence[RegionCount], path: Path) -> None:
     """A line a region: region, count, points, area_px, area_m2, people_per_m2; empty where unknown."""
     table = regions_json(counts)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    path.write_text(csv_text(list(table[0]), table), encoding="utf-8", newline="\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from gigacount.output.folder import COUNT_FILE, ResultFolder
 from gigacount.output.identity import options_dict
 from gigacount.output.overlay import write_overlay
 from gigacount.output.regions import REGIONS_FILE, regions_json, write_regions
+from gigacount.output.stored import to_json
 from gigacount.output.tiff import write_density_tiff
 from gigacount.results import CountResult
 
@@ -98,6 +98,4 @@ def write_count(result: CountResult, folder: ResultFolder, formats: Collection[s
 
 def write_count_json(content: dict[str, Any], folder: Path) -> None:
     """The last file of a result folder, which marks it as finished."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    # A file name that is no UTF-8 must not lose a count: its odd bytes become JSON's own \udcNN.
-    (folder / COUNT_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    (folder / COUNT_FILE).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")

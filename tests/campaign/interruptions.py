@@ -33,7 +33,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heed,  # noqa: PLW1509  nothing else runs in this process
+        preexec_fn=heed,
     )
 
 
