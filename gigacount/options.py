@@ -27,6 +27,7 @@ class ReadOptions:
     bands: numbers from 1 of the bands shown as red, green and blue, or of one shown as grey; None: as the file says.
     value_range: the values shown as black and white; None: as the file says, or as its pixels are.
     nodata: pixels of this value, in all bands that are shown, are no ground; None: as the file says.
+    page: number from 1 of the page or frame that is the picture; None takes the largest picture of the file.
     """
 
     allow_damaged: bool = False
@@ -36,9 +37,11 @@ class ReadOptions:
     bands: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     nodata: float | None = None
+    page: int | None = None
 
     def __post_init__(self) -> None:
         demand(self.max_pixels >= 1, f"max-pixels must be at least 1, not {self.max_pixels}")
+        demand(self.page is None or self.page >= 1, f"page must be at least 1, not {self.page}")
         if self.bands is not None:
             fine = len(self.bands) in (1, 3) and all(1 <= band <= 65535 for band in self.bands)
             demand(fine, f"bands must be one or three band numbers from 1, not {self.bands}")

@@ -60,6 +60,7 @@ Range = Annotated[
     typer.Option("--range", help="Values shown as black and white, such as 0,4095. Default: by the file or pixels."),
 ]
 Nodata = Annotated[float | None, typer.Option(help="Pixels of this value are no ground: nobody is counted there.")]
+Page = Annotated[int | None, typer.Option(help="Page or frame, from 1, of a file that holds several pictures.")]
 Scratch = Annotated[Path | None, typer.Option(help="Folder for the scratch file; default: the system's.")]
 
 MAX_SIZE = size_text(LOOKING.max_size)
@@ -109,6 +110,7 @@ class Reading:
     bands: Bands = None
     value_range: Range = None
     nodata: Nodata = READING.nodata
+    page: Page = READING.page
     allow_damaged: AllowDamaged = READING.allow_damaged
     trust_loaders: TrustLoaders = READING.trust_loaders
     max_pixels: MaxPixels = READING.max_pixels
@@ -124,6 +126,7 @@ class Reading:
             bands=None if self.bands is None else parse_bands(self.bands, "--bands"),
             value_range=None if self.value_range is None else parse_range(self.value_range, "--range"),
             nodata=self.nodata,
+            page=self.page,
         )
 
 

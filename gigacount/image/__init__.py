@@ -3,13 +3,16 @@
 reader        GigaImage
 info          ImageInfo
 picture       a file, checked and opened by its header
+tags, pages   a TIFF's directories; which of its pictures is read, and who decodes it
 source        what its levels come from: tiled (tiles of the file), streamed (one decoding into memory and scratch)
+overviews     whether smaller copies show the picture
 levels        grids of pixels in memory, scratch or tiles
 resample      a window of a level at any size: boxes (means, cheap), then libvips' kernels (sharp)
 colour        any pixels to sRGB
 orientation   EXIF
-scratch       the file without a name; pipe: why some formats come through one
-vips          libvips behind a few functions
+scratch       the file without a name; pipe: why some formats come through one; room: memory for what is decoded whole
+vips          libvips behind a few functions, the only door to it
+codecs        TIFFs that tifffile decodes; foreign: formats that Pillow or imagecodecs decode; jpeg: headers
 """
 
 from gigacount.options import ReadOptions

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.geometry import Size
+from gigacount.geometry import Size, Window
 
 from .boxes import box_means
 from .scratch import Scratch
-from .vips import VipsError, VipsImage, is_left_out, lacks_codec, release_memory, tile_size, to_array
+from .vips import VipsError, VipsImage, release_memory, tile_size, to_array
 
 CHUNK_PIXELS = 2048
 """Side of the squares in which tiles are decoded: few enough pixels to hold, many enough to share among threads."""
@@ -40,6 +40,26 @@ class Level(ABC):
         self.size_wh = size_wh
         self.factor_xy = factor_xy
         self.bands = bands
+        self._missed: set[tuple[float, float, float, float]] = set()
+
+    def miss(self, first_xy: tuple[int, int], size_wh: Size) -> None:
+        """Remember a rectangle of this level for which grey stands in, as it is damaged. Rectangles do not overlap."""
+        (x, y), (fx, fy) = first_xy, self.factor_xy
+        right, bottom = min(x + size_wh[0], self.size_wh[0]), min(y + size_wh[1], self.size_wh[1])
+        self._missed.add((x * fx, y * fy, right * fx, bottom * fy))
+
+    def missing(self, window: Window) -> float:
+        """The share of a window (full-resolution pixels, as stored) that is known to be damaged, 0..1."""
+        total = 0.0
+        for left, top, right, bottom in tuple(self._missed):
+            width = min(right, window.right) - max(left, window.left)
+            height = min(bottom, window.bottom) - max(top, window.top)
+            total += max(width, 0.0) * max(height, 0.0)
+        return min(total / window.pixels, 1.0)
+
+    def uniform(self, left: int, top: int, size_wh: Size) -> int | None:
+        """The value of all pixels of a rectangle where it is known without reading them; None elsewhere."""
+        return None
 
     @abstractmethod
     def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
@@ -67,7 +87,9 @@ class Level(ABC):
         for top, bottom in _cuts(y0, y1, step_y, chunk_h):
             for left, right in _cuts(x0, x1, step_x, chunk_w):
                 size_wh = min(right * step_x, width) - left * step_x, min(bottom * step_y, height) - top * step_y
-                chunk = box_means(self.pixels(left * step_x, top * step_y, size_wh), step_xy)
+                chunk: NDArray[np.uint8] | int | None = self.uniform(left * step_x, top * step_y, size_wh)
+                if chunk is None:
+                    chunk = box_means(self.pixels(left * step_x, top * step_y, size_wh), step_xy)
                 result[top - first_y : bottom - first_y, left - first_x : right - first_x] = chunk
         _repeat_edges(result, slice(x0 - first_x, x1 - first_x), slice(y0 - first_y, y1 - first_y))
         return result
@@ -118,39 +140,66 @@ class ScratchLevel(Level):
 class TileLevel(Level):
     """Tiles of the picture's own file, decoded when looked at.
 
-    Tiles that the file leaves out (sparse GeoTIFF) are black. Damaged tiles are grey if `forgiving`, else errors.
+    left_out: (rows, cols), which tiles have no bytes (sparse GeoTIFF): they are black, and cost nothing. Damaged tiles
+    are grey if `forgiving`, else errors.
     """
 
-    def __init__(self, image: VipsImage, factor_xy: tuple[float, float], forgiving: bool = False) -> None:
+    def __init__(
+        self,
+        image: VipsImage,
+        factor_xy: tuple[float, float],
+        forgiving: bool = False,
+        left_out: NDArray[np.bool_] | None = None,
+    ) -> None:
         super().__init__((image.width, image.height), factor_xy, image.bands)
         self._image = image
         self._forgiving = forgiving
         self._tile_wh = tile_size(image) or (USUAL_TILE, USUAL_TILE)
+        self._left_out = left_out
 
     def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
-        try:
-            return to_array(self._image.crop(left, top, *size_wh))
-        except VipsError as error:
-            if self._stand_in(error) is None:
-                raise
-        result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
-        for y0, y1 in _cuts(top, top + size_wh[1], 1, self._tile_wh[1]):
-            for x0, x1 in _cuts(left, left + size_wh[0], 1, self._tile_wh[0]):
-                try:
-                    tile = to_array(self._image.crop(x0, y0, x1 - x0, y1 - y0))
-                except VipsError as error:
-                    value = self._stand_in(error)
-                    if value is None:
-                        raise
-                    tile = np.full((1, 1, self.bands), value, np.uint8)
-                result[y0 - top : y1 - top, x0 - left : x1 - left] = tile
+        missing = self._left_out_of(left, top, size_wh)
+        if missing is None or not missing.any():
+            return self._decode(left, top, size_wh)
+        result = np.full((size_wh[1], size_wh[0], self.bands), LEFT_OUT, np.uint8)
+        right, bottom = left + size_wh[0], top + size_wh[1]
+        tile_w, tile_h = self._tile_wh
+        for row, y0, y1 in _pieces(top, bottom, tile_h):
+            edges = np.flatnonzero(np.diff(np.concatenate([[True], missing[row], [True]]).astype(np.int8)))
+            for first, last in edges.reshape(-1, 2):  # runs of tiles that are there
+                x0 = max((left // tile_w + int(first)) * tile_w, left)
+                x1 = min((left // tile_w + int(last)) * tile_w, right)
+                result[y0 - top : y1 - top, x0 - left : x1 - left] = self._decode(x0, y0, (x1 - x0, y1 - y0))
         return result
 
-    def _stand_in(self, error: VipsError) -> int | None:
-        """The value for a tile that cannot be decoded; None where none may stand in for it."""
-        if is_left_out(error):
-            return LEFT_OUT
-        return DAMAGED if self._forgiving and not lacks_codec(error) else None
+    def uniform(self, left: int, top: int, size_wh: Size) -> int | None:
+        missing = self._left_out_of(left, top, size_wh)
+        return LEFT_OUT if missing is not None and missing.all() else None
+
+    def _left_out_of(self, left: int, top: int, size_wh: Size) -> NDArray[np.bool_] | None:
+        if self._left_out is None:
+            return None
+        (width, height), (tile_w, tile_h) = size_wh, self._tile_wh
+        rows = slice(top // tile_h, -(-(top + height) // tile_h))
+        return self._left_out[rows, left // tile_w : -(-(left + width) // tile_w)]
+
+    def _decode(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8]:
+        """Pixels of tiles that are there; tile by tile, the damaged ones grey, where damage is forgiven."""
+        try:
+            return to_array(self._image.crop(left, top, *size_wh))
+        except VipsError:
+            if not self._forgiving:
+                raise
+        result = np.full((size_wh[1], size_wh[0], self.bands), DAMAGED, np.uint8)
+        for _, y0, y1 in _pieces(top, top + size_wh[1], self._tile_wh[1]):
+            for _, x0, x1 in _pieces(left, left + size_wh[0], self._tile_wh[0]):
+                try:
+                    tile = to_array(self._image.crop(x0, y0, x1 - x0, y1 - y0))
+                    result[y0 - top : y1 - top, x0 - left : x1 - left] = tile
+                except VipsError:
+                    tile_w, tile_h = self._tile_wh
+                    self.miss((x0 // tile_w * tile_w, y0 // tile_h * tile_h), self._tile_wh)
+        return result
 
     def boxes(self, first_xy: tuple[int, int], count_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
         means = super().boxes(first_xy, count_wh, step_xy)
@@ -169,6 +218,12 @@ def _repeat_edges(pixels: NDArray[np.uint8], inside_x: slice, inside_y: slice) -
     rows[:, inside_x.stop :] = rows[:, inside_x.stop - 1, None]
     pixels[: inside_y.start] = pixels[inside_y.start]
     pixels[inside_y.stop :] = pixels[inside_y.stop - 1]
+
+
+def _pieces(first: int, last: int, side: int) -> Iterator[tuple[int, int, int]]:
+    """Cut pixels `first`..`last` where multiples of `side` are: the number of each piece, its start and its end."""
+    for number, start in enumerate(range(first // side * side, last, side)):
+        yield number, max(start, first), min(start + side, last)
 
 
 def _cuts(first: int, last: int, step: int, chunk: int) -> Iterator[tuple[int, int]]:

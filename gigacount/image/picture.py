@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from gigacount.errors import ImageError
 from gigacount.geometry import Size
 from gigacount.options import ReadOptions
 
-from . import vips
+from . import codecs, foreign, room, vips
 from .colour import Colour, store
+from .foreign import Foreign
 from .info import ImageInfo
 from .orientation import ORIENTATIONS, Orientation
+from .pages import TiffPlan, needs_unlimited, plan_tiff, shrinking
+from .tags import Directory
 from .vips import VipsError, VipsImage, field
 
 MAX_SIDE = 10_000_000
@@ -23,11 +26,8 @@ MAX_SIDE = 10_000_000
 MAX_TILE_PIXELS = 2**26
 """Pixels of a tile, which is decoded whole."""
 
-MAX_PAGES = 32
-"""Pages of a TIFF searched for smaller copies."""
-
-STRIPPED_COPY_PIXELS = 2**24
-"""Pixels up to which a smaller copy in the file is of use although it is not tiled."""
+_ANIMATED = ("gif", "Webp", "Heif")
+"""Formats other than TIFF of several pages, by libvips' names."""
 
 _NAMES = {
     "Jpeg": "JPEG",
@@ -65,19 +65,22 @@ class Copy:
     options: tuple[tuple[str, int], ...]
     size_wh: Size
     factor_xy: tuple[float, float]
+    directory: Directory | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
     """A file that can be opened.
 
+    loader: of libvips, or the reader of a format that libvips is not asked for. plan: of a TIFF, which of its pictures.
     size_wh: as stored. copies: resolutions that are readable by tiles, the full one first; none if it must be streamed.
     bands: of the pixels once they are stored (see colour), 1 or 3.
     """
 
     path: Path
-    loader: str
+    loader: str | Foreign
     options: ReadOptions
+    plan: TiffPlan | None
     size_wh: Size
     colour: Colour
     copies: tuple[Copy, ...]
@@ -88,21 +91,26 @@ class Picture:
     def open(cls, path: Path, options: ReadOptions) -> Picture:
         """Read a file's header. Raises ImageError."""
         _check_file(path)
-        loader = vips.find_loader(path, options.trust_loaders)
+        name = shown(path)
+        loader = foreign.recognise(path, name) or vips.find_loader(path, options.trust_loaders)
         if loader is None:
             raise ImageError(
-                f"{shown(path)}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or"
+                f"{name}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or"
                 " JPEG, or, if you trust the file, allow all loaders (--trust-loaders)"
             )
-        header = _header(path, loader, options)
+        plan = None
+        if isinstance(loader, str) and vips.format_of(loader) == "Tiff":
+            plan = plan_tiff(path, name, options.page)
+        header, plan = _header(path, loader, options, plan)
         _check_size(path, (header.width, header.height), options.max_pixels)
-        copies = _copies(path, loader, options, header) if _has_tiles(path, header) else []
+        copies = _copies(path, loader, options, header, plan)
         try:
             bands = store(header).bands
         except VipsError as error:
-            raise ImageError(f"{shown(path)}: pixels of a kind that is no picture ({error.reason})") from error
-        info = _describe(path, loader, header, copies)
-        return cls(path, loader, options, (header.width, header.height), Colour.of(header), tuple(copies), bands, info)
+            raise ImageError(f"{name}: pixels of a kind that is no picture ({error.reason})") from error
+        info = _describe(path, loader, options, header, copies, plan)
+        size_wh = header.width, header.height
+        return cls(path, loader, options, plan, size_wh, Colour.of(header), tuple(copies), bands, info)
 
     @property
     def name(self) -> str:
@@ -114,30 +122,43 @@ class Picture:
         """How the stored picture is turned."""
         return ORIENTATIONS[self.info.orientation]
 
+    @property
+    def by_tifffile(self) -> bool:
+        """Whether tifffile decodes it, not libvips."""
+        return self.plan is not None and self.plan.by_tifffile is not None
+
     def load(self, **options: Any) -> VipsImage:
-        """Open the pixels. Raises VipsError."""
-        return vips.load(self.path, self.loader, self.options.trust_loaders, **options)
+        """Open the header, and the pixels where libvips decodes them. Raises VipsError, ImageError."""
+        if isinstance(self.loader, Foreign):
+            return foreign.header_of(self.loader, self.path, self.name)
+        if self.plan is not None and self.by_tifffile:
+            return codecs.header_of(self.plan, self.name)
+        chosen = _page_options(self.loader, self.plan, self.options)
+        return vips.load(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
 
     def load_stream(self, **options: Any) -> VipsImage:
         """Open the pixels to be read once, from top to bottom. Raises VipsError, ImageError."""
+        if isinstance(self.loader, Foreign):
+            return foreign.open_pixels(self.loader, self.path, self.name)
+        chosen = _page_options(self.loader, self.plan, self.options)
         try:
-            return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **options)
+            return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
         except OSError as error:
             raise ImageError(f"{self.name}: cannot be read any more: {error.strerror}") from error
 
+    @property
+    def strictness(self) -> str:
+        """The `fail_on` that makes libvips refuse damage in this format, but not oddities that harm nothing."""
+        return _strictness(self.loader) if isinstance(self.loader, str) else "error"
+
     def damaged(self, error: VipsError) -> ImageError:
-        """What to tell the user when libvips cannot go on."""
-        if vips.lacks_codec(error):
-            return ImageError(
-                f"{self.name}: compressed in a way that libvips {vips.version()} here cannot read ({error.reason});"
-                " install more codecs (pip install 'gigacount[codecs]'), or save it with deflate or JPEG compression"
-            )
+        """What to tell the user when the pixels cannot be decoded. `error` is shown; it decides nothing."""
         if not self.path.exists():
             return ImageError(f"{self.name}: vanished while it was read")
-        return ImageError(
-            f"{self.name}: damaged or cut short ({error.reason});"
-            " get it anew, or read what is left of it (--allow-damaged)"
-        )
+        if room.is_short():
+            return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
+        advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
+        return ImageError(f"{self.name}: damaged or cut short ({error.reason}); get it anew{advice}")
 
 
 def shown(path: Path) -> str:
@@ -145,11 +166,11 @@ def shown(path: Path) -> str:
     return str(path) if str(path).isprintable() else repr(str(path))[1:-1]
 
 
-def strictness(loader: str) -> str:
-    """The `fail_on` that makes libvips refuse damage in this format, but not oddities that harm nothing.
+def _strictness(loader: str) -> str:
+    """See Picture.strictness.
 
-    Its TIFF loader reports tiles that do not decode as warnings, and so does its JPEG loader corrupt data; PNG warns of
-    colour profiles that are merely old.
+    libvips' TIFF loader reports tiles that do not decode as warnings, and so does its JPEG loader corrupt data; PNG
+    warns of colour profiles that are merely old.
     """
     return "warning" if vips.format_of(loader) in ("Tiff", "Jpeg") else "error"
 
@@ -186,25 +207,65 @@ def _check_size(path: Path, size_wh: Size, max_pixels: int) -> None:
         )
 
 
-def _header(path: Path, loader: str, options: ReadOptions) -> VipsImage:
-    """Open the file; leniently if that is allowed and needed."""
-    attempts = [strictness(loader), "none"] if options.allow_damaged else [strictness(loader)]
-    for fail_on in attempts:
+def _page_options(loader: str, plan: TiffPlan | None, options: ReadOptions) -> dict[str, Any]:
+    """How to ask libvips for the picture that is wanted."""
+    if plan is not None:
+        return _directory_options(plan.main)
+    if options.page is not None and vips.format_of(loader) in _ANIMATED:
+        return {"page": options.page - 1}
+    return {}
+
+
+def _directory_options(one: Directory) -> dict[str, int]:
+    options = {"page": one.page} if one.page else {}
+    options |= {} if one.inner is None else {"subifd": one.inner}
+    return options | ({"unlimited": True} if needs_unlimited(one) else {})
+
+
+def _header(
+    path: Path, loader: str | Foreign, options: ReadOptions, plan: TiffPlan | None
+) -> tuple[VipsImage, TiffPlan | None]:
+    """Open the file, leniently if that is allowed and needed; decide at last who decodes a TIFF. Raises ImageError."""
+    name = shown(path)
+    if isinstance(loader, Foreign):
+        return foreign.header_of(loader, path, name), None
+    if plan is not None:
+        _check_size(path, plan.main.size_wh, options.max_pixels)
+        if plan.needs_trial and _decodes(path, loader, options, plan):
+            plan = replace(plan, by_tifffile=None)
+        if plan.by_tifffile:
+            return codecs.header_of(plan, name), plan
+    chosen = _page_options(loader, plan, options)
+    reason = ""
+    for fail_on in [_strictness(loader), "none"] if options.allow_damaged else [_strictness(loader)]:
         try:
-            return vips.load(path, loader, options.trust_loaders, fail_on=fail_on)
+            return vips.load(path, loader, options.trust_loaders, fail_on=fail_on, **chosen), plan
         except VipsError as error:
             reason = error.reason
-    raise ImageError(f"{shown(path)}: damaged, or not the picture that it claims to be ({reason}); get it anew")
+    if plan is not None:  # tags that libtiff does not like, and others do
+        plan = replace(plan, by_tifffile="tags of an odd kind")
+        return codecs.header_of(plan, name), plan
+    raise ImageError(f"{name}: damaged, or not the picture that it claims to be ({reason}); get it anew")
 
 
-def _has_tiles(path: Path, header: VipsImage) -> bool:
-    tile_wh = vips.tile_size(header)
-    if tile_wh is not None and tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
-        raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
-    return tile_wh is not None
+def _decodes(path: Path, loader: str, options: ReadOptions, plan: TiffPlan) -> bool:
+    """Whether this libvips has the codec of a picture: tried on its first pixel."""
+    try:
+        image = vips.load(path, loader, options.trust_loaders, fail_on="warning", **_directory_options(plan.main))
+        vips.to_array(image.crop(0, 0, 1, 1).cast("uchar"))
+    except VipsError:
+        return False
+    return True
 
 
-def _describe(path: Path, loader: str, header: VipsImage, copies: list[Copy]) -> ImageInfo:
+def _describe(
+    path: Path,
+    loader: str | Foreign,
+    options: ReadOptions,
+    header: VipsImage,
+    copies: list[Copy],
+    plan: TiffPlan | None,
+) -> ImageInfo:
     orientation = field(header, "orientation", 1)
     if orientation not in ORIENTATIONS:
         orientation = 1
@@ -224,58 +285,50 @@ def _describe(path: Path, loader: str, header: VipsImage, copies: list[Copy]) ->
         icc=field(header, "icc-profile-data") is not None,
         progressive=bool(field(header, "interlaced") or field(header, "jpeg-multiscan")),
         file_bytes=path.stat().st_size,
+        notes=_notes(header, plan, options),
     )
 
 
-def _copies(path: Path, loader: str, options: ReadOptions, header: VipsImage) -> list[Copy]:
-    """The resolutions of a tiled file that are the same picture, ever smaller."""
-    full = header.width, header.height
+def _notes(header: VipsImage, plan: TiffPlan | None, options: ReadOptions) -> tuple[str, ...]:
+    if plan is not None:
+        return plan.notes
+    frames = int(field(header, "n-pages", 1))
+    if frames > 1 and options.page is None:
+        return (f"the file has {frames} pages or frames; the first is read, choose another with --page",)
+    return ()
+
+
+def _copies(
+    path: Path, loader: str | Foreign, options: ReadOptions, header: VipsImage, plan: TiffPlan | None
+) -> list[Copy]:
+    """The resolutions of a tiled file that are the same picture by what the file says, ever smaller."""
+    if isinstance(loader, Foreign):
+        return []
+    full, tile_wh = (header.width, header.height), vips.tile_size(header)
+    if tile_wh is None or (plan is not None and not plan.main.tiled):
+        return []
+    if tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
+        raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
+    if plan is not None:
+        return [
+            Copy(tuple(_directory_options(one.directory).items()), one.directory.size_wh, one.factor_xy, one.directory)
+            for one in plan.copies
+        ]
     copies = [Copy((), full, (1, 1))]
-    for choice in _choices(header):
+    for level in range(1, int(field(header, "openslide.level-count", 0))):
         try:
-            image = vips.load(path, loader, options.trust_loaders, fail_on=strictness(loader), **dict(choice))
+            image = vips.load(path, loader, options.trust_loaders, level=level)
         except VipsError:
-            continue  # a page of a kind that libvips cannot read is no copy of one that it can
-        size_wh = image.width, image.height
-        alike = (image.bands, image.format, image.interpretation) == (
-            header.bands,
-            header.format,
-            header.interpretation,
-        )
-        quick = vips.tile_size(image) is not None or size_wh[0] * size_wh[1] <= STRIPPED_COPY_PIXELS
-        smaller = size_wh[0] < copies[-1].size_wh[0] and size_wh[1] <= copies[-1].size_wh[1]
-        factor_xy = _factors(full, size_wh)
-        if alike and quick and smaller and factor_xy is not None:
-            copies.append(Copy(choice, size_wh, factor_xy))
+            continue  # a level that libvips cannot read is no copy of one that it can
+        factor_xy = shrinking(full, (image.width, image.height))
+        if factor_xy is not None:
+            copies.append(Copy((("level", level),), (image.width, image.height), factor_xy))
     return copies
 
 
-def _choices(header: VipsImage) -> list[tuple[tuple[str, int], ...]]:
-    """Where a file may keep smaller copies: slide levels, sub-images of the first page (OME-TIFF), or further pages."""
-    slide_levels = int(field(header, "openslide.level-count", 0))
-    if slide_levels:
-        return [(("level", level),) for level in range(1, slide_levels)]
-    inner = min(field(header, "n-subifds", 0), MAX_PAGES)
-    if inner:
-        return [(("subifd", number),) for number in range(inner)]
-    return [(("page", page),) for page in range(1, min(field(header, "n-pages", 1), MAX_PAGES))]
-
-
-def _factors(full_wh: Size, size_wh: Size) -> tuple[float, float] | None:
-    """How many times smaller a copy is in x and y; None when it has another shape, so is another picture.
-
-    Whole numbers where the copy's sides are the rounded quotient by one: then its pixels are boxes of that many.
-    """
-    quotients = [full / side for full, side in zip(full_wh, size_wh, strict=True)]
-    whole = round(max(quotients))
-    if all(full // whole <= side <= -(-full // whole) for full, side in zip(full_wh, size_wh, strict=True)):
-        return whole, whole
-    # Rounding a copy's sides moves them by a pixel at most.
-    x, y = quotients
-    return (x, y) if abs(full_wh[0] / y - size_wh[0]) <= 1 + size_wh[0] / size_wh[1] else None
-
-
-def _format(loader: str, header: VipsImage) -> str:
+def _format(loader: str | Foreign, header: VipsImage) -> str:
+    if isinstance(loader, Foreign):
+        return loader.name
     vendor = field(header, "openslide.vendor")
     if vendor is not None:
         return f"slide ({vendor})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +15,6 @@ from gigacount.errors import DataError
 from gigacount.geometry import Size, Window, whole
 from gigacount.options import ReadOptions
 
-from .codecs import codec_levels
 from .georeference import Georeference
 from .geotags import georeference_of
 from .info import ImageInfo
@@ -24,8 +22,8 @@ from .picture import Picture
 from .resample import resample
 from .source import Source
 from .streamed import Streamed
-from .tiled import Tiled, tile_levels
-from .vips import VipsError, lacks_codec
+from .tiled import Tiled
+from .vips import VipsError
 
 
 def _silent(message: str) -> None:
@@ -43,15 +41,9 @@ class GigaImage:
 
     def __init__(self, picture: Picture, notify: Callable[[str], None] = _silent) -> None:
         self._picture = picture
-        self._notify = notify
-        self._lock = Lock()
-        self._libvips_lacks_codec = False
         self._source: Source
         try:
-            if picture.copies:
-                self._source = Tiled(picture, notify, tile_levels(picture))
-            else:
-                self._source = Streamed(picture, notify)
+            self._source = Tiled(picture, notify) if picture.copies else Streamed(picture, notify)
         except VipsError as error:
             raise picture.damaged(error) from error
 
@@ -76,7 +68,7 @@ class GigaImage:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed about the picture and what is odd about it, a line each; complete after the last look."""
-        return self.info.notes + self._place[1]
+        return self.info.notes + self._source.notes + self._place[1]
 
     @property
     def georeference(self) -> Georeference | None:
@@ -118,13 +110,10 @@ class GigaImage:
             raise ValueError(f"no look of {size_wh} at {window} in a picture of {self.size_wh}")
         orientation = self._picture.orientation
         stored = orientation.stored(window, self.size_wh)
-        source = self._source
         try:
-            pixels = self._look(source, stored, orientation.size(size_wh))
+            pixels = self._look(self._source, stored, orientation.size(size_wh))
         except VipsError as error:
-            if not (lacks_codec(error) and self._with_other_codecs(source)):
-                raise self._picture.damaged(error) from error
-            return self.read(window, size_wh)
+            raise self._picture.damaged(error) from error
         return np.ascontiguousarray(orientation.upright(pixels))
 
     def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
@@ -133,6 +122,13 @@ class GigaImage:
         None for a picture of which every pixel is ground: without transparency, mask or nodata. Raises as `read` does.
         """
         return None
+
+    def missing(self, window: Window) -> float:
+        """The share of a window's pixels, 0..1, that are damaged and for which grey stands in (--allow-damaged).
+
+        Of what has been read: ask after `read` of the same window.
+        """
+        return self._source.missing(self._picture.orientation.stored(window, self.size_wh))
 
     def close(self) -> None:
         """Stop decoding and remove the scratch file."""
@@ -150,16 +146,3 @@ class GigaImage:
         """A look in the orientation as stored. Raises VipsError, ImageError, OutputError."""
         ratio = min(stored.width / stored_wh[0], stored.height / stored_wh[1])
         return self._picture.colour.finish(resample(source.level(stored, ratio), stored, stored_wh))
-
-    def _with_other_codecs(self, failed: Source) -> bool:
-        """Replace a source that lacks the file's codec by one that may have it; False when there is none."""
-        with self._lock:
-            if self._source is not failed:
-                return True  # another look has done it
-            levels = None if self._libvips_lacks_codec else codec_levels(self._picture)
-            self._libvips_lacks_codec = True
-            if levels is None:
-                return False
-            failed.close()
-            self._source = Tiled(self._picture, self._notify, levels)
-            return True

@@ -19,7 +19,7 @@ REDUCED_PIXELS = 50_000_000
 
 
 class Source(ABC):
-    """The levels of one picture. decodes: how often its file was decoded from top to bottom."""
+    """The levels of one picture. decodes: how often its file was decoded from top to bottom. notes: what was found."""
 
     def __init__(self, picture: Picture, notify: Notify) -> None:
         self.picture = picture
@@ -27,6 +27,7 @@ class Source(ABC):
         self.reduction = reduction(picture.size_wh)
         self.scratch: Scratch | None = None
         self.decodes = 0
+        self.notes: tuple[str, ...] = ()
         self.stopping = Event()
         self.lock = Lock()
 
@@ -36,6 +37,10 @@ class Source(ABC):
 
         Depends on its arguments alone, never on earlier looks: the same look gives the same pixels.
         """
+
+    @abstractmethod
+    def missing(self, window: Window) -> float:
+        """The share of a window (as stored) for which grey stands in, as far as it was looked at, 0..1."""
 
     def prepare(self, looks: int) -> None:  # noqa: B027  nothing to prepare where tiles are at hand
         """Get ready for so many looks."""

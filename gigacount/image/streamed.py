@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,16 @@ from numpy.typing import NDArray
 from gigacount.errors import ImageError
 from gigacount.geometry import Window
 
+from . import room
 from .boxes import box_means
+from .codecs import codec_levels
 from .colour import store
-from .levels import CHUNK_BYTES, Level, MemoryLevel, ScratchLevel
-from .picture import Picture, strictness
+from .levels import CHUNK_BYTES, DAMAGED, Level, MemoryLevel, ScratchLevel
+from .pages import needs_unlimited
+from .picture import Picture
 from .scratch import Scratch
 from .source import Notify, Source
-from .vips import VipsError, VipsImage, lacks_codec, release_memory, stop, write_raw
+from .vips import VipsError, VipsImage, release_memory, stop, to_array, write_raw
 
 FOLLOW_SECONDS = 0.01
 """How often to see whether more rows of the scratch file have been written."""
@@ -33,14 +35,64 @@ FOLLOW_SECONDS = 0.01
 WHOLE_BYTES = 2**31
 """The largest file of a single compressed strip that libvips may hold in memory."""
 
-DECODED_WHOLE = ("WebP", "HEIF", "GIF", "JPEG XL", "camera raw")
-"""Formats that libvips cannot stream."""
-
-_HARMLESS = re.compile(r"VipsJpeg: (Invalid SOS parameters|.*extraneous bytes before marker 0x(?!d[0-7]))")
-"""Oddities of JPEG files that lose no pixels. Stray bytes before a restart marker (d0..d7), however, do."""
+SALVAGED_ROWS = 64
+"""Rows that are read at a time of a damaged picture; with the first damage among them, they and all below are grey."""
 
 Take = Callable[[NDArray[np.uint8]], bool]
 """Fills an array with the next rows of a picture that is being decoded; False when decoding has failed."""
+
+
+class Rows(Protocol):
+    """Stored pixels of a picture from top to bottom, once."""
+
+    width: int
+    height: int
+    bands: int
+
+    def write(self, descriptor: int) -> None:
+        """Into a file, (height, width, bands) bytes. Raises VipsError for damage, or where the file takes no more."""
+
+    def stop(self) -> None:
+        """Make writing fail soon; from any thread."""
+
+
+class VipsRows:
+    """As libvips decodes them."""
+
+    def __init__(self, image: VipsImage) -> None:
+        self.image = image
+        self.width, self.height, self.bands = image.width, image.height, image.bands
+
+    def write(self, descriptor: int) -> None:
+        write_raw(self.image, descriptor)
+
+    def stop(self) -> None:
+        stop(self.image)
+
+
+class PythonRows:
+    """As they are read by Python, some rows at a time: by tifffile, or what is left of a damaged picture."""
+
+    def __init__(
+        self, size_wh: tuple[int, int], bands: int, read: Callable[[int, int], NDArray[np.uint8]], at_once: int
+    ):
+        (self.width, self.height), self.bands = size_wh, bands
+        self._read, self._at_once = read, at_once
+        self._stopping = Event()
+
+    def write(self, descriptor: int) -> None:
+        for top in range(0, self.height, self._at_once):
+            if self._stopping.is_set():
+                raise VipsError("stopped")
+            rest = np.ascontiguousarray(self._read(top, min(self._at_once, self.height - top))).data.cast("B")
+            while rest:
+                try:
+                    rest = rest[os.write(descriptor, rest) :]
+                except OSError as error:
+                    raise VipsError(error.strerror or str(error)) from error
+
+    def stop(self) -> None:
+        self._stopping.set()
 
 
 @dataclass(frozen=True)
@@ -59,13 +111,20 @@ class Streamed(Source):
     one look, a coarse look makes the reduced copy alone, from a JPEG at a half, quarter or eighth of its size, which is
     faster; a finer look then decodes a second time. Never more often (but for a damaged picture that is to be read all
     the same, which is noticed half-way).
+
+    Of a damaged picture everything from the first damage on is grey: what a decoder makes of the rest is no picture.
     """
 
     def __init__(self, picture: Picture, notify: Notify) -> None:
         super().__init__(picture, notify)
-        self._load_options: dict[str, Any] = {"fail_on": strictness(picture.loader)}
+        self._salvaging = False
+        self._missing_from: int | None = None
+        self._levels: list[Level] = []
+        one = picture.plan.main if picture.plan is not None else None
+        if one is not None and needs_unlimited(one) and picture.info.file_bytes > WHOLE_BYTES:
+            raise ImageError(f"{picture.name}: compressed in strips too large to decode; save it with tiles")
         self._worker = ThreadPoolExecutor(1, "gigacount-decode")
-        self._decoding: VipsImage = None
+        self._decoding: Rows | None = None
         self._coarse: Future[Decoded] | None = None
         self._fine: Future[Decoded] | None = None
 
@@ -95,11 +154,19 @@ class Streamed(Source):
                 else:
                     self._coarse = self._fine = self._start_full(reduce=True)
 
+    def missing(self, window: Window) -> float:
+        shares = [level.missing(window) for level in self._levels]
+        if self._missing_from is not None:
+            shares.append(max(0, window.bottom - max(window.top, self._missing_from)) / window.height)
+        return max(shares, default=0.0)
+
     def close(self) -> None:
         super().close()
         if self._decoding is not None:
-            stop(self._decoding)
+            self._decoding.stop()
         self._worker.shutdown(cancel_futures=True)
+        for level in self._levels:
+            level.close()
         if self.scratch is not None:
             self.scratch.close()
         self._coarse = self._fine = self.scratch = self._decoding = None
@@ -113,27 +180,24 @@ class Streamed(Source):
         return self._worker.submit(self._decode, self._decode_full, self.scratch, reduce)
 
     def _decode(self, how: Callable[..., Decoded], *arguments: Any) -> Decoded:
-        """Decode the file from top to bottom; again, with other options, where that helps.
+        """Decode the file from top to bottom; again, for what is left of it, if that is wanted.
 
-        Raises ImageError, OutputError, VipsError.
+        Raises ImageError, OutputError.
         """
-        check_memory(self.picture)
-        while True:
-            self.decodes += 1
-            try:
-                decoded = how(*arguments)
-                release_memory()
-                return decoded
-            except VipsError as error:
-                if self.stopping.is_set():
-                    raise ImageError(f"{self.picture.name}: closed while it was decoded") from error
-                if lacks_codec(error):
-                    raise
-                self._load_options |= self._remedy(error)
+        with room.reserved(self.picture.info, self.picture.name):
+            while True:
+                self.decodes += 1
+                try:
+                    decoded = how(*arguments)
+                except VipsError as error:
+                    self._salvage(error)
+                else:
+                    release_memory()
+                    return decoded
 
     def _decode_reduced(self) -> Decoded:
         """The reduced copy alone; libjpeg does the first halvings while it decodes."""
-        on_load = min(self.reduction, 8) if self.picture.info.format == "JPEG" else 1
+        on_load = min(self.reduction, 8) if self.picture.info.format == "JPEG" and not self._salvaging else 1
         image = self._open(on_load)
         # A socket rather than a pipe: its end can be told while libvips, after a failure, still holds the descriptor.
         reader, writer = socket.socketpair()
@@ -150,7 +214,7 @@ class Streamed(Source):
 
             reduced = follower.submit(reduce)
             try:
-                write_raw(image, writer.fileno())
+                image.write(writer.fileno())
             finally:
                 writer.shutdown(socket.SHUT_WR)
                 reduced.result()  # where this has failed, it is why libvips could not write
@@ -175,9 +239,9 @@ class Streamed(Source):
         with ThreadPoolExecutor(1, "gigacount-reduce") as follower:
             reduced = follower.submit(self._reduce, take, image, self.reduction) if reduce else None
             try:
-                write_raw(image, scratch.descriptor)
+                image.write(scratch.descriptor)
             except VipsError as error:
-                reason = scratch.refusal() or error.write_error
+                reason = scratch.refusal()
                 if reason is not None:
                     raise scratch.failed(reason) from error
                 raise
@@ -186,7 +250,7 @@ class Streamed(Source):
         full = ScratchLevel(scratch, self.picture.size_wh, image.bands)
         return Decoded(reduced.result() if reduced else None, full)
 
-    def _reduce(self, take: Take, image: VipsImage, step: int) -> MemoryLevel:
+    def _reduce(self, take: Take, image: Rows, step: int) -> MemoryLevel:
         """The reduced copy of an image whose rows arrive from top to bottom."""
         width, height, bands = image.width, image.height, image.bands
         reduced = np.empty((-(-height // step), -(-width // step), bands), np.uint8)
@@ -198,48 +262,54 @@ class Streamed(Source):
             reduced[top // step : -(-(top + len(strip)) // step)] = box_means(strip, (step, step))
         return MemoryLevel(reduced, self.reduction)
 
-    def _open(self, on_load: int) -> VipsImage:
+    def _open(self, on_load: int) -> Rows:
         """The picture as a stream of stored pixels, shrunk on load (JPEG only). Raises VipsError, ImageError."""
-        image = store(self.picture.load_stream(**self._load_options, **({"shrink": on_load} if on_load > 1 else {})))
+        rows = self._rows(on_load)
         # Shrunk on load, a side loses what is left of its last whole block.
-        if (image.width, image.height) != tuple(side // on_load for side in self.picture.size_wh):
+        if (rows.width, rows.height) != tuple(side // on_load for side in self.picture.size_wh):
             raise ImageError(f"{self.picture.name}: changed while it was read")
-        self._decoding = image
+        self._decoding = rows
         if self.stopping.is_set():
-            stop(image)
-        return image
+            rows.stop()
+        return rows
 
-    def _remedy(self, error: VipsError) -> dict[str, Any]:
-        """Other options to try, after a failure, or the error for the user."""
-        picture, fail_on = self.picture, self._load_options["fail_on"]
-        if "byte limit" in error.details and "unlimited" not in self._load_options:
-            if picture.info.file_bytes > WHOLE_BYTES:
-                raise ImageError(f"{picture.name}: compressed in strips too large to decode; save it with tiles")
-            self.decodes -= 1  # it failed in the first rows
-            return {"unlimited": True}
-        jpeg_says = [line for line in error.details.splitlines() if line.strip().startswith("VipsJpeg:")]
-        if fail_on == "warning" and jpeg_says and all(_HARMLESS.match(line.strip()) for line in jpeg_says):
-            self.decodes -= 1  # these are found in the header
-            return {"fail_on": "truncated"}
-        if picture.options.allow_damaged and fail_on != "none":
-            self.notify(f"{picture.name}: damaged or cut short ({error.reason}); reading what is left")
-            return {"fail_on": "none"}
-        raise picture.damaged(error)
+    def _rows(self, on_load: int) -> Rows:
+        picture = self.picture
+        if picture.by_tifffile:
+            level = self._levels[0] if self._levels else codec_levels(picture)[0]
+            self._levels = [level]
+            width, height = picture.size_wh
+            at_once = max(1, level.chunk_wh(width)[1])
+            return PythonRows((width, height), level.bands, lambda top, n: level.pixels(0, top, (width, n)), at_once)
+        shrink = {"shrink": on_load} if on_load > 1 else {}
+        image = store(picture.load_stream(fail_on=picture.strictness, **shrink))
+        return self._what_is_left(image) if self._salvaging else VipsRows(image)
 
+    def _what_is_left(self, image: VipsImage) -> Rows:
+        """Rows down to the first damage, then grey."""
+        width, height, bands = image.width, image.height, image.bands
+        self._missing_from = None
 
-def check_memory(picture: Picture) -> None:
-    """Refuse, by ImageError, what libvips decodes as a whole when that would take half of this computer's memory.
+        def read(top: int, count: int) -> NDArray[np.uint8]:
+            if self._missing_from is None:
+                try:
+                    return to_array(image.crop(0, top, width, count))
+                except VipsError as error:
+                    if top == 0:
+                        raise ImageError(
+                            f"{self.picture.name}: damaged from its start on ({error.reason}); nothing is left"
+                        ) from error
+                    self._missing_from = top
+            return np.full((count, width, bands), DAMAGED, np.uint8)
 
-    That is so for progressive JPEG (its coefficients), interlaced PNG, and some formats in general.
-    """
-    info = picture.info
-    if not info.progressive and info.format not in DECODED_WHOLE:
-        return
-    width, height = info.size_wh
-    needed = width * height * (6 if info.format == "JPEG" else max(info.bands * info.bits // 8, 1))
-    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
-        kind = f"progressive {info.format}" if info.progressive else info.format
-        raise ImageError(
-            f"{picture.name}: a {kind} is decoded as a whole, which takes {needed / 1e9:.1f} GB of memory here;"
-            " save it as tiled TIFF or plain JPEG"
-        )
+        return PythonRows((width, height), bands, read, SALVAGED_ROWS)
+
+    def _salvage(self, error: VipsError) -> None:
+        """Go on with what is left after a failure, or raise the error for the user."""
+        picture = self.picture
+        if self.stopping.is_set():
+            raise ImageError(f"{picture.name}: closed while it was decoded") from error
+        if not picture.options.allow_damaged or self._salvaging or room.is_short():
+            raise picture.damaged(error) from error
+        self.notify(f"{picture.name}: damaged or cut short ({error.reason}); reading what is left")
+        self._salvaging = True

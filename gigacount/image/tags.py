@@ -1,105 +1,245 @@
-"""The tags of a TIFF or BigTIFF file, read without libvips, which hands out few of them."""
+"""The directories of a TIFF file: its tags, read without libtiff: decisions rest on what the file says.
+
+Understands classic TIFF and BigTIFF of either byte order (TIFF 6.0, section 2). Odd but readable files are read: tags
+that are unsorted or occur twice (the first counts), of unknown types, or longer than the file (as if they were absent).
+"""
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES = 254, 258, 259, 262, 277, 284
-MIN_SAMPLE, MAX_SAMPLE, EXTRA_SAMPLES, SAMPLE_FORMAT, S_MIN_SAMPLE, S_MAX_SAMPLE = 280, 281, 338, 339, 340, 341
-GDAL_METADATA, GDAL_NODATA = 42112, 42113
+SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, MIN_SAMPLE, MAX_SAMPLE = 274, 277, 278, 279, 280, 281
+PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_BYTES, SUB_IFDS = 284, 317, 322, 323, 325, 330
+EXTRA_SAMPLES, SAMPLE_FORMAT, S_MIN_SAMPLE, S_MAX_SAMPLE = 338, 339, 340, 341
+ICC_PROFILE, GDAL_METADATA, GDAL_NODATA, DNG_VERSION = 34675, 42112, 42113, 50706
 
-KINDS = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4", 12: "f8"}
-KINDS |= {13: "u4", 16: "u8", 17: "i8", 18: "u8"}
-"""TIFF type -> NumPy type, without byte order; the rationals 5 and 10 are pairs."""
+REDUCED, MASK = 1, 4
+"""Bits of NewSubfileType: a smaller copy of another picture; a mask of another picture."""
 
-MAX_DIRECTORIES = 64
-MAX_ENTRIES = 4096
-MAX_BYTES = 2**26
-"""Of one value; more is damage, or no value that decides anything."""
+MAX_PAGES = 1000
+"""Directories of one chain that are read; beyond, a file is no picture, and libtiff takes ever longer over it."""
+
+MAX_TAGS = 4096
+"""Tags of one directory; the standard has a few hundred."""
+
+INLINE_BYTES = 65_536
+"""Values up to this length are read with their directory; longer ones when they are asked for."""
+
+MAX_BYTES = 2**31
+"""The longest value that is read at all."""
+
+_KINDS = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4"}
+_KINDS |= {12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
+_RATIONAL = (5, 10)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Where a value lies in the file: NumPy type, number of values, offset."""
+
+    kind: str
+    count: int
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.count * np.dtype(self.kind).itemsize
 
 
 @dataclass(frozen=True)
 class Directory:
-    """The tags of one page: tag -> (type, number of values, the bytes of the entry's last field).
-
-    order: "<" or ">". Values are read when they are asked for; one that is damaged counts as left out.
-    """
+    """One picture of a TIFF file. page: its place in the main chain; inner: among that page's SubIFDs, or None."""
 
     path: Path
-    order: str
-    big: bool
-    entries: dict[int, tuple[int, int, bytes]]
+    page: int
+    inner: int | None
+    tags: dict[int, Tag] = field(repr=False)
+    small: dict[int, NDArray[Any]] = field(repr=False)
 
     def numbers(self, tag: int) -> NDArray[Any]:
-        """All values of a tag; empty when there is none."""
-        kind, count, inline = self.entries.get(tag, (1, 0, b""))
-        if kind not in KINDS:
-            return np.empty(0)
-        dtype = np.dtype(self.order + KINDS[kind])
-        size = count * dtype.itemsize * (2 if kind in (5, 10) else 1)
-        if size > MAX_BYTES:
-            return np.empty(0)
-        data = inline[:size] if size <= len(inline) else self._far(inline, size)
-        return np.frombuffer(data, dtype) if len(data) == size else np.empty(0)
+        """All values of a tag; an empty array when it is absent or not in the file. Rationals are pairs."""
+        if tag in self.small:
+            return self.small[tag]
+        found = self.tags.get(tag)
+        if found is None:
+            return np.empty(0, np.int64)
+        try:
+            with self.path.open("rb") as file:
+                return _read(file, found)
+        except OSError:
+            return np.empty(0, np.int64)
 
-    def number(self, tag: int, default: int) -> int:
-        """The first value of a tag of whole numbers."""
-        values = self.numbers(tag)
-        return int(values[0]) if len(values) and values.dtype.kind in "ui" else default
+    def number(self, tag: int, default: int = 0) -> int:
+        """The first value of a tag as a whole number; `default` when there is none."""
+        values = self.small.get(tag)
+        if values is None or not len(values) or values.dtype.kind not in "iuf" or not np.isfinite(values[0]):
+            return default
+        return int(values[0])
 
     def text(self, tag: int) -> str | None:
-        """A tag of text, up to its NUL; bytes that are no UTF-8 are replaced."""
-        if tag not in self.entries:
+        """A tag of text, up to its NUL if it has one; bytes that are no UTF-8 are replaced. None when it is absent."""
+        if tag not in self.tags:
             return None
         return self.numbers(tag).tobytes().split(b"\0")[0].decode("utf-8", "replace")
 
-    def _far(self, inline: bytes, size: int) -> bytes:
-        (offset,) = struct.unpack(self.order + ("Q" if self.big else "I"), inline)
-        try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                return file.read(size)
-        except (OSError, OverflowError, ValueError):
-            return b""
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        return self.number(WIDTH), self.number(HEIGHT)
+
+    @property
+    def pixels(self) -> int:
+        return self.size_wh[0] * self.size_wh[1]
+
+    @property
+    def samples(self) -> int:
+        return self.number(SAMPLES, 1)
+
+    @property
+    def bits(self) -> int:
+        return self.number(BITS, 1)
+
+    @property
+    def compression(self) -> int:
+        return self.number(COMPRESSION, 1)
+
+    @property
+    def photometric(self) -> int:
+        return self.number(PHOTOMETRIC, 1)
+
+    @property
+    def separate(self) -> bool:
+        """Whether the bands lie one after the other."""
+        return self.number(PLANES, 1) == 2 and self.samples > 1
+
+    @property
+    def tiled(self) -> bool:
+        return self.number(TILE_WIDTH) > 0 and self.number(TILE_HEIGHT) > 0
+
+    @property
+    def segment_wh(self) -> tuple[int, int]:
+        """Width and height of the pieces in which the picture is compressed: tiles or strips."""
+        if self.tiled:
+            return self.number(TILE_WIDTH), self.number(TILE_HEIGHT)
+        width, height = self.size_wh
+        return width, min(self.number(ROWS_PER_STRIP, height) or height, height)
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the file says that this is a smaller copy of another picture."""
+        return bool(self.number(SUBFILE_TYPE) & REDUCED)
+
+    @property
+    def mask(self) -> bool:
+        """Whether the file says that this is a mask."""
+        return bool(self.number(SUBFILE_TYPE) & MASK) or self.photometric == 4
+
+    def segment_bytes(self) -> NDArray[np.int64]:
+        """Compressed bytes of all tiles or strips, in the file's order."""
+        return self.numbers(TILE_BYTES if self.tiled else STRIP_BYTES).astype(np.int64)
 
 
-def directories(path: Path, most: int = MAX_DIRECTORIES) -> list[Directory]:
-    """The directories of a TIFF file's pages, in order, at most `most`; none of a file that is no TIFF or damaged."""
+def directories(path: Path, most: int = 64) -> list[Directory]:
+    """The first pages of a TIFF file, at most `most`, without SubIFDs; none of a file that cannot be read."""
     try:
-        with path.open("rb") as file:
-            return list(_directories(path, file, most))
+        return [one for one in read_directories(path, most - 1) if one.inner is None]
     except OSError:
         return []
 
 
-def _directories(path: Path, file: BinaryIO, most: int) -> Iterator[Directory]:
-    head = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    version = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) == 16 else 0
-    if order is None or version not in (42, 43):
-        return
-    big = version == 43
-    (offset,) = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])
-    seen: set[int] = set()
-    while offset and offset not in seen and len(seen) < most:
-        seen.add(offset)
-        try:
-            file.seek(offset)
-            (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
-            if count > MAX_ENTRIES:
-                return
-            form = order + ("HHQ8s" if big else "HHI4s")
-            entries: dict[int, tuple[int, int, bytes]] = {}
-            for tag, kind, length, inline in struct.iter_unpack(form, file.read(count * struct.calcsize(form))):
-                entries.setdefault(tag, (kind, length, inline))  # of two of a kind, libtiff takes the first as well
-            yield Directory(path, order, big, entries)
-            (offset,) = struct.unpack(order + ("Q" if big else "I"), file.read(8 if big else 4))
-        except (OSError, OverflowError, ValueError, struct.error):
-            return
+def read_directories(path: Path, most: int = MAX_PAGES) -> list[Directory]:
+    """The pictures of a TIFF file in the file's order, each page followed by its SubIFDs; none for another file.
+
+    At most `most` + 1 pages, so that more than MAX_PAGES can be told. Raises OSError.
+    """
+    found: list[Directory] = []
+    with path.open("rb") as file:
+        form = _form(file)
+        if form is None:
+            return found
+        order, big = form
+        seen: set[int] = set()
+        file.seek(8 if big else 4)
+        (offset,) = struct.unpack(
+            order + ("Q" if big else "I"), file.read(8 if big else 4).ljust(8 if big else 4, b"\0")
+        )
+        page = 0
+        while offset and offset not in seen and page <= most:
+            seen.add(offset)
+            tags, following = _tags(file, offset, order, big)
+            if not tags:
+                break
+            directory = _directory(path, file, page, None, tags)
+            found.append(directory)
+            for inner, place in enumerate(directory.small.get(SUB_IFDS, ())[:MAX_PAGES]):
+                inside, _ = _tags(file, int(place), order, big)
+                if inside and int(place) not in seen:
+                    seen.add(int(place))
+                    found.append(_directory(path, file, page, inner, inside))
+            page, offset = page + 1, following
+    return found
+
+
+def _form(file: BinaryIO) -> tuple[str, bool] | None:
+    """Byte order and whether it is a BigTIFF; None for what is no TIFF."""
+    start = file.read(4)
+    order = {b"II": "<", b"MM": ">"}.get(start[:2])
+    if order is None or len(start) < 4:
+        return None
+    version = struct.unpack(order + "H", start[2:])[0]
+    return (order, version == 43) if version in (42, 43) else None
+
+
+def _tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, Tag], int]:
+    """The tags of the directory at `offset` and where the next one is; none where there is no directory."""
+    if offset >= os.fstat(file.fileno()).st_size:
+        return {}, 0
+    file.seek(offset)
+    head, entry, word = (8, 20, "Q") if big else (2, 12, "I")
+    start = file.read(head)
+    if len(start) < head:
+        return {}, 0
+    (count,) = struct.unpack(order + ("Q" if big else "H"), start)
+    if not 0 < count <= MAX_TAGS:
+        return {}, 0
+    data = file.read(count * entry + struct.calcsize(word))
+    tags: dict[int, Tag] = {}
+    size = struct.calcsize(word)
+    for number in range(min(count, len(data) // entry)):
+        tag, kind, length, value = struct.unpack_from(f"{order}HH{word}{word}", data, number * entry)
+        if kind not in _KINDS or tag in tags:
+            continue
+        dtype = np.dtype(order + _KINDS[kind]).str if _KINDS[kind] != "S1" else "u1"
+        length *= 2 if kind in _RATIONAL else 1
+        inline = offset + head + number * entry + 4 + size
+        tags[tag] = Tag(dtype, length, inline if length * np.dtype(dtype).itemsize <= size else value)
+    rest = data[count * entry :]
+    following = struct.unpack(order + word, rest)[0] if len(rest) == size else 0
+    return tags, following
+
+
+def _directory(path: Path, file: BinaryIO, page: int, inner: int | None, tags: dict[int, Tag]) -> Directory:
+    small = {number: _read(file, tag) for number, tag in tags.items() if tag.nbytes <= INLINE_BYTES}
+    return Directory(path, page, inner, tags, small)
+
+
+def _read(file: BinaryIO, tag: Tag) -> NDArray[Any]:
+    """A tag's values; an empty array where the file is too short for them."""
+    if tag.nbytes > MAX_BYTES or tag.offset + tag.nbytes > os.fstat(file.fileno()).st_size:
+        return np.empty(0, tag.kind)
+    file.seek(tag.offset)
+    data = file.read(tag.nbytes)
+    return np.frombuffer(data if len(data) == tag.nbytes else b"", tag.kind)
+
+
+def scenes(directories: Sequence[Directory]) -> list[Directory]:
+    """The pictures that are neither masks nor said to be smaller copies of others."""
+    return [one for one in directories if not (one.reduced or one.mask) and one.pixels > 0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gigacount.geometry import Window
 
+from .codecs import codec_levels
 from .colour import store
 from .levels import Level, MemoryLevel, TileLevel
-from .picture import Picture, strictness
+from .overviews import trusted
+from .pages import left_out
+from .picture import Copy, Picture
 from .source import Notify, Source
 
 WORTH_REDUCING = 16
@@ -17,44 +18,76 @@ WORTH_REDUCING = 16
 
 def tile_levels(picture: Picture) -> list[Level]:
     """The copies in a tiled file, the full one first. Raises VipsError."""
-    fail_on, forgiving = strictness(picture.loader), picture.options.allow_damaged
-    return [
-        TileLevel(store(picture.load(fail_on=fail_on, **dict(copy.options))), copy.factor_xy, forgiving)
-        for copy in picture.copies
-    ]
+    if picture.by_tifffile:
+        return codec_levels(picture)
+    return [_tile_level(picture, copy) for copy in picture.copies]
+
+
+def _tile_level(picture: Picture, copy: Copy) -> Level:
+    image = store(picture.load(fail_on=picture.strictness, **dict(copy.options)))
+    missing = left_out(copy.directory) if copy.directory is not None else None
+    return TileLevel(image, copy.factor_xy, picture.options.allow_damaged, missing)
 
 
 class Tiled(Source):
     """Only the tiles that a look needs, from the coarsest copy in the file that still has the resolution.
 
-    A file without small copies gets one in memory with the first look at much of it: otherwise every such look would
-    decode it anew.
+    The copies are compared with the full resolution before one is used. A file without good small copies gets one in
+    memory with the first look at much of it: otherwise every such look would decode it anew.
     """
 
-    def __init__(self, picture: Picture, notify: Notify, levels: Sequence[Level]) -> None:
+    def __init__(self, picture: Picture, notify: Notify) -> None:
         super().__init__(picture, notify)
-        self._levels = levels
+        self._all = tile_levels(picture)
+        self._good: list[Level] | None = None
         self._reduced: MemoryLevel | None = None
 
     def level(self, window: Window, ratio: float) -> Level:
-        suitable = [level for level in self._levels if max(level.factor_xy) <= ratio]
-        level = suitable[-1] if suitable else self._levels[0]
+        wanted = any(max(copy.factor_xy) <= ratio for copy in self._all[1:])
+        levels = self._levels() if wanted else self._all[:1]
+        suitable = [level for level in levels if max(level.factor_xy) <= ratio]
+        level = suitable[-1] if suitable else levels[0]
         wide = window.pixels * WORTH_REDUCING >= self.picture.size_wh[0] * self.picture.size_wh[1]
         if wide and ratio >= self.reduction > max(level.factor_xy):
             return self._reduce(level)
         return level
 
+    def missing(self, window: Window) -> float:
+        return max((level.missing(window) for level in self._all), default=0.0)
+
     def close(self) -> None:
         super().close()
-        for level in self._levels:
+        for level in self._all:
             level.close()
-        self._levels, self._reduced = (), None
+        self._all, self._good, self._reduced = [], None, None
+
+    def _levels(self) -> list[Level]:
+        """The levels that show the picture."""
+        with self.lock:
+            if self._good is None:
+                good = self._all[:1]
+                for number, reason in trusted(self._all):
+                    if reason is None:
+                        good.append(self._all[number])
+                    else:
+                        self._pass_over(self.picture.copies[number], reason)
+                self._good = good
+            return self._good
+
+    def _pass_over(self, copy: Copy, reason: str) -> None:
+        (width, height), one = copy.size_wh, copy.directory
+        what = f"the overview of {width} x {height} pixels {reason} and is passed over"
+        if one is not None and not one.reduced and one.inner is None:
+            page = one.page + 1
+            what = f"page {page} ({width} x {height} pixels) is no overview of the picture; count it with --page {page}"
+        self.notes += (what,)
+        self.notify(f"{self.picture.name}: {what}")
 
     def _reduce(self, level: Level) -> MemoryLevel:
         with self.lock:
             if self._reduced is None:
                 if max(level.factor_xy) != min(level.factor_xy) or self.reduction % level.factor_xy[0]:
-                    level = self._levels[0]
+                    level = self._all[0]
                 step = self.reduction // int(level.factor_xy[0])
                 count_wh = (-(-level.size_wh[0] // step), -(-level.size_wh[1] // step))
                 self.decodes += 1

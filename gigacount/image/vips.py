@@ -1,6 +1,7 @@
-"""libvips behind a few functions: the only file that imports it, and the seam where its untyped objects come in.
+"""libvips behind a few functions: the only file that imports pyvips, and the seam where its untyped objects come in.
 
-Importing this file costs nothing; libvips is loaded by the first call.
+Importing this file costs nothing; libvips is loaded by the first call. No decision rests on what libvips says of an
+error: its text is one buffer for the whole process, which other threads fill and clear. It is shown, never parsed.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -18,6 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.geometry import Size
+
+from . import jpeg
 from .pipe import open_pipe
 
 VipsImage = Any  # pyvips has no types
@@ -28,7 +32,17 @@ NOT_PICTURES = ("Csv", "Matrix", "Raw", "Vips")
 MAPPED = ("Jpeg", "Webp", "gif")
 """Formats whose files libvips maps into memory, unless they come through a pipe. All are loaders that it trusts."""
 
-_loading = Lock()
+_FORMATS = {"uint8": "uchar", "int8": "char", "uint16": "ushort", "int16": "short", "uint32": "uint", "int32": "int"}
+_FORMATS |= {"float16": "float", "float32": "float", "float64": "double"}
+"""NumPy's names of numbers, and libvips'."""
+
+_setting_up = Lock()
+
+_trusting = Lock()
+"""Held while loaders that libvips does not trust are let through, which holds for the whole process."""
+
+_UNTRUSTED = 16
+"""libvips' flag of loaders that are not hardened against hostile files."""
 
 
 class VipsError(Exception):
@@ -42,33 +56,24 @@ class VipsError(Exception):
         self.reason = re.sub(r"^[\w-]+: ", "", last)[:200]
         super().__init__(self.reason)
 
-    @property
-    def write_error(self) -> str | None:
-        """What the operating system said when the result could not be written; None when something else failed.
 
-        All threads share libvips' text, and others clear it: the reason may be lost ("Unknown error"), or everything.
-        """
-        if not re.search(r"write (error|failed)$", self.details, re.MULTILINE):
-            return None
-        said = re.search(r"system error: (.*)", self.details)
-        return said[1] if said else self.reason
-
-
-def lacks_codec(error: VipsError) -> bool:
-    """Whether the pixels are compressed in a way that this build of libvips cannot read, rather than damaged."""
-    return any(phrase in error.details for phrase in ("not configured", "not implemented", "nsupported codec"))
+def library() -> Any:
+    """The module pyvips, set up once before anybody uses it, whichever thread comes first."""
+    with _setting_up:
+        return _set_up()
 
 
 @cache
-def _pyvips() -> Any:
+def _set_up() -> Any:
     # libvips warns from its own threads. pyvips would log that in Python, where a garbage collection may set in and
     # free an image; libvips warns of that, too, and GLib ends the process, as a warning came within a warning.
-    os.environ.setdefault("VIPS_WARNING", "1")  # libvips says no warnings, if it is loaded from here on
+    os.environ["VIPS_WARNING"] = "1"  # libvips says no warnings, if it is loaded from here on
     import pyvips
 
     pyvips._remove_log_handler()
     # Results are kept by whoever needs them: the cache of operations would hold pictures, and stale ones, by file name.
     pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
     return pyvips
 
 
@@ -77,13 +82,8 @@ def errors() -> Iterator[None]:
     """Turn libvips' exceptions into VipsError."""
     try:
         yield
-    except _pyvips().Error as error:
+    except library().Error as error:
         raise VipsError(str(error)) from error
-
-
-def is_left_out(error: VipsError) -> bool:
-    """Whether a tile has no bytes in the file at all, which is how sparse TIFF files leave tiles out."""
-    return re.search(r"\b0: Invalid tile byte count", error.details) is not None
 
 
 def release_memory() -> None:
@@ -105,21 +105,48 @@ def _malloc_trim() -> Any:
 
 def from_pixels(array: NDArray[np.generic], interpretation: str, profile: bytes | None) -> VipsImage:
     """An image of numbers of any kind, (rows, cols, bands), that mean what `interpretation` says. Raises VipsError."""
+    array = array.astype(np.float32) if array.dtype == np.float16 else np.ascontiguousarray(array)
     with errors():
-        image = _pyvips().Image.new_from_array(np.ascontiguousarray(array)).copy(interpretation=interpretation)
+        image = library().Image.new_from_array(array).copy(interpretation=interpretation)
     return image if profile is None else with_profile(image, profile)
+
+
+def stand_in(
+    size_wh: Size, bands: int, dtype: np.dtype[Any], interpretation: str, fields: Mapping[str, int | bytes]
+) -> VipsImage:
+    """An opened picture that libvips cannot open: header only, its pixels are black. fields: its metadata."""
+    form = _FORMATS.get(np.dtype(dtype).name)
+    if form is None:
+        raise VipsError(f"numbers of the kind {np.dtype(dtype).name} are no picture")
+    black = library().Image.black(*size_wh, bands=bands).cast(form)
+    image = black.copy(interpretation=interpretation)
+    for name, value in fields.items():
+        kind = library().GValue.gint_type if isinstance(value, int) else library().GValue.blob_type
+        image.set_type(kind, name, value)
+    return image
 
 
 def version() -> str:
     """The version of libvips, like "8.18.7"."""
-    return ".".join(str(_pyvips().version(part)) for part in range(3))
+    return ".".join(str(library().version(part)) for part in range(3))
+
+
+@contextmanager
+def _trust() -> Iterator[None]:
+    """Let loaders through that libvips does not trust."""
+    pyvips = library()
+    with _trusting:
+        pyvips.block_untrusted_set(False)
+        try:
+            yield
+        finally:
+            pyvips.block_untrusted_set(True)
 
 
 def find_loader(path: Path, trusted: bool) -> str | None:
     """The name of the libvips class that loads this file, judged by its first bytes; None when there is none."""
-    pyvips = _pyvips()
-    with _loading:
-        pyvips.block_untrusted_set(not trusted)
+    pyvips = library()
+    with _trust() if trusted else _trusting:
         # The empty options keep brackets in a file name from being taken for options.
         found = pyvips.vips_lib.vips_foreign_find_load(os.fsencode(path) + b"[]")
         pyvips.vips_lib.vips_error_clear()
@@ -139,9 +166,10 @@ def format_of(loader: str) -> str:
 
 def load(path: Path, loader: str, trusted: bool, **options: Any) -> VipsImage:
     """Open a file; only its header is read. Raises VipsError."""
-    pyvips = _pyvips()
-    with _loading, errors():
-        pyvips.block_untrusted_set(not trusted)
+    pyvips = library()
+    untrusted = trusted and pyvips.Introspect.get(loader).flags & _UNTRUSTED
+    # Others wait for a slow file only where it needs trust.
+    with _trust() if untrusted else nullcontext(), errors():
         return pyvips.Operation.call(loader, os.fsencode(path), **options)
 
 
@@ -150,11 +178,12 @@ def load_stream(path: Path, loader: str, trusted: bool, **options: Any) -> VipsI
     options["access"] = "sequential"
     if format_of(loader) not in MAPPED:
         return load(path, loader, trusted, **options)
-    descriptor = open_pipe(path)
+    header = jpeg.read_header(path) if format_of(loader) == "Jpeg" else None
+    descriptor = open_pipe(path, header.clean, header.scan_at) if header and header.clean else open_pipe(path)
     try:
         with errors():
-            source = _pyvips().Source.new_from_descriptor(descriptor)
-            return _pyvips().Operation.call(loader.replace("File", "Source"), source, **options)
+            source = library().Source.new_from_descriptor(descriptor)
+            return library().Operation.call(loader.replace("File", "Source"), source, **options)
     finally:
         os.close(descriptor)
 
@@ -164,13 +193,9 @@ def load_drawing(svg: bytes) -> VipsImage:
 
     SVG is a loader that libvips does not trust, so it is blocked for files; here it is let through for this call alone.
     """
-    pyvips = _pyvips()
-    with _loading, errors():
-        pyvips.operation_block_set("VipsForeignLoadSvg", False)
-        try:
-            return pyvips.Image.svgload_buffer(svg)
-        finally:
-            pyvips.operation_block_set("VipsForeignLoadSvg", True)
+    pyvips = library()
+    with _trust(), errors():
+        return pyvips.Image.svgload_buffer(svg)
 
 
 def field(image: VipsImage, name: str, default: Any = None) -> Any:
@@ -197,7 +222,7 @@ def to_array(image: VipsImage) -> NDArray[np.uint8]:
 def write_raw(image: VipsImage, descriptor: int) -> None:
     """Compute all pixels of an image into a file, row by row. Raises VipsError."""
     with errors():
-        image.rawsave_target(_pyvips().Target.new_to_descriptor(descriptor))
+        image.rawsave_target(library().Target.new_to_descriptor(descriptor))
 
 
 def stop(image: VipsImage) -> None:
@@ -208,7 +233,7 @@ def stop(image: VipsImage) -> None:
 def from_array(array: NDArray[np.uint8]) -> VipsImage:
     """An image of one (grey) or three (RGB) bands over the memory of `array` (rows, cols, bands)."""
     rows, cols, bands = array.shape
-    image = _pyvips().Image.new_from_memory(np.ascontiguousarray(array), cols, rows, bands, "uchar")
+    image = library().Image.new_from_memory(np.ascontiguousarray(array), cols, rows, bands, "uchar")
     return image.copy(interpretation="srgb" if bands == 3 else "b-w")
 
 
@@ -237,7 +262,7 @@ def sample(
         odx=-first_x / step_x,
         ody=-first_y / step_y,
         oarea=[0, 0, *size],
-        interpolate=_pyvips().Interpolate.new("bicubic"),
+        interpolate=library().Interpolate.new("bicubic"),
         extend="copy",
     )
 
@@ -251,5 +276,5 @@ def to_srgb(image: VipsImage) -> VipsImage:
 def with_profile(image: VipsImage, profile: bytes) -> VipsImage:
     """The same pixels with an embedded ICC profile."""
     copy = image.copy()
-    copy.set_type(_pyvips().GValue.blob_type, "icc-profile-data", profile)
+    copy.set_type(library().GValue.blob_type, "icc-profile-data", profile)
     return copy

@@ -1,0 +1,112 @@
+"""Whether the smaller copies in a file show what its full resolution shows.
+
+Overviews may be laid out and never filled, older than the picture, or another picture altogether. A few places of each
+are compared with the next finer copy that has been found good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .levels import Level
+from .vips import VipsError
+
+PLACES = 4
+"""Places compared along each axis."""
+
+SIDE = 512
+"""Side of a place in pixels of the finer level."""
+
+TOLERATED = 16.0
+"""Difference, in root mean square of 8-bit values, between flat places: lossy compression stays far below."""
+
+TEXTURE = 0.7
+"""How much of a place's contrast the difference may reach: copies that take one pixel of many differ by texture."""
+
+FLAT, LIVELY = 1.0, 4.0
+"""Contrast of a place that shows nothing at all, and of one that shows something."""
+
+
+def trusted(levels: Sequence[Level]) -> Iterator[tuple[int, str | None]]:
+    """For each level but the first, in order: its number and why it is passed over, None if it is good."""
+    good = levels[0]
+    for number, level in enumerate(levels[1:], 1):
+        reason = compare(good, level)
+        yield number, reason
+        if reason is None:
+            good = level
+
+
+def compare(finer: Level, copy: Level) -> str | None:
+    """Why a copy does not show what a finer level shows; None if it does, as far as it can be told."""
+    step_xy = tuple(max(1, round(b / a)) for a, b in zip(finer.factor_xy, copy.factor_xy, strict=True))
+    different = empty = lively = compared = 0
+    shifted: list[NDArray[np.float64]] = []
+    for place in _places(finer, step_xy):
+        try:
+            pair = _pair(finer, copy, place, step_xy)
+        except VipsError:
+            continue  # damage is told when it is looked at
+        if pair is None:
+            continue
+        means, seen, contrast = pair
+        compared += 1
+        lively += contrast > LIVELY
+        empty += contrast > LIVELY and float(seen.std()) < FLAT
+        error = float(np.sqrt(np.mean((means - seen) ** 2)))
+        different += error > TOLERATED + TEXTURE * contrast
+        if contrast > LIVELY:
+            shifted.append(_errors_of_shifts(means, seen))
+    if not compared:
+        return None
+    if lively and empty == lively:
+        return "is empty"
+    if different:
+        return "shows something else"
+    if shifted:
+        errors = np.sum(shifted, axis=0)
+        if errors.min() < 0.5 * errors[errors.shape[0] // 2, errors.shape[1] // 2]:
+            return "is shifted"
+    return None
+
+
+def _places(finer: Level, step_xy: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+    """First boxes and numbers of boxes (x, y, cols, rows) of places spread over a level, snapped to whole boxes."""
+    whole = [side // step for side, step in zip(finer.size_wh, step_xy, strict=True)]
+    size = [min(max(SIDE // step, 16), boxes) for boxes, step in zip(whole, step_xy, strict=True)]
+    if min(size) < 1:
+        return
+    for j in range(PLACES):
+        for i in range(PLACES):
+            x, y = ((boxes - length) * k // (PLACES - 1) for boxes, length, k in zip(whole, size, (i, j), strict=True))
+            yield x, y, size[0], size[1]
+
+
+def _pair(
+    finer: Level, copy: Level, place: tuple[int, int, int, int], step_xy: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float] | None:
+    """Means of the finer level and pixels of the copy at a place, (rows, cols, bands), and the finer one's contrast."""
+    x, y, cols, rows = place
+    step_x, step_y = step_xy
+    cols, rows = min(cols, copy.size_wh[0] - x), min(rows, copy.size_wh[1] - y)
+    if cols < 1 or rows < 1:
+        return None
+    fine = finer.pixels(x * step_x, y * step_y, (cols * step_x, rows * step_y)).astype(np.float64)
+    means = fine.reshape(rows, step_y, cols, step_x, -1).mean(axis=(1, 3))
+    return means, copy.pixels(x, y, (cols, rows)).astype(np.float64), float(fine.std(axis=(0, 1)).max())
+
+
+def _errors_of_shifts(means: NDArray[np.float64], seen: NDArray[np.float64], most: int = 4) -> NDArray[np.float64]:
+    """Mean square differences when the copy is moved by up to `most` pixels in y and x; not moved is in the middle."""
+    rows, cols = means.shape[:2]
+    most_y, most_x = min(most, (rows - 1) // 3), min(most, (cols - 1) // 3)
+    inside = means[most_y : rows - most_y, most_x : cols - most_x]
+    errors = np.full((2 * most + 1, 2 * most + 1), np.inf)
+    for dy in range(-most_y, most_y + 1):
+        for dx in range(-most_x, most_x + 1):
+            moved = seen[most_y + dy : rows - most_y + dy, most_x + dx : cols - most_x + dx]
+            errors[most + dy, most + dx] = np.mean((inside - moved) ** 2)
+    return errors

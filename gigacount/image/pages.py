@@ -1,0 +1,197 @@
+"""Which picture of a TIFF file is counted, what smaller copies of it there are, and who decodes them.
+
+Decided by tags, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigacount.errors import ImageError
+from gigacount.geometry import Size
+
+from . import tags
+from .tags import Directory
+
+VIPS_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+"""None, CCITT, LZW, JPEG, deflate and PackBits: what every libvips reads. Of others it must be tried."""
+
+COMPRESSIONS = {
+    6: "old-style JPEG",
+    7: "JPEG",
+    5: "LZW",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy DNG JPEG",
+    34925: "LZMA",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+
+CAMERA_RAW = (32803, 34892)
+GREY_INVERTED, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+
+VIPS_TILE_SIDE = 5120
+"""The largest tile that libvips is given; it refuses those of 6,144 pixels and more."""
+
+STRIPPED_COPY_PIXELS = 2**24
+"""Pixels up to which a smaller copy in the file is of use although it is not tiled."""
+
+SINGLE_BLOCK = 50_000_000
+"""Bytes that libtiff allocates for one piece unless it is told that there is no limit."""
+
+
+@dataclass(frozen=True)
+class TiffCopy:
+    """One resolution: its directory and how many full-resolution pixels lie on one of its own, in x and y."""
+
+    directory: Directory
+    factor_xy: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TiffPlan:
+    """The picture to read. copies: the full resolution first; others are candidates until their pixels are compared.
+
+    by_tifffile: why libvips is not asked, in words; None where it is. notes: what was chosen, one line each.
+    """
+
+    copies: tuple[TiffCopy, ...]
+    by_tifffile: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def needs_trial(self) -> bool:
+        """Whether libvips may have the codec after all."""
+        return self.main.compression not in VIPS_COMPRESSIONS and not self.main.separate
+
+    @property
+    def main(self) -> Directory:
+        return self.copies[0].directory
+
+
+def plan_tiff(path: Path, shown: str, page: int | None) -> TiffPlan | None:
+    """Choose; `page` counts the file's main pages from 1. None where the file has no directory that can be read.
+
+    Raises ImageError for a page that is not there, camera raw, or a picture that nothing here decodes; OSError.
+    """
+    directories = tags.read_directories(path)
+    pages = 1 + max((one.page for one in directories), default=-1)
+    if page is not None and directories:
+        chosen = [one for one in directories if one.page == page - 1 and one.inner is None]
+        if not chosen:
+            raise ImageError(f"{shown}: has {pages} pages, no page {page}; choose another (--page)")
+        main = chosen[0]
+    else:
+        found = tags.scenes(directories) or [one for one in directories if one.pixels > 0]
+        if not found:
+            return None
+        main = max(found, key=lambda one: one.pixels)  # the first of the largest
+    if main.photometric in CAMERA_RAW or any(tags.DNG_VERSION in one.tags for one in directories if one.page == 0):
+        raise ImageError(
+            f"{shown}: a camera raw file (DNG), which holds what the sensor saw, not a picture; develop it to TIFF or"
+            " JPEG first, with darktable, RawTherapee or the camera maker's program"
+        )
+    others = [one for one in directories if one is not main and not one.mask and one.pixels > 0]
+    reason = why_not_libvips(main, pages)
+    candidates: list[TiffCopy] = [TiffCopy(main, (1.0, 1.0))]
+    for one in others:
+        factor_xy = _copy_factor(main, one, candidates[-1].directory.size_wh)
+        if factor_xy is not None and why_not_libvips(one, pages) == reason:
+            candidates.append(TiffCopy(one, factor_xy))
+    return TiffPlan(tuple(candidates), reason, tuple(_notes(main, directories, candidates, pages, page)))
+
+
+def why_not_libvips(one: Directory, pages: int) -> str | None:
+    """Why libvips would fail, or hand out garbled pixels; None where it reads the picture."""
+    if pages > tags.MAX_PAGES:
+        return f"more than {tags.MAX_PAGES} pages"
+    if one.separate:
+        return "bands one after the other"
+    if one.compression not in VIPS_COMPRESSIONS:
+        return f"{COMPRESSIONS.get(one.compression, f'number {one.compression}')} compression"
+    if one.compression == 7 and one.bits != 8:
+        return f"{one.bits}-bit JPEG"
+    if one.tiled and max(one.segment_wh) > VIPS_TILE_SIDE:
+        return f"tiles of {one.segment_wh[0]} x {one.segment_wh[1]} pixels"
+    kind = one.number(tags.SAMPLE_FORMAT, 1)
+    if one.bits not in (1, 2, 4, 8, 16, 32, 64) or (one.bits == 16 and kind == 3) or (one.bits == 8 and kind == 2):
+        return f"{one.bits}-bit {'floating point' if kind == 3 else 'samples'}"
+    return "strips that are left out" if not one.tiled and not one.segment_bytes().all() else None
+
+
+def needs_unlimited(one: Directory) -> bool:
+    """Whether a piece of the picture takes more memory than libtiff allocates unasked."""
+    width, height = one.segment_wh
+    decoded = width * height * max(1, one.samples * one.bits // 8)
+    return max(decoded, int(one.segment_bytes().max(initial=0))) > SINGLE_BLOCK
+
+
+def _copy_factor(main: Directory, one: Directory, last_wh: Size) -> tuple[float, float] | None:
+    """How many times smaller a directory is, where its tags allow it to be a copy of the main one; None otherwise."""
+    if one.page != main.page and one.inner is not None:
+        return None
+    alike = all(
+        left == right
+        for left, right in (
+            (one.samples, main.samples),
+            (one.bits, main.bits),
+            (one.number(tags.SAMPLE_FORMAT, 1), main.number(tags.SAMPLE_FORMAT, 1)),
+            (one.photometric % 4, main.photometric % 4),  # RGB and YCbCr are the same picture
+        )
+    )
+    quick = one.tiled or one.pixels <= STRIPPED_COPY_PIXELS
+    smaller = one.size_wh[0] < last_wh[0] and one.size_wh[1] <= last_wh[1]
+    return shrinking(main.size_wh, one.size_wh) if alike and quick and smaller and main.tiled else None
+
+
+def shrinking(full_wh: Size, size_wh: Size) -> tuple[float, float] | None:
+    """How many times smaller a copy is in x and y; None when it has another shape, so is another picture.
+
+    Whole numbers where the copy's sides are the rounded quotient by one: then its pixels are boxes of that many.
+    """
+    quotients = [full / side for full, side in zip(full_wh, size_wh, strict=True)]
+    whole = round(max(quotients))
+    if all(full // whole <= side <= -(-full // whole) for full, side in zip(full_wh, size_wh, strict=True)):
+        return whole, whole
+    # Rounding a copy's sides moves them by a pixel at most.
+    x, y = quotients
+    return (x, y) if abs(full_wh[0] / y - size_wh[0]) <= 1 + size_wh[0] / size_wh[1] else None
+
+
+def _notes(
+    main: Directory, directories: Sequence[Directory], copies: Sequence[TiffCopy], pages: int, page: int | None
+) -> list[str]:
+    width, height = main.size_wh
+    notes = []
+    if page is None and (main.page, main.inner) != (0, None):
+        where = f"page {main.page + 1}" + ("" if main.inner is None else f", inner picture {main.inner + 1}")
+        notes.append(f"the largest picture of the file is read: {where}, {width} x {height} pixels")
+    taken = {id(copy.directory) for copy in copies}
+    scenes = [one for one in tags.scenes(directories) if id(one) not in taken and one.inner is None]
+    if scenes and page is None:
+        number = f"more than {tags.MAX_PAGES}" if pages > tags.MAX_PAGES else str(pages)
+        notes.append(f"the file has {number} pages; page {main.page + 1} is read, choose another with --page")
+    return notes
+
+
+def left_out(one: Directory) -> NDArray[np.bool_] | None:
+    """Which tiles have no bytes in the file (sparse TIFF), (rows, cols); None where all have some, or by strips."""
+    if not one.tiled:
+        return None
+    (width, height), (tile_w, tile_h) = one.size_wh, one.segment_wh
+    rows, cols = -(-height // tile_h), -(-width // tile_w)
+    counts = one.segment_bytes()[: rows * cols]
+    if len(counts) < rows * cols or counts.all():
+        return None
+    missing: NDArray[np.bool_] = (counts == 0).reshape(rows, cols)
+    return missing
