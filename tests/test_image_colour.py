@@ -141,7 +141,7 @@ class TestKinds:
 
     def test_complex_numbers_are_no_picture(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "c.tif", np.ones((64, 64), np.complex64), photometric="minisblack")
-        with pytest.raises(ImageError, match="samples out of range") as caught:  # says libvips' TIFF loader
+        with pytest.raises(ImageError, match="no picture") as caught:
             GigaImage.open(tmp_path / "c.tif")
         assert "\n" not in str(caught.value)
         black = pyvips.Image.black(4, 4)
