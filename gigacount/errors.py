@@ -53,11 +53,14 @@ class NotFoundError(DataError):
 
 
 class EntryError(DataError):
-    """One picture or label file of a data set: `EntryError("picture without labels", "a.jpg: no a.txt")`."""
+    """One picture or label file of a data set: `EntryError("picture without labels", "a.jpg: no a.txt")`.
 
-    def __init__(self, kind: str, message: str) -> None:
+    times: how often it occurs there.
+    """
+
+    def __init__(self, kind: str, message: str, times: int = 1) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind, self.times = kind, times
 
 
 class OutputError(GigacountError):

@@ -250,6 +250,22 @@ class MixOptions:
 
 
 @dataclass(frozen=True)
+class LabelOptions:
+    """How labels are read.
+
+    orientation: of pictures that EXIF turns, whether labels lie on the picture as "stored" or "upright"; None goes by
+    the size that the labels state, else upright, and says so. trust_paths: labels may name pictures outside their set.
+    """
+
+    orientation: str | None = None
+    trust_paths: bool = False
+
+    def __post_init__(self) -> None:
+        known = self.orientation in (None, "stored", "upright")
+        demand(known, f"labels-orientation must be stored or upright, not {self.orientation}")
+
+
+@dataclass(frozen=True)
 class TrainOptions:
     """One training run.
 
@@ -263,7 +279,7 @@ class TrainOptions:
     held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
     the same pictures. skip_bad: leave out pictures that cannot be used instead of stopping. ema, batch, lr: instead of
     the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU. settings:
-    NAME=VALUE for the network's constructor, on top of those of `init`.
+    NAME=VALUE for the network's constructor, on top of those of `init`. labels: how labels are read.
     """
 
     network: str
@@ -292,6 +308,7 @@ class TrainOptions:
     seed: int = 0
     resume: bool = False
     settings: tuple[str, ...] = ()
+    labels: LabelOptions = LabelOptions()
 
     def __post_init__(self) -> None:
         demand(len(self.data) > 0, "training needs at least one --data NAME:PATH")

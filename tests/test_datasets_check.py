@@ -20,9 +20,16 @@ from gigacount.datasets.check import (
     check,
     check_dataset,
 )
-from gigacount.datasets.entries import BAD_LABELS, EMPTY, NO_LABELS, NO_PICTURE, NOT_A_NUMBER, UNREADABLE
+from gigacount.datasets.entries import BAD_LABELS, EMPTY, NO_LABELS, NO_PICTURE, NOT_A_NUMBER, PASSED_OVER, UNREADABLE
 from gigacount.errors import NotFoundError
 
+REMARKS = {
+    "nwpu": {NO_LABELS: 1},
+    "mall": {NO_PICTURE: 798},
+    "coco": {PASSED_OVER: 6},  # dogs and crowds
+    "yolo": {PASSED_OVER: 3},  # cars
+    "labelme": {PASSED_OVER: 3},  # trees
+}
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -46,8 +53,7 @@ def found(report: Report) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("name", sorted(tiny.TINY))
 def test_tiny_copies_are_clean(tmp_path, name):
     report = check_dataset(f"{name}:{tiny.TINY[name](tmp_path)}")
-    expected = {"nwpu": {NO_LABELS: 1}, "mall": {NO_PICTURE: 798}}.get(name, {})
-    assert report.counts() == expected
+    assert report.counts() == REMARKS.get(name, {})
     assert (report.pictures, report.heads) == (3, 0 if name == "people-free" else 4)
     assert report.empty == (3 if name == "people-free" else 1)
     assert report.ok == (name != "nwpu")
@@ -79,7 +85,7 @@ def test_sizes_that_differ(tmp_path):
     path = root / "annotations" / "instances_train2017.json"
     path.write_text(path.read_text().replace('"width": 64', '"width": 640'))
     report = check_dataset(f"coco:{root}")
-    assert found(report) == [(SIZE_DIFFERS, 1), (SIZE_DIFFERS, 1)]
+    assert found(report)[:2] == [(SIZE_DIFFERS, 1), (SIZE_DIFFERS, 1)]
     assert f"64 x 48 pixels, but 640 x 48 in {path}" in report.findings[0].message
 
 

@@ -79,8 +79,13 @@ def test_matlab_positions_of_another_shape(tmp_path):
     ("name", "file", "text", "message"),
     [
         ("csv", "train.csv", "image,x,y\na.jpg,1,2\na.jpg,1,two\n", "train.csv, line 3: '1,two' is not a position"),
-        ("csv", "train.csv", "image,x,y\na.jpg,1\n", "train.csv, line 2: 2 values instead of 3"),
-        ("csv", "train.csv", "photo,x,y\na.jpg,1,2\n", "train.csv, line 1: no column image; the first line must be"),
+        ("csv", "train.csv", "image,x,y\na.jpg,1\n", "train.csv, line 2: '1,' is not a position"),
+        (
+            "csv",
+            "train.csv",
+            "photo,x,y\na.jpg,1,2\n",
+            "train.csv, line 1: no column image; the first line must",
+        ),
         ("jhu", "train/gt/0001.txt", "5 5 2 2 1 0\n\n5 5 2\n", "0001.txt, line 3: 3 numbers instead of 4"),
         ("jhu", "train/gt/0001.txt", "5 5 2 x 1 0\n", "0001.txt, line 1: '5 5 2 x 1 0' is not 4 numbers"),
         ("yolo", "labels/train/many.txt", "1 .5 .5 .1\n", "many.txt, line 1: 4 numbers instead of 5"),
@@ -94,12 +99,12 @@ def test_matlab_positions_of_another_shape(tmp_path):
         ("fdst", "train_data/1/001.json", '{"a": {"region": []}}', "001.json: there is no 'regions' in it"),
         ("cvat", "annotations.xml", "<annotations>\n<image>\n</annotations>", "annotations.xml, line 3: not XML"),
         ("cvat", "annotations.xml", "<annotations><track/></annotations>", "export it from CVAT as 'CVAT for images"),
-        ("coco", "annotations/instances_train2017.json", "[]", "instances_train2017.json: not COCO JSON"),
+        ("coco", "annotations/instances_train2017.json", "[]", "instances_train2017.json: not in the expected form"),
         (
             "geojson",
             "train/many.geojson",
             '{"features": [{"geometry": {"type": "Polygon"}}]}',
-            "feature 1 is a Polygon",
+            "there is no 'coordinates' in it",
         ),
     ],
 )

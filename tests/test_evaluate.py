@@ -212,7 +212,7 @@ class TestPointFiles:
             (
                 "p.geojson",
                 collection(feature(1, 1), {"geometry": {"type": "Polygon", "coordinates": []}}),
-                "feature 2: .*a Polygon is no head",
+                "feature 2: not a point in GeoJSON",
             ),
             ("p.geojson", collection(feature(1, 1, image=7), feature(1, 1)), "feature 2: no picture is named"),
             (

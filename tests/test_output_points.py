@@ -15,7 +15,7 @@ import pytest
 import pyvips
 from numpy.typing import NDArray
 
-from gigacount.datasets import DATASETS
+from gigacount.datasets import read
 from gigacount.density import DensityMap
 from gigacount.errors import OutputError, UnknownNameError
 from gigacount.geometry import Size
@@ -116,7 +116,7 @@ def test_coco_is_read_back_as_a_data_set(tmp_path: Path) -> None:
     pyvips.Image.black(100, 80).jpegsave(str(tmp_path / "crowd.jpg"))
     xy = np.array([[10.25, 20.5], [99, 79]])
     write_points(result_of(xy, tmp_path / "crowd.jpg", (100, 80)), tmp_path / "heads.json")
-    (sample,) = DATASETS["coco"](tmp_path / "heads.json", "all")
+    (sample,) = read(f"coco:{tmp_path / 'heads.json'}", "all")
     assert sample.points_xy.tolist() == xy.tolist()
 
 

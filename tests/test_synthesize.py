@@ -14,9 +14,7 @@ import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gigacount.datasets.csv_points import read_csv
-from gigacount.datasets.geojson import read_geojson
-from gigacount.datasets.panda import read_panda
+from gigacount.datasets import read
 from gigacount.datasets.sample import Sample
 from gigacount.errors import DataError, OutputError, UsageError
 from gigacount.geometry import Window, whole
@@ -368,7 +366,7 @@ def test_data_set_readers_read_the_truth(people: int, tmp_path: Path) -> None:
     truth = draw_scene(replace(SMALL, people=people)).truth
     pyvips.Image.black(*SMALL.size_wh, bands=3).write_to_file(str(tmp_path / "scene.tif"))
     write_truth(truth, tmp_path / "scene.tif")
-    (table,), (geojson,) = list(read_csv(tmp_path, "all")), list(read_geojson(tmp_path, "all"))
+    (table,), (geojson,) = read(f"csv:{tmp_path}", "all"), read(f"geojson:{tmp_path}", "all")
     assert table.image == geojson.image == tmp_path / "scene.tif"
     assert table.points_xy == pytest.approx(truth.points_xy, abs=6e-4)
     assert table.boxes_xyxy == pytest.approx(truth.boxes_xyxy, abs=6e-4)
@@ -379,7 +377,7 @@ def test_panda_reader_reads_panda_annotations(drawn: Scene, tmp_path: Path) -> N
     write_scene(drawn, tmp_path / "scene.jpg")
     path = write_panda({"scene.jpg": drawn.truth}, tmp_path)
     assert path.name == "head_bbox_annotations.json"
-    (sample,) = read_panda(tmp_path, "all")
+    (sample,) = read(f"panda:{tmp_path}", "all")
     assert sample.image == tmp_path / "scene.jpg"
     assert sample.boxes_xyxy == pytest.approx(drawn.truth.boxes_xyxy)
     assert sample.points_xy == pytest.approx(drawn.truth.points_xy)
@@ -389,7 +387,7 @@ def test_panda_points_where_boxes_are_unknown(drawn: Scene, tmp_path: Path) -> N
     write_scene(drawn, tmp_path / "scene.jpg")
     points = replace(drawn.truth, boxes_xyxy=None)
     assert write_panda({"scene.jpg": points}, tmp_path).name == "head_point_annotations.json"
-    (sample,) = read_panda(tmp_path, "all")
+    (sample,) = read(f"panda:{tmp_path}", "all")
     assert sample.boxes_xyxy is None
     assert sample.points_xy == pytest.approx(drawn.truth.points_xy)
 

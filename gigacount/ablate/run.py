@@ -13,7 +13,7 @@ from gigacount.ablate.measure import Measurement, measure
 from gigacount.ablate.options import AblateOptions
 from gigacount.ablate.records import Records
 from gigacount.ablate.tables import TABLES, Row
-from gigacount.datasets import Sample, read
+from gigacount.datasets import Sample, load
 from gigacount.image import GigaImage
 from gigacount.look import Looker
 from gigacount.networks.record import NetworkRecord
@@ -44,7 +44,7 @@ class Ablation:
     def __init__(self, options: AblateOptions, notify: Callable[[str], None] = lambda line: None) -> None:
         self.options = options
         self.notify = notify
-        self.samples = list(read(options.data, options.split))[: options.pictures]
+        self.samples = load(options.data, options.split, notify)[: options.pictures]
         self.records = Records(options.out)
         self.predictors = {name: self._predictor(name) for name in dict.fromkeys(options.networks)}
         self.coarse = None if options.coarse_network is None else self._predictor(options.coarse_network)

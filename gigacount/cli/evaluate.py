@@ -18,6 +18,7 @@ from gigacount.errors import OutputError, UsageError
 from gigacount.options import CountOptions, LocalizeOptions
 
 if TYPE_CHECKING:
+    from gigacount.datasets import Sample
     from gigacount.evaluate import CountReport, EvaluateOptions, PointsReport
     from gigacount.metrics.heads import PointPair
 
@@ -45,16 +46,17 @@ def evaluate_count(
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, pictures.csv and scatter.png.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    labelling: shared.Labelling,
     counting: shared.Counting,
 ) -> int:
     """Count a labelled data set and print the errors: MAE, RMSE, MSE, NAE, GAME, bias, by density level."""
     demand_new(out)
     options = options_for_all(counting)
     from gigacount.count import Counter
-    from gigacount.datasets import Sample, read
+    from gigacount.datasets import load
     from gigacount.evaluate import CountEstimate, count_samples, evaluate_counts
 
-    samples = list(read(data, split))
+    samples = load(data, split, say, labelling.options())
     counter = Counter(options)
 
     def estimate(sample: Sample) -> CountEstimate:
@@ -72,7 +74,9 @@ def evaluate_count(
 class Measuring:
     """What is measured of located heads, and in which files: the fields of EvaluateOptions as text."""
 
-    form: Annotated[str | None, typer.Option("--format", help="nwpu, csv or geojson; default: by the ending.")] = None
+    form: Annotated[
+        str | None, typer.Option("--format", help="nwpu, csv, geojson or coco; default: by the ending.")
+    ] = None
     metrics: Annotated[
         str | None, typer.Option(help="Of nwpu, fixed, qnrf, raz, nap; default: all that the labels allow.")
     ] = None
@@ -95,7 +99,7 @@ class Measuring:
 @spread
 def evaluate_points(
     *,
-    truth: Annotated[Path | None, typer.Option(help="File of true heads: NWPU text, CSV or GeoJSON.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="File of true heads: NWPU text, CSV, GeoJSON or COCO.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="File of predicted heads.")] = None,
     data: Annotated[
         str | None,
@@ -109,6 +113,7 @@ def evaluate_points(
     min_score: Annotated[
         float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
     ] = None,
+    labelling: shared.Labelling,
     counting: shared.Counting,
 ) -> int:
     """Measure located heads against true ones: precision, recall, F1, AP and AR by the published protocols.
@@ -118,14 +123,16 @@ def evaluate_points(
     """
     demand_new(out)
     options = measuring.options()
+    from gigacount.datasets import load
     from gigacount.evaluate import evaluate_pairs
     from gigacount.evaluate import evaluate_points as measure
 
     if data is not None and truth is None and predictions is None:
-        pairs = locate(data, split, LocalizeOptions(options_for_all(counting), min_score), quiet)
+        locating = LocalizeOptions(options_for_all(counting), min_score)
+        pairs = locate(load(data, split, say, labelling.options()), locating, quiet)
         report = evaluate_pairs(pairs, options)
     elif truth is not None and predictions is not None and data is None:
-        pairs, report = [], measure(truth, predictions, options)
+        pairs, report = [], measure(truth, predictions, options, say)
     else:
         raise UsageError("give either --truth and --predictions, or --data NAME:PATH")
     if out is not None:
@@ -134,14 +141,12 @@ def evaluate_points(
     return 0
 
 
-def locate(data: str, split: str, options: LocalizeOptions, quiet: bool) -> list[PointPair]:
+def locate(samples: list[Sample], options: LocalizeOptions, quiet: bool) -> list[PointPair]:
     """Truth and prediction of a data set's pictures, located with one network."""
-    from gigacount.datasets import Sample, read
     from gigacount.evaluate import locate_samples
     from gigacount.localize import Localizer
     from gigacount.metrics.heads import PredictedPoints
 
-    samples = list(read(data, split))
     localizer = Localizer(options)
 
     def located(sample: Sample) -> PredictedPoints:

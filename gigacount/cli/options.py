@@ -10,7 +10,7 @@ import typer
 
 from gigacount.cli.parse import parse_bands, parse_numbers, parse_range, parse_size, size_text
 from gigacount.errors import UsageError
-from gigacount.options import CountOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
+from gigacount.options import CountOptions, LabelOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
 
 DEFAULTS = CountOptions()
 LOOKING = DEFAULTS.looking
@@ -62,6 +62,24 @@ Range = Annotated[
 Nodata = Annotated[float | None, typer.Option(help="Pixels of this value are no ground: nobody is counted there.")]
 Page = Annotated[int | None, typer.Option(help="Page or frame, from 1, of a file that holds several pictures.")]
 Scratch = Annotated[Path | None, typer.Option(help="Folder for the scratch file; default: the system's.")]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How the labels of a data set are read: the fields of LabelOptions."""
+
+    labels_orientation: Annotated[
+        str | None,
+        typer.Option(help="Labels of pictures that EXIF turns lie on them stored or upright; default: by their size."),
+    ] = None
+    trust_paths: Annotated[
+        bool, typer.Option("--trust-paths", help="Labels may name pictures outside their data set.")
+    ] = False
+
+    def options(self) -> LabelOptions:
+        """Raises UsageError for another orientation."""
+        return LabelOptions(self.labels_orientation, self.trust_paths)
+
 
 MAX_SIZE = size_text(LOOKING.max_size)
 TILE = size_text(LOOKING.tile)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
 from gigacount.cli.show import duration, say
-from gigacount.options import MixOptions, TrainOptions
+from gigacount.options import LabelOptions, MixOptions, TrainOptions
 
 DEFAULTS = TrainOptions("light", ("-",), Path())
 
@@ -84,26 +85,28 @@ class Training:
     seed: Annotated[int, typer.Option(help="Of the held-out split, the crops and the fresh weights.")] = DEFAULTS.seed
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False
 
-    def options(self) -> TrainOptions:
+    def options(self, labels: LabelOptions) -> TrainOptions:
         """Raises UsageError for values that make no sense."""
         if self.mix is None and self.pseudo_labels_from is not None:
             raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
         mix = None if self.mix is None else MixOptions(self.mix, self.mix_ratio, self.pseudo_labels_from)
-        same: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(TrainOptions)}
-        return TrainOptions(**same | {"data": tuple(self.data), "settings": tuple(self.settings or ()), "mix": mix})
+        others = {"data": tuple(self.data), "settings": tuple(self.settings or ()), "mix": mix, "labels": labels}
+        names = [field.name for field in fields(TrainOptions) if field.name not in others]
+        return TrainOptions(**others | {name: getattr(self, name) for name in names})
 
 
 @spread
 def train(
     *,
     training: Training,
+    labelling: shared.Labelling,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Train a network on labelled pictures and write its weights and record.
 
     Prints the path of the record, which `gigacount count --network` takes. Under torchrun all processes train together.
     """
-    options = training.options()
+    options = training.options(labelling.options())
     from gigacount.train import train as run
 
     record = run(options, (lambda entry: None) if quiet else lambda entry: say(line(entry)), say)

@@ -5,31 +5,37 @@ One more data set is a module with a reader, and a line in `DATASETS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gigacount.datasets.beijing_brt import read_beijing_brt
 from gigacount.datasets.coco import read_coco
 from gigacount.datasets.csv_points import read_csv
 from gigacount.datasets.cvat import read_cvat
-from gigacount.datasets.entries import ALL, EMPTY, OnError, Reader, strict
-from gigacount.datasets.fdst import read_fdst
+from gigacount.datasets.entries import ALL, NOTICES, OnError, Reader, strict
 from gigacount.datasets.geojson import read_geojson
-from gigacount.datasets.jhu import read_jhu
 from gigacount.datasets.labelme import read_labelme
-from gigacount.datasets.mall import read_mall
-from gigacount.datasets.nwpu import read_nwpu
 from gigacount.datasets.panda import read_panda
 from gigacount.datasets.people_free import read_people_free
+from gigacount.datasets.published import (
+    read_beijing_brt,
+    read_fdst,
+    read_jhu,
+    read_mall,
+    read_nwpu,
+    read_part_a,
+    read_part_b,
+    read_ucf_cc_50,
+    read_ucf_qnrf,
+    read_worldexpo,
+)
+from gigacount.datasets.reading import samples
 from gigacount.datasets.sample import Sample
-from gigacount.datasets.shanghaitech import read_part_a, read_part_b
-from gigacount.datasets.ucf_cc_50 import read_ucf_cc_50
-from gigacount.datasets.ucf_qnrf import read_ucf_qnrf
-from gigacount.datasets.worldexpo import read_worldexpo
 from gigacount.datasets.yolo import read_yolo
-from gigacount.errors import EntryError, NotFoundError, UnknownNameError, UsageError
+from gigacount.errors import DataError, EntryError, NotFoundError, UnknownNameError, UsageError
+from gigacount.options import LabelOptions
 
-__all__ = ["ALL", "DATASETS", "Sample", "parse_spec", "read"]
+__all__ = ["ALL", "DATASETS", "NOTICES", "Sample", "load", "parse_spec", "read", "stands_apart"]
 
 DATASETS: dict[str, Reader] = {
     "panda": read_panda,
@@ -69,28 +75,48 @@ def parse_spec(spec: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def read(spec: str, split: str = "train", on_error: OnError = strict) -> Iterator[Sample]:
+def read(
+    spec: str, split: str = "train", on_error: OnError = strict, options: LabelOptions | None = None
+) -> Iterator[Sample]:
     """The samples of a data set given as NAME:PATH, in an order that never changes.
 
     split: train, val, test, or 'all' for every split that is there. A folder of one's own that is not divided gives
     all its pictures for any split.
-    on_error: gets the EntryError of each picture or label file that cannot be used; by default raises it.
+    on_error: gets the EntryError of each picture or label file that cannot be used; by default raises it. It gets
+    notices too (`NOTICES`): what was passed over or assumed.
     NotFoundError where the folder has no such split; EntryError too where the split has no labelled picture.
     """
     name, path = parse_spec(spec)
-    return _read(name, path, split, on_error)
+    return samples(DATASETS[name], spec, path, split, on_error, options or LabelOptions())
 
 
-def _read(name: str, path: Path, split: str, on_error: OnError) -> Iterator[Sample]:
-    empty = True
+def stands_apart(spec: str, split: str) -> bool:
+    """Whether a data set has a split of its own, none of whose pictures is for training too."""
+    name, path = parse_spec(spec)
+
+    def images(which: str) -> set[Path]:
+        return {entry.image for entry in DATASETS[name](path, which, lambda error: None)}
+
     try:
-        for sample in DATASETS[name](path, split, on_error):
-            empty = False
-            yield sample
-    except EntryError as error:  # a label file that serves many pictures
-        on_error(error)
-    except NotFoundError as error:
-        raise NotFoundError(f"{name}:{path}: {error}") from error
-    else:
-        if empty:
-            on_error(EntryError(EMPTY, f"{name}:{path}: no labelled pictures in its '{split}' split"))
+        own = images(split)
+        return bool(own) and own.isdisjoint(images("train"))
+    except DataError:
+        return False
+
+
+def load(spec: str, split: str, notify: Callable[[str], None], options: LabelOptions | None = None) -> list[Sample]:
+    """All samples of a data set; what `read` gives notice of is told in one line. Raises what `read` raises."""
+    notices: list[EntryError] = []
+
+    def on_error(error: EntryError) -> None:
+        strict(error)
+        notices.append(error)
+
+    found = list(read(spec, split, on_error, options))
+    if notices:
+        times: Counter[str] = Counter()
+        for notice in notices:
+            times[notice.kind] += notice.times
+        what = ", ".join(f"{many} x {kind}" for kind, many in times.most_common())
+        notify(f"{spec}: {what}; `gigacount data check {spec} --split {split}` names them")
+    return found

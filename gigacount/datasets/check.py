@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.datasets import read
-from gigacount.datasets.entries import ALL, NO_PICTURE, UNREADABLE
+from gigacount.datasets.entries import ALL, NOTICES, UNREADABLE
 from gigacount.datasets.sample import Sample
 from gigacount.errors import EntryError, ImageError
 from gigacount.geometry import Size, whole
 from gigacount.image import GigaImage
+from gigacount.options import LabelOptions
 
 SIZE_DIFFERS = "size that differs from the labels"
 OUTSIDE = "head outside the picture"
@@ -25,7 +26,7 @@ REPEATED = "head on the same position as another"
 SAME_FILE = "picture that is a copy"
 ALIKE = "picture that looks like another"
 
-NOTICES = frozenset({NO_PICTURE, REPEATED, SAME_FILE, ALIKE})
+OWN_NOTICES = frozenset({REPEATED, SAME_FILE, ALIKE})
 
 HASH_SIDE = 16
 OVERSAMPLING = 4  # reading straight at 17 x 16 leaves aliasing, which differs between sizes of one picture
@@ -47,7 +48,7 @@ class Finding:
     @property
     def notice(self) -> bool:
         """Whether it is worth a look, but training can go on."""
-        return self.kind in NOTICES
+        return self.kind in NOTICES | OWN_NOTICES
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,10 @@ class Report:
                 yield f"  ... and {len(those) - most} more"
 
 
-def check_dataset(spec: str, split: str = ALL) -> Report:
+def check_dataset(spec: str, split: str = ALL, options: LabelOptions | None = None) -> Report:
     """Check a data set given as NAME:PATH; NotFoundError or UsageError if there is none."""
     errors: list[EntryError] = []
-    return check(read(spec, split, errors.append), errors)
+    return check(read(spec, split, errors.append, options), errors)
 
 
 def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Report:
@@ -108,7 +109,7 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Repor
             findings.append(Finding(UNREADABLE, str(error), picture=sample.image))
         findings += _repeated(sample)
     findings += _alike(looks)
-    findings += [Finding(error.kind, str(error)) for error in errors]
+    findings += [Finding(error.kind, str(error), error.times) for error in errors]
     return Report(pictures, heads, empty, tuple(findings))
 
 

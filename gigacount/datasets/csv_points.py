@@ -4,72 +4,59 @@
     square.jpg,1024.5,310
     empty.jpg,,              a picture without people
 
-Columns left, top, right and bottom may add head boxes; others are ignored. Commas, semicolons or tabs.
+Columns left, top, right and bottom may add head boxes, a column class (or label, category) classes, of which heads
+count, or else persons; others are ignored. Commas, semicolons or tabs.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gigacount.datasets.entries import Heads, OnError, points_only, read_listed, report_unlisted, strict
-from gigacount.datasets.files import bad, read_text
-from gigacount.datasets.forms import label_files, picture_folders
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Entry, Heads, OnError, read_listed, shown, strict
+from gigacount.datasets.files import bad, csv_rows
+from gigacount.datasets.forms import picture_folders, read_files
+from gigacount.datasets.shapes import Drawing, Shape, people_classes
 
 POSITION = ("x", "y")
 BOX = ("left", "top", "right", "bottom")
+CLASS = ("class", "label", "category")
+
+Row = tuple[str, list[float]]  # class, then x, y and the sides of the box, if the file has them
 
 
-def read_csv(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
-    found = label_files(root, split, ".csv")
-    samples = (sample for path in found for sample in _read_file(path, on_error))
-    yield from report_unlisted(samples, split, on_error)
+def read_csv(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    yield from read_files(root, split, ".csv", partial(_read_file, on_error=on_error), on_error)
 
 
-def _read_file(path: Path, on_error: OnError) -> Iterator[Sample]:
-    columns, rows = _rows(path)
-    entries = ((image, partial(_heads, numbers, columns)) for image, numbers in rows.items())
+def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
+    rows: dict[str, list[Row]] = {}
+    names, lines = csv_rows(path, ("image", *POSITION), "image,x,y")
+    columns = (*POSITION, *BOX) if set(BOX) <= set(names) else POSITION
+    for line, cells in lines:
+        heads = rows.setdefault(cells["image"], [])
+        values = [cells[column] for column in columns]
+        if any(values):
+            try:
+                heads.append((row_class(cells), [float(value) for value in values]))
+            except ValueError as error:
+                raise bad(path, f"'{shown(','.join(values), 40)}' is not a position", line) from error
+    people = people_classes({label for heads in rows.values() for label, _ in heads}, path, on_error)
+    entries = ((image, partial(_heads, heads, people)) for image, heads in rows.items())
     yield from read_listed(entries, path, picture_folders(path), on_error)
 
 
-def _rows(path: Path) -> tuple[tuple[str, ...], dict[str, list[list[float]]]]:
-    """The columns of numbers that the file has, and their values by picture."""
-    text = read_text(path)
-    header = text.partition("\n")[0].lower()
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        missing = {"image", *POSITION} - set(names)
-        if missing:
-            raise bad(path, f"no column {' or '.join(sorted(missing))}; the first line must be image,x,y", 1)
-        columns = (*POSITION, *BOX) if set(BOX) <= set(names) else POSITION
-        places = [names.index(name) for name in ("image", *columns)]
-        rows: dict[str, list[list[float]]] = {}
-        for row in reader:
-            if not any(row):
-                continue
-            if len(row) <= max(places):
-                raise bad(path, f"{len(row)} values instead of {len(names)}", reader.line_num)
-            image, *values = (row[place].strip() for place in places)
-            heads = rows.setdefault(image, [])
-            if not any(values):
-                continue
-            try:
-                heads.append([float(value) for value in values])
-            except ValueError as error:
-                raise bad(path, f"'{delimiter.join(values)}' is not a position", reader.line_num) from error
-    except csv.Error as error:
-        raise bad(path, f"not CSV ({error})", reader.line_num) from error
-    return columns, rows
+def row_class(cells: dict[str, str]) -> str:
+    """The class of a row by its columns, '' where it has none."""
+    return next((cells[name] for name in CLASS if name in cells), "")
 
 
-def _heads(numbers: list[list[float]], columns: tuple[str, ...]) -> Heads:
-    array = np.array(numbers, np.float64).reshape(-1, len(columns))
-    return Heads(points_only(array[:, :2]).points_xy, array[:, 2:] if columns != POSITION else None)
+def _heads(rows: list[Row], people: frozenset[str]) -> Heads:
+    drawn = Drawing(rows, lambda values: Shape([values[:2]])).heads(people)
+    boxes = [values[2:] for label, values in rows if label in people and len(values) > 2]
+    if len(boxes) < len(drawn.points_xy) or not rows:
+        return drawn
+    return Heads(drawn.points_xy, np.array(boxes, np.float64).reshape(-1, 4), passed=drawn.passed)

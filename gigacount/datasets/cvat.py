@@ -4,8 +4,8 @@
       <points label="head" points="10.5,20.0;30.1,40.2"/> <box label="head" xtl="1" ytl="2" xbr="3" ybr="4"/>
     </image></annotations>
 
-Shapes labelled head count, or else those labelled person. Points are heads; boxes and polygons are head boxes. Where
-pictures have a subset, it is their split.
+Shapes labelled head count, or else those labelled person. Points are heads; other shapes are heads in the middle of
+their extent. Where pictures have a subset, it is their split.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gigacount.datasets.entries import ALL, SPLITS, Heads, OnError, mixed, read_listed, report_unlisted, strict
-from gigacount.datasets.files import bad, parse_content
-from gigacount.datasets.forms import label_files, picture_folders, sole_people_classes
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import ALL, SPLITS, Entry, Heads, OnError, read_listed, strict
+from gigacount.datasets.files import bad, guarded, load_xml
+from gigacount.datasets.forms import picture_folders, read_files
+from gigacount.datasets.shapes import Drawing, Shape, around, ellipse, key_points, people_classes, rectangle
 from gigacount.errors import NotFoundError
 
-SHAPES = ("points", "box", "polygon")
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
-def read_cvat(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
-    found = label_files(root, split, ".xml")
-    samples = (sample for path in found for sample in _read_file(path, split, on_error))
-    yield from report_unlisted(samples, split, on_error)
+def read_cvat(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    yield from read_files(root, split, ".xml", partial(_read_file, split=split, on_error=on_error), on_error)
 
 
-def _read_file(path: Path, split: str, on_error: OnError) -> Iterator[Sample]:
-    try:
-        document = ET.parse(path).getroot()
-    except ET.ParseError as error:
-        raise bad(path, f"not XML ({error})", error.position[0]) from error
-    except OSError as error:
-        raise bad(path, f"cannot be read ({error.strerror})") from error
+def _read_file(path: Path, split: str, on_error: OnError) -> Iterator[Entry]:
+    document = load_xml(path)
     if document.find("track") is not None:
         raise bad(path, "CVAT for video; export it from CVAT as 'CVAT for images 1.1'")
     images = document.findall("image")
-    labels = {shape.get("label", "") for image in images for shape in image if shape.tag in SHAPES}
-    parse = partial(_heads, people=sole_people_classes(labels, path))
-    entries = (
-        (image.get("name", ""), partial(parse_content, path, image, parse)) for image in _of_split(images, split, path)
-    )
+    declared = {label.findtext("name", "") for label in document.iter("label") if not label.findtext("parent")}
+    used = {shape.get("label", "") for image in images for shape in image}
+    people = people_classes((declared - {""}) | used, path, on_error)
+    entries = ((_name(image), partial(_heads, path, image, people)) for image in _of_split(images, split, path))
     yield from read_listed(entries, path, picture_folders(path), on_error)
 
 
-def _of_split(images: list[ET.Element], split: str, path: Path) -> list[ET.Element]:
+def _name(image: Element) -> str:
+    """A project of several subsets has its pictures in a folder for each."""
+    subset, name = image.get("subset", ""), image.get("name", "")
+    return f"{subset}/{name}" if subset else name
+
+
+def _of_split(images: list[Element], split: str, path: Path) -> list[Element]:
     subsets = {image.get("subset", "").lower() for image in images} - {"", "default"}
     if not subsets or split == ALL:
         return images
@@ -60,18 +60,37 @@ def _of_split(images: list[ET.Element], split: str, path: Path) -> list[ET.Eleme
     return chosen
 
 
-def _heads(image: ET.Element, people: frozenset[str]) -> Heads:
-    points: list[list[float]] = []
-    boxes: list[list[float]] = []
-    for shape in image:
-        if shape.tag not in SHAPES or shape.get("label", "") not in people:
-            continue
-        if shape.tag == "box":
-            boxes.append([float(shape.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")])
-            continue
-        corners = np.array([pair.split(",") for pair in shape.attrib["points"].split(";")], np.float64)
-        if shape.tag == "points":
-            points += corners.tolist()
-        else:
-            boxes.append([*corners.min(axis=0), *corners.max(axis=0)])
-    return mixed(points, boxes, (int(image.attrib["width"]), int(image.attrib["height"])))
+def _heads(path: Path, image: Element, people: frozenset[str]) -> Heads:
+    with guarded(path):
+        size = int(image.attrib["width"]), int(image.attrib["height"])
+        return Drawing([(shape.get("label", ""), shape) for shape in image], _shape, size).heads(people)
+
+
+def _shape(shape: Element) -> Shape:
+    def numbers(*names: str) -> list[float]:
+        return [float(shape.attrib[name]) for name in names]
+
+    if shape.tag == "points":
+        return Shape(_vertices(shape).tolist())
+    if shape.tag == "box":
+        return rectangle(numbers("xtl", "ytl", "xbr", "ybr"), float(shape.get("rotation", 0)))
+    if shape.tag == "ellipse":
+        return ellipse(numbers("cx", "cy"), numbers("rx", "ry"), float(shape.get("rotation", 0)))
+    if shape.tag == "mask":
+        left, top, width, height = numbers("left", "top", "width", "height")
+        return around([(left, top), (left + width, top + height)])
+    if shape.tag == "cuboid":
+        return around([numbers(f"x{corner}", f"y{corner}") for corner in CORNERS])
+    if shape.tag in ("polygon", "polyline"):
+        return around(_vertices(shape))
+    if shape.tag == "skeleton":
+        joints = [(*_vertices(joint)[0], joint.get("outside") != "1") for joint in shape.iter("points")]
+        return key_points(joints, None)
+    return Shape(no_head=f"{shape.tag} without a position")
+
+
+CORNERS = ("tl1", "tr1", "bl1", "br1", "tl2", "tr2", "bl2", "br2")
+
+
+def _vertices(shape: Element) -> NDArray[np.float64]:
+    return np.array([pair.split(",") for pair in shape.attrib["points"].split(";")], np.float64)

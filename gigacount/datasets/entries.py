@@ -9,21 +9,32 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gigacount.datasets.sample import Boxes, Points, Sample
+from gigacount.datasets.sample import Boxes, Points
 from gigacount.errors import EntryError, NotFoundError
 
 NO_LABELS = "picture without labels"
 NO_PICTURE = "labels without a picture"
 BAD_LABELS = "bad label file"
 NOT_A_NUMBER = "position that is not a number"
+NO_PIXELS = "positions that are not pixels"
 UNREADABLE = "unreadable picture"
+CLAIMED_TWICE = "picture that two entries claim"
+ELSEWHERE = "picture outside the data set"
 EMPTY = "no labelled pictures"
+
+PASSED_OVER = "shape passed over"
+NO_ENTRY = "annotation of no picture in the file"
+REPEATED_ID = "annotation id that occurs twice"
+ASSUMED = "only class, taken for people"
+TURNED = "turned picture whose labels do not say which way"
+NOTICES = frozenset({NO_PICTURE, PASSED_OVER, NO_ENTRY, REPEATED_ID, ASSUMED, TURNED})
+"""What is worth a look, but harms nobody."""
 
 ALL = "all"
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # split -> names of its folder
@@ -32,31 +43,48 @@ PICTURE_SUFFIXES = frozenset(
 )
 
 OnError = Callable[[EntryError], None]
-Reader = Callable[[Path, str, OnError], Iterator[Sample]]
+
+LONGEST = 160
+
+
+def shown(text: object, most: int = LONGEST) -> str:
+    """Text of a file for a message: one line, at most so long, control characters escaped."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def strict(error: EntryError) -> None:
-    """Raise it, except for labels whose picture is absent, which harm nobody."""
-    if error.kind != NO_PICTURE:
+    """Raise it, except for a notice."""
+    if error.kind not in NOTICES:
         raise error
 
 
 @dataclass(frozen=True)
 class Heads:
-    """What a label file says about one picture; fields as in `Sample`."""
+    """What a label file says about one picture.
+
+    points_xy, boxes_xyxy, size_wh as in `Sample`, but in the unit and the orientation of the labels. fractions: they
+    are fractions of the picture's sides. passed: how many shapes of which kind are no heads.
+    """
 
     points_xy: Points
     boxes_xyxy: Boxes | None = None
     size_wh: tuple[int, int] | None = None
+    fractions: bool = False
+    passed: Mapping[str, int] = field(default_factory=dict)
 
-    def of(self, image: Path, labels: Path) -> Sample:
-        """The sample of a picture; EntryError if a position is not a finite number."""
-        values = self.points_xy if self.boxes_xyxy is None else np.hstack([self.points_xy, self.boxes_xyxy])
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
-            message = f"{labels}: head {bad[0] + 1} of {len(values)} in {image.name} is not at a finite position"
-            raise EntryError(NOT_A_NUMBER, message)
-        return Sample(image, self.points_xy, self.boxes_xyxy, self.size_wh, labels)
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture with what its labels say. name: what the labels call the picture, None where they do not name it."""
+
+    image: Path
+    labels: Path | None
+    heads: Heads
+    name: str | None = None
+
+
+Reader = Callable[[Path, str, OnError], Iterator[Entry]]
 
 
 def points_only(points: ArrayLike) -> Heads:
@@ -73,26 +101,16 @@ def from_boxes(boxes: ArrayLike, size_wh: tuple[int, int] | None = None) -> Head
     return Heads(array[:, :2] / 2 + array[:, 2:] / 2, array, size_wh)  # halved first: sums of huge ones are infinite
 
 
-def mixed(
-    points: Sequence[Sequence[float]], boxes: Sequence[Sequence[float]], size_wh: tuple[int, int] | None
-) -> Heads:
-    """Heads of which some are boxes and some points; they keep their boxes only where all have one."""
-    if not points:
-        return from_boxes(boxes, size_wh)
-    positions = np.asarray(points, np.float64).reshape(-1, 2)
-    return Heads(np.concatenate([from_boxes(boxes).points_xy, positions]), None, size_wh)
-
-
 def read_pairs(
     images: Mapping[str, Path], labels: Mapping[str, Path], parse: Callable[[Path], Heads], on_error: OnError
-) -> Iterator[Sample]:
-    """Samples of a set with one label file per picture; both are given by the key that they have in common."""
+) -> Iterator[Entry]:
+    """Entries of a set with one label file per picture; both are given by the key that they have in common."""
     for key, image in images.items():
         try:
             if key not in labels:
                 example = f" (others are like {next(iter(labels.values()))})" if labels else ""
                 raise EntryError(NO_LABELS, f"{image}: no label file for it{example}")
-            yield parse(labels[key]).of(image, labels[key])
+            yield Entry(image, labels[key], parse(labels[key]))
         except EntryError as error:
             on_error(error)
     for key, path in labels.items():
@@ -100,30 +118,55 @@ def read_pairs(
             on_error(EntryError(NO_PICTURE, f"{path}: no picture for it"))
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What a label file says of the picture that it calls `name`, to be looked for in `folders`."""
+
+    name: str
+    labels: Path
+    folders: Sequence[Path]
+    heads: Callable[[], Heads]
+
+
 def read_listed(
     entries: Iterable[tuple[str, Callable[[], Heads]]], labels: Path, folders: Sequence[Path], on_error: OnError
-) -> Iterator[Sample]:
-    """Samples of a label file that names its pictures, which are looked for in `folders`."""
-    for name, heads in entries:
-        image = find_picture(name, folders)
+) -> Iterator[Entry]:
+    """Entries of a label file that names its pictures, which are looked for in `folders`."""
+    yield from read_claims([Claim(name, labels, folders, heads) for name, heads in entries], on_error)
+
+
+def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
+    """The entries of label files that name their pictures; a picture that two of them claim is given to neither."""
+    found = [find_picture(claim.name, claim.folders) for claim in claims]
+    claimed: dict[str, list[int]] = {}
+    for number, image in enumerate(found):
+        if image is not None:
+            claimed.setdefault(os.path.realpath(image), []).append(number)
+    for number, (claim, image) in enumerate(zip(claims, found, strict=True)):
         try:
             if image is None:
-                looked = ", ".join(map(str, folders))
-                raise EntryError(NO_PICTURE, f"{labels}: picture '{name}' is in none of: {looked}")
-            yield heads().of(image, labels)
+                looked = ", ".join(map(str, claim.folders))
+                raise EntryError(NO_PICTURE, f"{claim.labels}: picture '{shown(claim.name)}' is in none of: {looked}")
+            those = claimed[os.path.realpath(image)]
+            if len(those) > 1:
+                if number == those[0]:
+                    both = " and ".join(f"entry {i + 1} '{shown(claims[i].name)}' of {claims[i].labels}" for i in those)
+                    raise EntryError(CLAIMED_TWICE, f"{image}: claimed by {both}; name each picture once")
+                continue
+            yield Entry(image, claim.labels, claim.heads(), claim.name)
         except EntryError as error:
             on_error(error)
 
 
-def report_unlisted(samples: Iterable[Sample], split: str, on_error: OnError) -> Iterator[Sample]:
-    """Pass samples on, then report pictures beside them that no label file named.
+def report_unlisted(entries: Iterable[Entry], split: str, on_error: OnError) -> Iterator[Entry]:
+    """Pass entries on, then report pictures beside them that no label file named.
 
     Only where all splits are read: the pictures of another split may lie in the same folder.
     """
     seen: dict[Path, Path | None] = {}
-    for sample in samples:
-        seen[sample.image] = sample.labels
-        yield sample
+    for entry in entries:
+        seen[entry.image] = entry.labels
+        yield entry
     if split != ALL:
         return
     for folder in dict.fromkeys(image.parent for image in seen):
@@ -133,9 +176,11 @@ def report_unlisted(samples: Iterable[Sample], split: str, on_error: OnError) ->
 
 
 def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
-    """The picture that a label file calls `name`, by its path inside one of `folders` or else by its file name."""
-    inside = Path(name.replace("\\", "/"))
-    candidates = [folder / path for path in (inside, Path(inside.name)) for folder in folders]
+    """The picture that a label file calls `name`: by its path inside one of `folders`, or by as much of the end of that
+    path as is there (the folders before it may be those of another machine), or at the path itself."""
+    parts = [part for part in PureWindowsPath(name).parts if part != PureWindowsPath(name).anchor]
+    ends = [Path(*parts[start:]) for start in range(len(parts))]
+    candidates = [folder / end for end in ends for folder in folders] + [Path(name)]
     return next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113  no error for names that are too long
 
 
@@ -151,19 +196,31 @@ def files(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file()), key=natural)
 
 
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, in natural order; none if there is no such folder."""
+    return sorted((p for p in folder.iterdir() if p.is_dir()), key=natural) if folder.is_dir() else []
+
+
 def natural(path: Path | str) -> tuple[list[tuple[int, str]], str]:
     """Sort key under which numbers inside names count as numbers."""
     parts = re.findall(r"[0-9]+|[^0-9]+", str(path))
-    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts], str(path)
+    return [(len(p := part.lstrip("0")), p) if part[0] in "0123456789" else (-1, part) for part in parts], str(path)
 
 
-def by_stem(paths: Iterable[Path], prefix: str = "", suffix: str = "") -> dict[str, Path]:
-    """Paths by their stem without `prefix` and `suffix`; those whose stem lacks them are left out."""
-    return {
-        path.stem[len(prefix) : len(path.stem) - len(suffix)]: path
-        for path in paths
-        if path.stem.startswith(prefix) and path.stem.endswith(suffix)
-    }
+def by_stem(paths: Iterable[Path], on_error: OnError, prefix: str = "", suffix: str = "") -> dict[str, Path]:
+    """Paths by their stem without `prefix` and `suffix`; those whose stem lacks them are left out.
+
+    Of two of the same stem nobody can say which labels belong to which picture: that is told, and both are left out.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        if path.stem.startswith(prefix) and path.stem.endswith(suffix):
+            found.setdefault(path.stem[len(prefix) : len(path.stem) - len(suffix)], []).append(path)
+    for same in found.values():
+        if len(same) > 1:
+            both = " and ".join(map(str, same))
+            on_error(EntryError(CLAIMED_TWICE, f"{both} have the same name; labels cannot tell them apart"))
+    return {key: same[0] for key, same in found.items() if len(same) == 1}
 
 
 def choose(split: str, places: Mapping[str, Path]) -> list[Path]:
@@ -181,10 +238,8 @@ def choose(split: str, places: Mapping[str, Path]) -> list[Path]:
 
 def divided(folder: Path, split: str) -> list[Path]:
     """The folders of a split inside `folder`; `folder` itself where it is not divided into train, val and test."""
-    places = {
-        name: next((folder / name for name in names if (folder / name).is_dir()), folder / name)
-        for name, names in SPLITS.items()
-    }
-    if not any(place.is_dir() for place in places.values()):
+    places = {name: [p for p in folders(folder) if p.name.lower() in names] for name, names in SPLITS.items()}
+    if not any(places.values()):
         return [folder]
-    return choose(split, places)
+    chosen = [place for name, found in places.items() if split in (name, ALL) for place in found]
+    return chosen or choose(split, {name: folder / name for name in SPLITS})

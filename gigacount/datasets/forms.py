@@ -1,39 +1,30 @@
-"""What the general forms share: where a folder of one's own keeps pictures and labels, and which classes are people."""
+"""Where a folder of one's own keeps pictures and labels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from gigacount.datasets.entries import SPLITS, choose, divided, files
-from gigacount.datasets.files import bad
-from gigacount.errors import EntryError, NotFoundError
+from gigacount.datasets.entries import (
+    SPLITS,
+    Entry,
+    OnError,
+    by_stem,
+    choose,
+    divided,
+    files,
+    folders,
+    pictures,
+    read_pairs,
+    report_unlisted,
+)
+from gigacount.datasets.shapes import Drawing, Drawings
+from gigacount.errors import NotFoundError
 
-HEAD_NAMES = frozenset({"head", "heads", "person head", "human head"})
-PERSON_NAMES = frozenset({"person", "persons", "people", "human", "pedestrian", "pedestrians"})
-
-
-def people_classes(names: Iterable[str]) -> frozenset[str]:
-    """The class names that count: those of heads if there are any, else those of persons."""
-    present = frozenset(names)
-    heads = frozenset(name for name in present if name.strip().lower() in HEAD_NAMES)
-    return heads or frozenset(name for name in present if name.strip().lower() in PERSON_NAMES)
-
-
-def sole_people_classes(names: Iterable[str], where: Path) -> frozenset[str]:
-    """As `people_classes`, but a single class counts whatever its name; EntryError if several are all unknown."""
-    present = frozenset(names)
-    people = people_classes(present)
-    if people or len(present) <= 1:
-        return people or present
-    raise no_people(present, where)
-
-
-def no_people(classes: Iterable[str], where: Path) -> EntryError:
-    """The error of labels that name no class known to be people."""
-    named = ", ".join(f"'{name}'" for name in sorted(classes))
-    return bad(where, f"no class known to be people among {named}; rename the one that counts to 'head' or 'person'")
+SPLIT_NAMES = tuple(name for names in SPLITS.values() for name in names)
+CLASS_FILES = ("classes.txt", "obj.names")
+LABEL_FOLDERS = ("annotations", "labels", "image_annos")
 
 
 def paired_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
@@ -43,9 +34,33 @@ def paired_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
     in `root` (or root/train) with labels in its labels folder, or with their labels beside them.
     """
     images, labels = root / "images", root / "labels"
-    if any((images / name).is_dir() for names in SPLITS.values() for name in names):
+    if any(folder.name.lower() in SPLIT_NAMES for folder in folders(images)):
         return [(folder, labels / folder.name) for folder in divided(images, split)]
     return [(_sub(folder, "images"), _sub(folder, "labels", "images")) for folder in divided(root, split)]
+
+
+def read_drawings(
+    parts: list[tuple[Path, Path]],
+    suffix: str,
+    parse: Callable[[Path], Drawing],
+    where: Path,
+    on_error: OnError,
+    declared: Collection[str] | None = None,
+) -> Iterator[Entry]:
+    """Entries of a form with a label file of shapes beside each picture; `declared` as in `Drawings`."""
+    found = {labels: [path for path in files(labels, {suffix}) if path.name not in CLASS_FILES] for _, labels in parts}
+    drawings = Drawings([path for paths in found.values() for path in paths], parse, where, on_error, declared)
+    for images, labels in parts:
+        named = by_stem(pictures(images), on_error), by_stem(found[labels], on_error)
+        yield from read_pairs(*named, drawings.heads, on_error)
+
+
+def read_files(
+    root: Path, split: str, suffix: str, read: Callable[[Path], Iterator[Entry]], on_error: OnError
+) -> Iterator[Entry]:
+    """Entries of a form with one label file for many pictures."""
+    entries = (entry for path in label_files(root, split, suffix) for entry in read(path))
+    yield from report_unlisted(entries, split, on_error)
 
 
 def _sub(folder: Path, *names: str) -> Path:
@@ -62,7 +77,11 @@ def label_files(root: Path, split: str, suffix: str) -> list[Path]:
         return [root]
     folder = _sub(root, "annotations")
     found = files(folder, {suffix})
-    named = {name: _only(those, folder, suffix) for name in SPLITS if (those := [p for p in found if name in words(p)])}
+    named = {
+        name: _only(those, folder, suffix)
+        for name, spellings in SPLITS.items()
+        if (those := [path for path in found if words(path) & set(spellings)])
+    }
     if named:
         return choose(split, {name: named.get(name, folder / f"{name}{suffix}") for name in SPLITS})
     if found:
@@ -84,9 +103,16 @@ def words(path: Path) -> set[str]:
     return set(re.findall("[a-z]+", path.stem.lower()))
 
 
+def set_folder(path: Path) -> Path:
+    """The folder that holds a data set given by its folder or its label file."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name.lower() in LABEL_FOLDERS else path.parent
+
+
 def picture_folders(labels: Path) -> list[Path]:
     """Where the pictures that a label file names may be: around it, above it, and in folders named for pictures."""
     around = [labels.parent, labels.parent.parent]
-    splits = [name for names in SPLITS.values() for name in names if name in words(labels)]
+    splits = [name for name in SPLIT_NAMES if name in words(labels)]
     inside = ["images", *splits, *(f"images/{name}" for name in splits), *(f"{name}2017" for name in splits)]
     return [*around, *(folder / name for name in inside for folder in around)]

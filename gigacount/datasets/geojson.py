@@ -1,37 +1,65 @@
-"""GeoJSON points: a FeatureCollection per picture, Point and MultiPoint features in pixels, x right, y down.
+"""GeoJSON: a FeatureCollection per picture, positions in pixels, x right, y down.
 
 photo.jpg
 photo.geojson     or in the folder labels
+
+Points are heads; lines and polygons are heads in the middle of their extent. A feature may have a class, as QuPath
+writes it (`classification`) or as its property class, label or category: then heads count, or else persons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gigacount.datasets.entries import Heads, OnError, by_stem, files, pictures, points_only, read_pairs, strict
-from gigacount.datasets.files import load_json, parse_content
-from gigacount.datasets.forms import paired_folders
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Entry, OnError, strict
+from gigacount.datasets.files import load_json
+from gigacount.datasets.forms import paired_folders, read_drawings
+from gigacount.datasets.shapes import Drawing, Shape, around
 
+CLASS_PROPERTIES = ("classification", "class", "label", "category")
+PARTS = {"MultiPoint": "Point", "MultiLineString": "LineString", "MultiPolygon": "Polygon"}
 SUFFIX = ".geojson"
 
 
-def read_geojson(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
-    for images, labels in paired_folders(root, split):
-        yield from read_pairs(by_stem(pictures(images)), by_stem(files(labels, {SUFFIX})), _parse, on_error)
+def read_geojson(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    yield from read_drawings(paired_folders(root, split), SUFFIX, _parse, root, on_error)
 
 
-def _parse(path: Path) -> Heads:
-    def heads(content: Any) -> Heads:
-        points = []
-        for number, feature in enumerate(content["features"], 1):
-            geometry = feature["geometry"]
-            if geometry["type"] not in ("Point", "MultiPoint"):
-                raise ValueError(f"feature {number} is a {geometry['type']}, which is no head; use Point or MultiPoint")
-            found = [geometry["coordinates"]] if geometry["type"] == "Point" else geometry["coordinates"]
-            points += [(x, y) for x, y, *_ in found]
-        return points_only(points)
+def _parse(path: Path) -> Drawing:
+    things: list[tuple[str, Any]] = []
+    for feature in load_json(path)["features"]:
+        label = feature_class(feature)
+        for kind, coordinates in simple_parts(feature["geometry"]):
+            things.append((label, (kind, coordinates)))
+    return Drawing(things, part_shape)
 
-    return parse_content(path, load_json(path), heads)
+
+def feature_class(feature: Any) -> str:
+    """The class of a feature, '' where it has none."""
+    properties = feature.get("properties") or {}
+    found = next((properties[name] for name in CLASS_PROPERTIES if properties.get(name)), "")
+    return str(found.get("name") or "" if isinstance(found, dict) else found)
+
+
+def simple_parts(geometry: Any) -> list[tuple[str, Any]]:
+    """The points, lines and polygons of a geometry: kind and coordinates of each."""
+    if geometry is None:
+        return []
+    kind = geometry["type"]
+    if kind == "GeometryCollection":
+        return [part for one in geometry["geometries"] for part in simple_parts(one)]
+    if kind in PARTS:
+        return [(PARTS[kind], part) for part in geometry["coordinates"]]
+    return [(kind, geometry["coordinates"])]
+
+
+def part_shape(thing: tuple[str, Any]) -> Shape:
+    """The head of a point, line or polygon."""
+    kind, coordinates = thing
+    if kind == "Point":
+        return Shape([[float(value) for value in coordinates[:2]]])
+    vertices = chain.from_iterable(coordinates) if kind == "Polygon" else coordinates
+    return around([vertex[:2] for vertex in vertices])

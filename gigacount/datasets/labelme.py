@@ -1,55 +1,71 @@
 """LabelMe: a JSON file per picture, beside it or in the folder labels.
 
-    {"imageWidth", "imageHeight", "shapes": [{"label", "shape_type", "points": [[x, y], ...]}]}
+    {"imagePath", "imageWidth", "imageHeight", "shapes": [{"label", "shape_type", "points": [[x, y], ...]}]}
 
-Shapes labelled head count, or else those labelled person; others are passed over, unless nothing else occurs in the
-whole set, which is an error. A point is a head; a rectangle, circle or polygon is its box.
+Shapes labelled head count, or else those labelled person. Points are heads; other shapes are heads in the middle of
+their extent. The picture is the one that imagePath names, or else the one of the same name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.entries import Heads, OnError, by_stem, files, mixed, pictures, read_pairs, strict
-from gigacount.datasets.files import load_json, parse_content
-from gigacount.datasets.forms import no_people, paired_folders, people_classes
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import (
+    NO_LABELS,
+    Claim,
+    Entry,
+    OnError,
+    files,
+    find_picture,
+    pictures,
+    read_claims,
+    strict,
+)
+from gigacount.datasets.files import load_json
+from gigacount.datasets.forms import paired_folders
+from gigacount.datasets.shapes import Drawing, Drawings, Shape, around, ellipse
+from gigacount.errors import EntryError
 
 
-def read_labelme(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
-    seen: set[str] = set()
+def read_labelme(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    parts = [(images, labels, files(labels, {".json"})) for images, labels in paired_folders(root, split)]
+    drawings = Drawings([path for _, _, paths in parts for path in paths], _parse, root, on_error)
+    for images, labels, paths in parts:
+        beside = {image.stem: image.name for image in pictures(images)}
+        claims = []
+        for path in paths:
+            name = drawings.image(path)
+            if not name or find_picture(name, [labels, images]) is None:
+                name = beside.get(path.stem, name or path.stem)
+            claims.append(Claim(name, path, [labels, images], partial(drawings.heads, path)))
+        named = {find_picture(claim.name, claim.folders) for claim in claims}
+        for image in pictures(images):
+            if image not in named:
+                on_error(EntryError(NO_LABELS, f"{image}: no label file for it"))
+        yield from read_claims(claims, on_error)
 
-    def parse(path: Path) -> Heads:
-        content = load_json(path)
-        heads = parse_content(path, content, _heads)
-        seen.update(shape["label"] for shape in content["shapes"])
-        return heads
 
-    for images, labels in paired_folders(root, split):
-        yield from read_pairs(by_stem(pictures(images)), by_stem(files(labels, {".json"})), parse, on_error)
-    if seen and not people_classes(seen):
-        raise no_people(seen, root)
-
-
-def _heads(content: Any) -> Heads:
-    shapes = content["shapes"]
-    people = people_classes(shape["label"] for shape in shapes)
-    points, boxes = [], []
-    for shape in shapes:
-        if shape["label"] not in people:
-            continue
-        corners = np.array(shape["points"], np.float64).reshape(-1, 2)
-        kind = shape.get("shape_type", "polygon")
-        if kind == "point":
-            points.append(corners[0])
-        elif kind == "circle":  # its centre and a point on it
-            radius = np.hypot(*(corners[1] - corners[0]))
-            boxes.append([*corners[0] - radius, *corners[0] + radius])
-        else:
-            boxes.append([*corners.min(axis=0), *corners.max(axis=0)])
+def _parse(path: Path) -> Drawing:
+    content = load_json(path)
     size = content.get("imageWidth"), content.get("imageHeight")
-    return mixed(points, boxes, size if None not in size else None)
+    return Drawing(
+        [(str(shape["label"]), shape) for shape in content["shapes"]],
+        _shape,
+        (int(size[0]), int(size[1])) if all(size) else None,
+        image=str(content["imagePath"]) if content.get("imagePath") else None,
+    )
+
+
+def _shape(shape: Any) -> Shape:
+    corners = np.array(shape["points"], np.float64).reshape(-1, 2)
+    kind = shape.get("shape_type", "polygon")
+    if kind in ("point", "points"):
+        return Shape(corners.tolist())
+    if kind == "circle":  # its centre and a point on it
+        return ellipse(corners[0], [np.hypot(*(corners[1] - corners[0]))] * 2)
+    return around(corners)

@@ -18,15 +18,15 @@ train.txt, val.txt and test.txt beside the labels, with a picture's name on each
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.entries import ALL, Heads, OnError, choose, from_boxes, natural, read_listed, strict
-from gigacount.datasets.files import MALFORMED, bad, load_json, parse_content, read_text
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import ALL, Entry, Heads, OnError, choose, from_boxes, natural, read_listed, strict
+from gigacount.datasets.files import guarded, load_json, parse_content, read_text
 from gigacount.errors import NotFoundError
 
 PICTURES = 45
@@ -37,13 +37,11 @@ LABELS = ("head_bbox*.json", "head_point*.json", "person_bbox_train.json", "huma
 PICTURE_FOLDERS = ("", "image_train", "image_test", "images")
 
 
-def read_panda(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
+def read_panda(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
     path = _label_file(root)
     content = load_json(path)
-    try:
+    with guarded(path):
         persons = any("rects" in thing for picture in content.values() for thing in picture["objects list"])
-    except MALFORMED as error:
-        raise bad(path, f"not PANDA's labels ({type(error).__name__}: {error})") from error
     base = path.parent.parent if path.parent.name == "image_annos" else path.parent
     parse = _parse_persons if persons else _parse_heads
     names = _names(sorted(content, key=natural), path.parent, split)
@@ -81,7 +79,9 @@ def _names(names: list[str], folder: Path, split: str) -> list[str]:
 
 
 def _parse_persons(picture: Any) -> Heads:
-    return _heads([thing["rects"]["head"] for thing in picture["objects list"] if "rects" in thing], picture)
+    rects = [thing["rects"]["head"] for thing in picture["objects list"] if "rects" in thing]
+    ignored = len(picture["objects list"]) - len(rects)
+    return replace(_heads(rects, picture), passed={"region to be ignored": ignored} if ignored else {})
 
 
 def _parse_heads(picture: Any) -> Heads:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gigacount.datasets.entries import OnError, divided, pictures, strict
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Entry, Heads, OnError, divided, pictures, strict
 from gigacount.errors import NotFoundError
 
 
-def read_people_free(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
+def read_people_free(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
     for folder in divided(root, split):
         images = pictures(folder)
         if not images:
             raise NotFoundError(f"no pictures in {folder}")
         for image in images:
-            yield Sample(image, np.zeros((0, 2)))
+            yield Entry(image, None, Heads(np.zeros((0, 2))))

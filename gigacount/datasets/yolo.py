@@ -1,76 +1,77 @@
 """YOLO text: a label file per picture, a line per head: class, then centre x, y, width, height as fractions.
 
     images/train/photo.jpg and labels/train/photo.txt, train/images and train/labels, images and labels, or side by side
-    classes.txt (or obj.names): the name of class 0 on the first line, and so on
+    data.yaml, or classes.txt (or obj.names): the names of the classes
 
-An empty label file is a picture without people; a missing one is reported. Classes called head count, or else those
-called person; without class names only class 0 may occur.
+Lines may also hold a confidence after the box, key points after the box, or polygons and oriented boxes: x and y of
+every vertex. An empty label file is a picture without people; a missing one is reported. Classes called head count, or
+else those called person; without class names only class 0 may occur.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.entries import (
-    UNREADABLE,
-    Heads,
-    OnError,
-    by_stem,
-    files,
-    from_boxes,
-    pictures,
-    read_pairs,
-    strict,
-)
-from gigacount.datasets.files import bad, number_lines, read_text
-from gigacount.datasets.forms import paired_folders, sole_people_classes
-from gigacount.datasets.sample import Sample
-from gigacount.errors import EntryError, ImageError
-from gigacount.image import GigaImage
-
-CLASS_FILES = ("classes.txt", "obj.names")
+from gigacount.datasets.entries import Entry, OnError, strict
+from gigacount.datasets.files import bad, guarded, load_yaml, number_lines, read_text
+from gigacount.datasets.forms import CLASS_FILES, paired_folders, read_drawings
+from gigacount.datasets.shapes import Drawing, Shape, around, key_points
 
 
-def read_yolo(root: Path, split: str, on_error: OnError = strict) -> Iterator[Sample]:
-    for images, labels in paired_folders(root, split):
-        named = next((f / n for f in (labels, labels.parent, root) for n in CLASS_FILES if (f / n).is_file()), None)
-        people = _people(named) if named else None
-        texts = by_stem(path for path in files(labels, {".txt"}) if path.name not in CLASS_FILES)
-        for sample in read_pairs(by_stem(pictures(images)), texts, partial(_parse, people=people), on_error):
-            try:
-                yield _in_pixels(sample)
-            except EntryError as error:
-                on_error(error)
+def read_yolo(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    parts = paired_folders(root, split)
+    named, names, layout = _described(root, parts)
+    parse = partial(_parse, names=names, layout=layout)
+    declared = None if names is None else set(names.values())
+    yield from read_drawings(parts, ".txt", parse, named or root, on_error, declared)
 
 
-def _people(path: Path) -> frozenset[int]:
-    """The numbers of the classes that count."""
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    people = sole_people_classes(names, path)
-    return frozenset(number for number, name in enumerate(names) if name in people)
+def _described(root: Path, parts: list[tuple[Path, Path]]) -> tuple[Path | None, dict[int, str] | None, Any]:
+    """The file that names the classes, their names by number, and the layout of key points: how many, numbers each."""
+    for path in [*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))]:
+        content = load_yaml(path)
+        if isinstance(content, dict) and content.get("names"):
+            names = content["names"]
+            with guarded(path):
+                pairs = names.items() if isinstance(names, dict) else enumerate(list(names))
+                return path, {int(number): str(name) for number, name in pairs}, content.get("kpt_shape")
+    places = dict.fromkeys(place for _, labels in parts for place in (labels, labels.parent, root))
+    path = next((place / name for place in places for name in CLASS_FILES if (place / name).is_file()), root)
+    if path is root:
+        return None, None, None
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    return path, dict(enumerate(lines)), None
 
 
-def _parse(path: Path, people: frozenset[int] | None) -> Heads:
-    """Heads as fractions of the picture's sides."""
-    boxes = []
-    for number, x, y, width, height in number_lines(path, 5):
-        if people is None and number != 0:
-            raise bad(path, f"class {number:g}, but no {' or '.join(CLASS_FILES)} says which classes are people")
-        if people is None or number in people:
-            boxes.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-    return from_boxes(boxes)
+def _parse(path: Path, names: dict[int, str] | None, layout: Any) -> Drawing:
+    things = []
+    for line, (number, *values) in number_lines(path, 5):
+        if names is None and number != 0:
+            raise bad(path, f"class {number:g}, but no data.yaml or classes.txt says which classes are people", line)
+        if names is not None and number not in names:
+            raise bad(path, f"class {number:g}, which has no name among the {len(names)} of the data set", line)
+        things.append(("" if names is None else names[int(number)], (values, layout)))
+    return Drawing(things, _shape, fractions=True)
 
 
-def _in_pixels(sample: Sample) -> Sample:
-    try:
-        with GigaImage.open(sample.image) as image:
-            size = np.array(image.size_wh)
-    except ImageError as error:
-        raise EntryError(UNREADABLE, str(error)) from error
-    boxes = sample.boxes_xyxy * np.tile(size, 2) if sample.boxes_xyxy is not None else None
-    return replace(sample, points_xy=sample.points_xy * size, boxes_xyxy=boxes)
+def _shape(thing: tuple[list[float], Any]) -> Shape:
+    """What the numbers after the class are is told by how many there are."""
+    values, layout = thing
+    x, y, width, height = values[:4]
+    box = around([(x - width / 2, y - height / 2), (x + width / 2, y + height / 2)])
+    many, rest = len(values), np.array(values[4:])
+    if many in (4, 5):
+        return box
+    size = int(layout[1]) if layout and many == 4 + int(layout[0]) * int(layout[1]) else 3
+    if (many % 2 and len(rest) % 3 == 0) or (len(rest) % 3 == 0 and np.isin(rest[2::3], (0, 1, 2)).all()) or size == 2:
+        rows = rest.reshape(-1, size)
+        seen = rows[:, 2] if size == 3 else rows.any(axis=1)
+        return key_points(np.column_stack([rows[:, :2], seen]), box if any(values[:4]) else None)
+    if many % 2:
+        raise ValueError(f"{many} numbers after the class: no box, polygon or key points")
+    return around(values)

@@ -6,22 +6,29 @@ csv       a line per head with the columns image, x, y; a line `name,,` is a pic
           may add score. Other columns are ignored. Commas, semicolons or tabs
 geojson   a FeatureCollection of Point and MultiPoint features, the same names as properties or as QuPath measurements;
           a feature without geometry is a picture without heads
+coco      a COCO file, of which a box of no size is a point
 
-A CSV or GeoJSON file that does not name its pictures holds a single one. All positions are in pixels.
+A CSV or GeoJSON file that does not name its pictures holds a single one. All positions are in pixels. Where heads have
+classes (CSV: a column class, label or category), those of heads count, or else those of persons, as in data sets.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.files import bad, load_json, read_text
+from gigacount.datasets.coco import annotation_shape, load_coco
+from gigacount.datasets.csv_points import row_class
+from gigacount.datasets.entries import shown
+from gigacount.datasets.files import PARSING, bad, csv_rows, guarded, load_json, read_text
+from gigacount.datasets.geojson import feature_class, part_shape, simple_parts
+from gigacount.datasets.shapes import Shape, people_classes
 from gigacount.errors import DataError, EntryError, UnknownNameError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
 
@@ -38,12 +45,16 @@ SHOWN_NAMES = 5
 
 @dataclass(frozen=True)
 class PointFile:
-    """The points of a file: per picture an (N, C) array of `columns`. named: whether the file names its pictures."""
+    """The points of a file: per picture an (N, C) array of `columns`.
+
+    named: whether the file names its pictures. passed: how many points of which class are no heads.
+    """
 
     path: Path
     columns: tuple[str, ...]
     pictures: dict[str, Floats]
     named: bool
+    passed: Mapping[str, int] = field(default_factory=dict)
 
     def take(self, name: str, columns: Sequence[str]) -> Floats | None:
         """(N, len(columns)) values of a picture, or None where the file lacks one of the columns."""
@@ -66,13 +77,20 @@ class PointFile:
         return PredictedPoints(self.pictures[name][:, :2], None if scores is None else scores[:, 0])
 
 
-def read_pairs(truth: Path, predictions: Path, form: str | None = None) -> list[PointPair]:
+def read_pairs(
+    truth: Path, predictions: Path, form: str | None = None, notify: Callable[[str], None] = lambda line: None
+) -> list[PointPair]:
     """Truth and prediction of every picture, in the order of the truth.
 
-    form: a name of `FORMATS`, or None to go by each file's suffix. Raises UnknownNameError for any other name and
-    DataError, naming file and line, for files that cannot be used or do not hold the same pictures.
+    notify: gets a line for each file of which points were passed over. form: a name of `FORMATS`, or None to go by each
+    file's suffix. Raises UnknownNameError for any other name and DataError, naming file and
+    line, for files that cannot be used or do not hold the same pictures.
     """
     true, found = read_points(truth, TRUTH_COLUMNS, form), read_points(predictions, PREDICTION_COLUMNS, form)
+    for file in (true, found):
+        if file.passed:
+            what = ", ".join(f"{times} x {kind}" for kind, times in file.passed.items())
+            notify(f"{file.path}: points passed over: {what}")
     if not true.pictures:
         raise DataError(f"{truth}: there is no picture in it")
     return [PointPair(a, true.truth(a), found.predicted(b)) for a, b in _same_pictures(true, found)]
@@ -144,45 +162,32 @@ def _read_nwpu(path: Path, columns: Sequence[str]) -> PointFile:
     return PointFile(path, used, {name: rows.reshape(-1, len(used)) for name, rows in pictures.items()}, named=True)
 
 
-Head = tuple[str, int, list[float] | None]  # picture, line or feature, values of the columns; None for no head
+Head = tuple[str, int, list[float] | None, str]  # picture, line or feature, values (None for no head), class
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> PointFile:
-    text = read_text(path)
-    header = text.partition("\n")[0].lower()
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        missing = set(POSITION) - set(names)
-        if missing:
-            problem = f"no column {' or '.join(sorted(missing))}; the first line must name them, such as image,x,y"
-            raise bad(path, problem, 1)
-        used = tuple(column for column in columns if column in names)
-        pictures = _gather(_csv_heads(path, reader, names, used), used, lambda line, problem: bad(path, problem, line))
-    except csv.Error as error:
-        raise bad(path, f"not CSV ({error})", reader.line_num) from error
-    return _file(path, used, pictures, named="image" in names)
+    names, rows = csv_rows(path, POSITION, "image,x,y")
+    used = tuple(column for column in columns if column in names)
 
+    def heads() -> Iterator[Head]:
+        for line, cells in rows:
+            name = cells.get("image", path.stem)
+            if not name:
+                raise bad(path, "no picture is named", line)
+            values = [cells[column] for column in used]
+            try:
+                numbers = [float(value) for value in values] if any(values) else None
+            except ValueError as error:
+                raise bad(path, f"'{','.join(values)}' is not a number for each of {','.join(used)}", line) from error
+            yield name, line, numbers, row_class(cells)
 
-def _csv_heads(path: Path, reader: Any, names: Sequence[str], used: Sequence[str]) -> Iterator[Head]:
-    for row in reader:
-        if not any(row):
-            continue
-        cells = dict(zip(names, (cell.strip() for cell in row), strict=False))
-        name = cells.get("image", path.stem)
-        if not name:
-            raise bad(path, "no picture is named", reader.line_num)
-        values = [cells.get(column, "") for column in used]
-        try:
-            yield name, reader.line_num, [float(value) for value in values] if any(values) else None
-        except ValueError as error:
-            problem = f"'{','.join(values)}' is not a number for each of {','.join(used)}"
-            raise bad(path, problem, reader.line_num) from error
+    return _gathered(path, heads(), used, "image" in names, lambda line, problem: bad(path, problem, line))
 
 
 def _read_geojson(path: Path, columns: Sequence[str]) -> PointFile:
     content = load_json(path)
+    if isinstance(content, dict) and "annotations" in content:
+        return _read_coco(path, columns)
     features = content.get("features") if isinstance(content, dict) else content
     if not isinstance(features, list):
         raise bad(path, "not a GeoJSON FeatureCollection")
@@ -193,39 +198,50 @@ def _read_geojson(path: Path, columns: Sequence[str]) -> PointFile:
     parsed = []
     for number, feature in enumerate(features, 1):
         try:
-            parsed.append((number, _coordinates(feature), _properties(feature)))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            positions = [xy for part in simple_parts(feature["geometry"]) for xy in part_shape(part).centres]
+            parsed.append((number, positions, feature_class(feature), _properties(feature)))
+        except PARSING as error:
             raise complain(number, f"not a point in GeoJSON ({error})") from error
-    extra = [column for column in columns if any(column in properties for _, _, properties in parsed)]
-    named = any("image" in properties for _, _, properties in parsed)
+    extra = [column for column in columns if any(column in properties for *_, properties in parsed)]
+    named = any("image" in properties for *_, properties in parsed)
 
     def heads() -> Iterator[Head]:
-        for number, positions, properties in parsed:
+        for number, positions, label, properties in parsed:
             if named and "image" not in properties:
                 raise complain(number, "no picture is named in its property image")
             name = str(properties["image"]) if named else path.stem
             if not positions:
-                yield name, number, None
+                yield name, number, None, label
             try:
                 values = [float(properties[column]) for column in extra] if positions else []
-            except (KeyError, TypeError, ValueError) as error:
+            except PARSING as error:
                 raise complain(number, f"no number in one of its properties {', '.join(extra)}") from error
             for position in positions:
-                yield name, number, [*position, *values]
+                yield name, number, [*position, *values], label
 
-    used = (*POSITION, *extra)
-    return _file(path, used, _gather(heads(), used, complain), named)
+    return _gathered(path, heads(), (*POSITION, *extra), named, complain)
 
 
-def _coordinates(feature: Any) -> list[list[float]]:
-    """The positions of a Point or MultiPoint feature; none without geometry."""
-    geometry = feature["geometry"]
-    if geometry is None:
-        return []
-    if geometry["type"] not in ("Point", "MultiPoint"):
-        raise ValueError(f"a {geometry['type']} is no head; use Point or MultiPoint")
-    found = [geometry["coordinates"]] if geometry["type"] == "Point" else geometry["coordinates"]
-    return [[float(x), float(y)] for x, y, *_ in found]
+def _read_coco(path: Path, columns: Sequence[str]) -> PointFile:
+    """Positions, the sizes of boxes where all have one, scores where all have one."""
+    images, annotations, people = load_coco(path)
+    pictures: dict[str, list[list[float]]] = {}
+    sized = scored = True
+    for key, image in images:
+        with guarded(path):
+            rows = pictures.setdefault(str(image["file_name"]), [])
+            for label, annotation in annotations[key]:
+                shape = annotation_shape(annotation, image) if label in people else Shape()
+                left, top, right, bottom = shape.box or (0, 0, 0, 0)
+                sized, scored = sized and right > left and bottom > top, scored and "score" in annotation
+                rest = [right - left, bottom - top, float(annotation.get("score", 0))]
+                rows += [[*centre, *rest] for centre in shape.centres]
+    found = (*POSITION, *SIDES, "score")
+    used = [c for c in columns if c in POSITION or (c in SIDES and sized) or (c == "score" and scored)]
+    places = [found.index(column) for column in used]
+    heads = ((name, 0, [row[i] for i in places], "") for name, rows in pictures.items() for row in rows)
+    nobody = ((name, 0, None, "") for name in pictures)
+    return _gathered(path, chain(nobody, heads), tuple(used), True, lambda _, problem: bad(path, problem))
 
 
 def _properties(feature: Any) -> dict[str, Any]:
@@ -237,24 +253,31 @@ def _properties(feature: Any) -> dict[str, Any]:
     return {**measured, **properties}
 
 
-def _gather(
-    heads: Iterable[Head], columns: Sequence[str], complain: Callable[[int, str], DataError]
-) -> dict[str, Floats]:
-    """Heads by picture, as (N, len(columns)) arrays that hold nothing impossible."""
+def _gathered(
+    path: Path, heads: Iterable[Head], columns: tuple[str, ...], named: bool, complain: Callable[[int, str], DataError]
+) -> PointFile:
+    """The heads of the classes that are people by picture, as (N, len(columns)) arrays that hold nothing impossible."""
+    found = list(heads)
+    people = people_classes({label for _, _, values, label in found if values is not None}, path, lambda error: None)
     values: dict[str, list[list[float]]] = {}
     places: dict[str, list[int]] = {}
-    for name, place, head in heads:
+    passed: Counter[str] = Counter()
+    for name, place, head, label in found:
         rows = values.setdefault(name, [])
-        if head is not None:
+        if head is not None and label not in people:
+            passed[f"class '{shown(label, 40)}'" if label else "no class"] += 1
+        elif head is not None:
             rows.append(head)
             places.setdefault(name, []).append(place)
+    if not named and not values:  # a file that names no picture holds one even where it holds no head
+        values[path.stem] = []
     pictures = {}
     for name, rows in values.items():
         pictures[name] = np.array(rows, np.float64).reshape(-1, len(columns))
         if problem := _first_problem(pictures[name], columns):
             row, what = problem
             raise complain(places[name][row], what)
-    return pictures
+    return PointFile(path, columns, pictures, named, passed)
 
 
 def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | None:
@@ -271,16 +294,10 @@ def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | No
     return min(found, default=None)
 
 
-def _file(path: Path, columns: tuple[str, ...], pictures: dict[str, Floats], named: bool) -> PointFile:
-    """A file that names no picture holds one even where it holds no head."""
-    if not named and not pictures:
-        pictures = {path.stem: np.zeros((0, len(columns)))}
-    return PointFile(path, columns, pictures, named)
-
-
 FORMATS: dict[str, Callable[[Path, Sequence[str]], PointFile]] = {
     "nwpu": _read_nwpu,
     "csv": _read_csv,
     "geojson": _read_geojson,
+    "coco": _read_coco,
 }
 SUFFIXES = {".txt": "nwpu", ".csv": "csv", ".geojson": "geojson", ".json": "geojson"}

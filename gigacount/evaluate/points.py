@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gigacount.datasets.listed import names_apart
 from gigacount.datasets.sample import Sample
 from gigacount.errors import UnknownNameError
 from gigacount.evaluate.options import EvaluateOptions
@@ -47,15 +48,20 @@ class PointsReport(Result):
     notes: tuple[str, ...]
 
 
-def evaluate_points(truth: Path, predictions: Path, options: EvaluateOptions | None = None) -> PointsReport:
+def evaluate_points(
+    truth: Path,
+    predictions: Path,
+    options: EvaluateOptions | None = None,
+    notify: Callable[[str], None] = lambda line: None,
+) -> PointsReport:
     """Measure the points of one file against those of another; formats as in `pointfiles`.
 
-    Raises DataError, naming file and line, for files that cannot be used or do not hold the same pictures, and
-    UnknownNameError for a metric or format that does not exist.
+    notify: gets a line where points were passed over. Raises DataError, naming file and line, for files that cannot be
+    used or do not hold the same pictures, and UnknownNameError for a metric or format that does not exist.
     """
     options = options or EvaluateOptions()
     chosen_metrics(options)
-    return evaluate_pairs(read_pairs(truth, predictions, options.form), options)
+    return evaluate_pairs(read_pairs(truth, predictions, options.form, notify), options)
 
 
 def evaluate_pairs(pairs: Sequence[PointPair], options: EvaluateOptions | None = None) -> PointsReport:
@@ -86,10 +92,14 @@ def chosen_metrics(options: EvaluateOptions) -> list[str]:
     return list(dict.fromkeys(options.metrics or METRICS))
 
 
-def locate_samples(samples: Iterable[Sample], locate: Callable[[Sample], PredictedPoints]) -> Iterator[PointPair]:
-    """Truth and prediction of labelled pictures by file name, found by `locate`, which knows network and strategy."""
+def locate_samples(samples: Sequence[Sample], locate: Callable[[Sample], PredictedPoints]) -> Iterator[PointPair]:
+    """Truth and prediction of labelled pictures, found by `locate`, which knows network and strategy.
+
+    Pictures are called by their file names, with as many folders before them as tell them apart.
+    """
+    names = names_apart([sample.image for sample in samples])
     for sample in samples:
-        yield PointPair(sample.image.name, true_points(sample), locate(sample))
+        yield PointPair(names[sample.image], true_points(sample), locate(sample))
 
 
 def true_points(sample: Sample) -> TruePoints:

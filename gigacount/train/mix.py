@@ -21,7 +21,7 @@ from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
 from gigacount.datasets.sample import Sample
 from gigacount.errors import DataError
 from gigacount.localize import Localizer
-from gigacount.options import CountOptions, LocalizeOptions, MixOptions, TrainOptions
+from gigacount.options import CountOptions, LabelOptions, LocalizeOptions, MixOptions, TrainOptions
 from gigacount.results import LocalizeResult
 from gigacount.train.processes import Team
 from gigacount.train.saving import explained
@@ -49,7 +49,7 @@ def mixed_source(options: TrainOptions, real: Sequence[Source], team: Team, noti
         if team.first and not (options.resume and labels.exists()):
             write_labels(labels, teach(mix, options, notify))
         team.wait()
-        samples = list(read(f"csv:{labels}", ALL))
+        samples = list(read(f"csv:{labels}", ALL, options=LabelOptions(trust_paths=True)))
     total = sum(source.weight for source in real)
     return Source("mix", total * mix.ratio / (1 - mix.ratio), [Picture(sample) for sample in samples], [])
 

@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Lock
+from threading import Lock, RLock
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.datasets import Sample, read
+from gigacount.datasets import Sample, read, stands_apart
 from gigacount.datasets.check import OUTSIDE, check
-from gigacount.datasets.entries import EMPTY
+from gigacount.datasets.entries import EMPTY, NOTICES
 from gigacount.datasets.listed import read_list
 from gigacount.errors import DataError, EntryError, UsageError
 from gigacount.geometry import Size, Window, whole
@@ -31,15 +32,20 @@ class Kept:
     """How many bytes of decoded pictures this process keeps."""
 
     def __init__(self) -> None:
-        self._bytes, self._lock = 0, Lock()
+        self.bytes, self._lock = 0, RLock()  # a collection of garbage gives back from within
 
-    def room_for(self, pixels: NDArray[np.uint8]) -> bool:
-        """Whether there is room; if so it is taken."""
+    def room_for(self, picture: Picture, pixels: NDArray[np.uint8]) -> bool:
+        """Whether there is room; if so it is taken, until `picture` is gone."""
         with self._lock:
-            if self._bytes + pixels.nbytes > KEEP_BYTES:
+            if self.bytes + pixels.nbytes > KEEP_BYTES:
                 return False
-            self._bytes += pixels.nbytes
-            return True
+            self.bytes += pixels.nbytes
+        finalize(picture, self._give_back, pixels.nbytes)
+        return True
+
+    def _give_back(self, count: int) -> None:
+        with self._lock:
+            self.bytes -= count
 
 
 KEPT = Kept()
@@ -87,7 +93,7 @@ class Picture:
     def _decoded(self) -> NDArray[np.uint8]:
         with GigaImage.open(self.sample.image) as image:
             pixels = image.read(whole(image.size_wh), image.size_wh)
-        if KEPT.room_for(pixels):
+        if KEPT.room_for(self, pixels):
             self._pixels = pixels
         return pixels
 
@@ -109,18 +115,23 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
     to be left out; all sets are looked at first.
     """
     listed = read_list(options.held_out) if options.held_out else None
-    sets = [(spec, weight, checked(spec, options, notify)) for spec, weight in map(split_weight, options.data)]
-    if not options.skip_bad and any(bad for _, _, (_, bad) in sets):
-        total = sum(bad for _, _, (_, bad) in sets)
+    sets = [
+        (spec, weight, *checked(spec, options, notify), *validation_split(spec, options, notify))
+        for spec, weight in map(split_weight, options.data)
+    ]
+    total = sum(bad + bad_held for _, _, _, bad, _, bad_held in sets)
+    if total and not options.skip_bad:
         raise DataError(
             f"{total} of the problems listed above must be put right before training; or leave those pictures out with "
             "--skip-bad"
         )
     sources = []
-    for spec, weight, (samples, _) in sets:
+    for spec, weight, samples, _, validation, _ in sets:
         name = spec.split(":")[0]
-        pictures = [Picture(sample) for sample in samples]
-        if listed is None:
+        pictures = [Picture(sample) for sample in samples + validation]
+        if validation:
+            held = set(range(len(samples), len(pictures)))
+        elif listed is None:
             order = np.random.default_rng(options.seed).permutation(len(pictures))
             held = set(order[: round(options.validation * len(pictures))].tolist())
         else:
@@ -140,17 +151,24 @@ def checked(spec: str, options: TrainOptions, notify: Notify, split: str | None 
     told of, and harm nobody. A run that is resumed was checked when it was begun.
     """
     errors: list[EntryError] = []
-    samples = list(read(spec, split or options.split, errors.append))
+    samples = list(read(spec, split or options.split, errors.append, options.labels))
     empty = [error for error in errors if error.kind == EMPTY]
     if empty:
         raise DataError(f"{empty[0]}; gigacount data check {spec} says more")
-    if options.resume and not options.skip_bad and not errors:
+    if options.resume and not options.skip_bad and all(error.kind in NOTICES for error in errors):
         return samples, 0
     report = check(samples, errors)
     bad = [finding for finding in report.findings if finding.kind != OUTSIDE and not finding.notice]
     tell(spec, report.lines(EXAMPLES), notify)
     unusable = {finding.picture for finding in bad}
     return [sample for sample in samples if sample.image not in unusable], len(bad)
+
+
+def validation_split(spec: str, options: TrainOptions, notify: Notify) -> tuple[list[Sample], int]:
+    """The data set's own pictures for validation, as `checked` gives them; none where it has no such split."""
+    if options.held_out or options.validation == 0 or options.split != "train" or not stands_apart(spec, "val"):
+        return [], 0
+    return checked(spec, options, notify, "val")
 
 
 def tell(spec: str, lines: Iterable[str], notify: Notify) -> None:
