@@ -27,6 +27,7 @@ from gigacount.evaluate import (
     locate_samples,
     plot_counts,
     write_counts_csv,
+    write_points_csv,
     write_report_json,
 )
 from gigacount.evaluate.pointfiles import read_pairs
@@ -147,6 +148,38 @@ class TestPointFiles:
         assert self.score(truth, found) == (1, 0, 0)
         assert self.score(truth, write("none.csv", "x,y,score\n")) == (0, 0, 1)
         assert self.score(truth, write("p.geojson", collection(feature(10, 11)))) == (1, 0, 0)
+
+    def test_coco(self, write: Write) -> None:
+        """What `localize --out p.json` writes, and truth with boxes; a bicycle is none of them."""
+        categories = [{"id": 1, "name": "head"}, {"id": 2, "name": "bicycle"}]
+
+        def coco(*annotations: dict[str, object]) -> str:
+            images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
+            named = [{"image_id": 1, "category_id": 1, **annotation} for annotation in annotations]
+            return json.dumps({"images": images, "annotations": named, "categories": categories})
+
+        box = {"bbox": [8, 8, 4, 6]}
+        truth = write("t.json", coco(box, {**box, "category_id": 2}, {"bbox": [50, 50, 4, 6]}))
+        found = write("p.json", coco({"bbox": [10, 11, 0, 0], "score": 0.5}, {"bbox": [90, 90, 0, 0], "score": 0.25}))
+        told: list[str] = []
+        first, second = read_pairs(truth, found, notify=told.append)
+        assert first.truth.points_xy.tolist() == [[10, 11], [52, 53]]
+        assert first.truth.sigma_s is not None
+        assert first.truth.sigma_s.tolist() == [2, 2]
+        assert first.predicted.scores is not None
+        assert first.predicted.scores.tolist() == [0.5, 0.25]
+        assert (second.name, len(second.truth), len(second.predicted)) == ("b.jpg", 0, 0)
+        assert told == [f"{truth}: points passed over: 1 x class 'bicycle'"]
+
+    def test_classes_decide(self, write: Write) -> None:
+        classes = {"classification": {"name": "Bicycle"}}, {"classification": {"name": "Person"}}
+        features = [{**feature(10 * i, 10), "properties": named} for i, named in enumerate(classes)]
+        told: list[str] = []
+        (pair,) = read_pairs(
+            write("t.geojson", collection(*features)), write("p.csv", "x,y\n1,2\n"), notify=told.append
+        )
+        assert pair.truth.points_xy.tolist() == [[10, 10]]
+        assert len(told) == 1
 
     def test_geojson(self, write: Write) -> None:
         several = {"type": "MultiPoint", "coordinates": [[10, 10], [90, 90, 0]]}
@@ -292,6 +325,15 @@ class TestPoints:
         score = evaluate_pairs(pairs).metrics["nwpu"]
         assert isinstance(score, NwpuScore)
         assert score.sigma_s.score.f1 == 1
+
+    def test_pictures_of_one_file_name_stay_apart(self, tmp_path: Path) -> None:
+        """Two frames 001.jpg: the file of predictions is read back as two pictures."""
+        samples = [Sample(tmp_path / video / "001.jpg", np.full((i + 1, 2), 9.0)) for i, video in enumerate("ab")]
+        pairs = list(locate_samples(samples, lambda s: PredictedPoints(s.points_xy, np.ones(len(s.points_xy)))))
+        assert [pair.name for pair in pairs] == ["a/001.jpg", "b/001.jpg"]
+        write_points_csv(pairs, tmp_path / "p.csv")
+        again = read_pairs(tmp_path / "p.csv", tmp_path / "p.csv")
+        assert [(pair.name, len(pair.predicted)) for pair in again] == [("a/001.jpg", 1), ("b/001.jpg", 2)]
 
     @pytest.mark.parametrize(
         "wrong",

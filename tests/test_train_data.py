@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from gigacount.datasets import read
 from gigacount.datasets.listed import names_apart, read_list
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, UsageError
+from gigacount.geometry import whole
 from gigacount.networks import find_record
 from gigacount.options import CountOptions, LabelOptions, MixOptions
 from gigacount.points import Points
@@ -28,7 +30,7 @@ from gigacount.train import train
 from gigacount.train.crops import CropMaker
 from gigacount.train.mix import LABELS, mixed_source, people, scatter
 from gigacount.train.processes import Team
-from gigacount.train.sources import open_sources, split_weight
+from gigacount.train.sources import KEPT, open_sources, split_weight
 
 ALONE = Team(torch.device("cpu"))
 
@@ -103,6 +105,42 @@ def test_a_run_names_what_it_held_out_so_that_another_holds_out_the_same(photos:
     again = open_sources(replace(begun, seed=5, held_out=tmp_path / "run" / "validation.txt"))[0].held_out
     assert [p.sample.image for p in again] == [p.sample.image for p in open_sources(begun)[0].held_out]
     assert len(again) == 2
+
+
+def test_a_set_is_validated_on_its_own_validation_split(photos: Path, tmp_path: Path) -> None:
+    lines = (photos / "heads.csv").read_text().splitlines()
+    apart = {split: [line for line in lines[1:] if (line[0] in "05") == (split == "val")] for split in ("train", "val")}
+    shutil.copytree(photos, tmp_path / "set", ignore=shutil.ignore_patterns("*.csv"))
+    for split, rows in apart.items():
+        (tmp_path / "set" / f"{split}.csv").write_text("\n".join([lines[0], *rows]))
+    told: list[str] = []
+    (source,) = open_sources(options(tmp_path / "set", tmp_path / "run", validation=0.3), told.append)
+    assert sorted(picture.sample.name for picture in source.held_out) == ["0", "5"]
+    assert len(source.train) == 6
+    (source,) = open_sources(options(tmp_path / "set", tmp_path / "run", validation=0.0))
+    assert (len(source.train), source.held_out) == (6, [])
+
+
+def test_pictures_that_are_gone_give_back_what_was_kept_of_them(photos: Path, tmp_path: Path) -> None:
+    gc.collect()
+    before = KEPT.bytes
+    sources = open_sources(options(photos, tmp_path))
+    for picture in sources[0].train:
+        picture.read(whole(picture.size_wh), picture.size_wh)
+    assert KEPT.bytes > before
+    del sources, picture
+    gc.collect()
+    assert KEPT.bytes == before
+
+
+def test_what_is_passed_over_is_told(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "set")
+    lines = (photos / "heads.csv").read_text().splitlines()
+    rows = [f"{lines[0]},class", *(f"{line},head" for line in lines[1:]), "3.png,5,5,car"]
+    (tmp_path / "set" / "heads.csv").write_text("\n".join(rows))
+    told: list[str] = []
+    open_sources(options(tmp_path / "set", tmp_path), told.append)
+    assert any("1 x shape passed over" in line for line in told)
 
 
 def test_weights_of_data_sets() -> None:

@@ -121,7 +121,7 @@ class Drawing:
         boxes: list[Any] = []
         for label, thing in self.things:
             if label not in people:
-                passed[f"class '{shown(label, 40)}'" if label else "no class"] += 1
+                passed[class_name(label)] += 1
                 continue
             shape = self.shape(thing)
             points += shape.points
@@ -173,6 +173,11 @@ class Drawings:
             raise found
         with guarded(path):
             return found.heads(self.people)
+
+
+def class_name(label: str) -> str:
+    """A class in a message."""
+    return f"class '{shown(label, 40)}'" if label else "no class"
 
 
 def people_classes(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,9 @@ import numpy as np
 
 from gigacount.datasets.coco import annotation_shape, load_coco
 from gigacount.datasets.csv_points import row_class
-from gigacount.datasets.entries import shown
 from gigacount.datasets.files import PARSING, bad, csv_rows, guarded, load_json, read_text
 from gigacount.datasets.geojson import feature_class, part_shape, simple_parts
-from gigacount.datasets.shapes import Shape, people_classes
+from gigacount.datasets.shapes import Shape, class_name, people_classes
 from gigacount.errors import DataError, EntryError, UnknownNameError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
 
@@ -226,12 +225,16 @@ def _read_coco(path: Path, columns: Sequence[str]) -> PointFile:
     """Positions, the sizes of boxes where all have one, scores where all have one."""
     images, annotations, people = load_coco(path)
     pictures: dict[str, list[list[float]]] = {}
+    passed: Counter[str] = Counter()
     sized = scored = True
     for key, image in images:
         with guarded(path):
             rows = pictures.setdefault(str(image["file_name"]), [])
             for label, annotation in annotations[key]:
-                shape = annotation_shape(annotation, image) if label in people else Shape()
+                shape = annotation_shape(annotation, image) if label in people else Shape(no_head=class_name(label))
+                if shape.no_head:
+                    passed[shape.no_head] += 1
+                    continue
                 left, top, right, bottom = shape.box or (0, 0, 0, 0)
                 sized, scored = sized and right > left and bottom > top, scored and "score" in annotation
                 rest = [right - left, bottom - top, float(annotation.get("score", 0))]
@@ -241,7 +244,8 @@ def _read_coco(path: Path, columns: Sequence[str]) -> PointFile:
     places = [found.index(column) for column in used]
     heads = ((name, 0, [row[i] for i in places], "") for name, rows in pictures.items() for row in rows)
     nobody = ((name, 0, None, "") for name in pictures)
-    return _gathered(path, chain(nobody, heads), tuple(used), True, lambda _, problem: bad(path, problem))
+    file = _gathered(path, chain(nobody, heads), tuple(used), True, lambda _, problem: bad(path, problem))
+    return replace(file, passed=passed)
 
 
 def _properties(feature: Any) -> dict[str, Any]:
@@ -265,7 +269,7 @@ def _gathered(
     for name, place, head, label in found:
         rows = values.setdefault(name, [])
         if head is not None and label not in people:
-            passed[f"class '{shown(label, 40)}'" if label else "no class"] += 1
+            passed[class_name(label)] += 1
         elif head is not None:
             rows.append(head)
             places.setdefault(name, []).append(place)
