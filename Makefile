@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo test lint types test-slow test-gpu format clean
+.PHONY: help setup docs bench demo test lint types test-slow test-hostile test-gpu format clean
 
 help: ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test: $(STAMP) lint types ## lint, types and the fast tests
 
 test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
 	$(PY) -m pytest -q -m slow
+
+test-hostile: $(STAMP) ## kills, full disks, crowds and mutated files by the thousand (hours)
+	$(PY) tests/campaign/run.py
 
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu

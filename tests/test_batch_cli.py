@@ -6,10 +6,12 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import deque
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from batch_tools import pictures
 from untrained import untrained_light
 
 from gigacount.batch import Item, Row, Tally, work_list
+from gigacount.batch.claims import Claims
 from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
 from gigacount.cli.batch import work_through as work
 from gigacount.cli.count import count
@@ -34,13 +37,11 @@ Capture = pytest.CaptureFixture[str]
 
 def answer(folder: Path, *arguments: str, **settings: Any) -> int:
     """Run in `folder` as the working folder, with work that needs no pixels."""
-    quiet = settings.pop("quiet", False)
+    answering = Answering(settings.pop("as_json", False), settings.pop("quiet", False))
     before = Path.cwd()
     os.chdir(folder)
     try:
-        return work(
-            [Path(argument) for argument in arguments], FakeWork(), BatchOptions(**settings), Answering(quiet=quiet)
-        )
+        return work([Path(argument) for argument in arguments], FakeWork(), BatchOptions(**settings), answering)
     finally:
         os.chdir(before)
 
@@ -85,6 +86,66 @@ def test_stopping_early_says_how_to_go_on(tmp_path: Path, capsys: Capture) -> No
     pictures(tmp_path / "p", {f"{n}.jpg": "bad" if n == 1 else "fine" for n in range(5)})
     assert answer(tmp_path, "p", out=Path("out"), max_failures=1, workers=1) == 1
     assert "stopped after 2 of 5 pictures (1 counted, 1 failed); see out/summary.csv; run" in capsys.readouterr().err
+
+
+def test_a_name_cannot_forge_an_answer_and_moves_no_cursor(tmp_path: Path, capsys: Capture) -> None:
+    names = ["a\t9.0\nb.jpg", "\x1b[2Jc.jpg", "=d.jpg", "\x9be.jpg", "f\rg.jpg"]
+    pictures(tmp_path / "p", {name: "bad" if name[0] == "=" else "four" for name in names})
+    assert answer(tmp_path, "p", out=Path("out")) == 1
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
+        r"p/\x1b[2Jc.jpg" + "\t5.0", r"p/a\t9.0\nb.jpg" + "\t5.0", r"p/f\rg.jpg" + "\t5.0", r"p/\x9be.jpg" + "\t5.0",
+    ]  # fmt: skip
+    assert (output.out + output.err).replace("\n", "").replace("\t", "").isprintable()
+    text = (tmp_path / "out" / "summary.csv").read_text()
+    assert len(text.splitlines()) == 6
+    assert text.replace("\n", "").isprintable()
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["images"]
+    assert {Path(row["path"]).name for row in rows} == set(names), "JSON has them as they are"
+
+
+def test_json_has_a_line_for_a_failure(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path, {"p/a.jpg": "bad", "p/b.jpg": "four"})
+    assert answer(tmp_path, "p", out=Path("out"), as_json=True) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {
+        "count": None,
+        "image": {"path": str(tmp_path / "p" / "a.jpg")},
+        "status": "failed",
+        "message": "a.jpg: a damaged picture",
+    }
+    assert lines[1]["count"] == 5.0
+    with pytest.raises(ImageError):
+        answer(tmp_path, "p/a.jpg", as_json=True)
+    assert json.loads(capsys.readouterr().out) == lines[0]
+
+
+def test_pipes_and_pictures_on_standard_input_are_refused_in_a_line(tmp_path: Path) -> None:
+    pictures(tmp_path, {"a.jpg": "four"})
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: a pipe or device, not a file"):
+        answer(tmp_path, "pipe.jpg")
+    (tmp_path / "list.txt").write_text("pipe.jpg\na.jpg\n")
+    assert answer(tmp_path, "list.txt", out=Path("out")) == 1
+
+
+def test_one_picture_is_not_several(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path / "p", {"a.jpg": "four"})
+    answer(tmp_path, "p", out=Path("out"))
+    assert "1 picture: 1 counted" in capsys.readouterr().err
+
+
+def test_waiting_for_another_process_is_said(tmp_path: Path, capsys: Capture) -> None:
+    pictures(tmp_path / "p", {"a.jpg": "four", "b.jpg": "five"})
+    answer(tmp_path, "p", out=Path("out"))
+    other = Claims(tmp_path / "out" / ".gigacount" / "claims")
+    (item, _) = work_list([tmp_path / "p"], tmp_path / "out")
+    shutil.rmtree(item.folder)
+    other.take(item.key)
+    timer = Timer(2.0, other.close)
+    timer.start()
+    assert answer(tmp_path, "p", out=Path("out")) == 0
+    assert f"waiting for 1 picture that process {os.getpid()} on" in capsys.readouterr().err
 
 
 def test_an_empty_part_of_a_list_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
@@ -231,3 +292,35 @@ def test_gpus_that_are_not_there_end_it_in_one_line(photos: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "--gpus needs CUDA devices" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(photos: Path, closed: str) -> None:
+    quick = "--network tiny.toml --format json --quiet"
+    command = f"{sys.executable} -m gigacount count p/a.png --out closed --overwrite {quick} {closed}"
+    done = subprocess.run(["bash", "-c", command], cwd=photos, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0
+    assert (photos / "closed" / "a.png.gigacount" / "count.json").exists()
+
+
+def test_names_that_are_no_utf8_count_like_others(photos: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    (photos / odd).mkdir(exist_ok=True)
+    shutil.copy(photos / "p" / "a.png", photos / odd / f"{odd}.png")
+    command = [sys.executable, "-m", "gigacount", "count", odd, "--out", f"{odd}-out", "--network", "tiny.toml"]
+    done = subprocess.run(command, cwd=photos, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rb"caf\xe9/caf\xe9\.png\t\d+\.\d\n", done.stdout)
+    assert "caf\\xe9" in (photos / f"{odd}-out" / "summary.csv").read_text()
+
+
+@pytest.mark.parametrize("kilobytes", [300_000, 600_000])
+def test_too_little_memory_is_said_in_a_line(photos: Path, kilobytes: int) -> None:
+    for what in ("p/a.png", "p"):
+        command = (
+            f"ulimit -v {kilobytes}; {sys.executable} -m gigacount count {what} --out small --network tiny.toml -q"
+        )
+        done = subprocess.run(["bash", "-c", command], cwd=photos, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1
+        assert "memory" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr

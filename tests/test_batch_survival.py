@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from batch_fakes import FakeWork
 from batch_tools import leftovers, pictures, run, start, summary, wait_for, wait_for_more
 
 from gigacount.batch import work_list
-from gigacount.errors import OutputError
+from gigacount.errors import NoSpaceError
 from gigacount.output.files import is_alive
 
 
@@ -128,11 +129,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, small_disk: Path) -> None:
     folder = pictures(tmp_path / "in", {f"{n:02}.jpg": "fine" for n in range(30)})
     out = small_disk / "out"
-    with pytest.raises(OutputError, match="no space left on the disk"):
-        run(folder, out=out)
+    trace = tmp_path / "trace"
+    with pytest.raises(NoSpaceError, match="no space left on the disk"):
+        run(folder, FakeWork(trace=trace), out=out)
     finished = [path for path in out.glob("*.jpg.gigacount") if (path / "density.bin").stat().st_size == 5000]
     assert finished == list(out.glob("*.jpg.gigacount"))
     assert 5 < len(finished) < 30
+    assert len(trace.read_text().splitlines()) <= len(finished) + 4, "it ends at once, with what is under way"
     assert list(out.glob(".*.gigacount.*")) == []
     subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
     tally, _ = run(folder, out=out)

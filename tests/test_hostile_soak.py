@@ -32,7 +32,7 @@ def soak(folder: Path, count: int, locate: bool) -> np.ndarray:
     (folder / "in").mkdir()
     for number in range(count):
         model = files[number % len(files)]
-        (folder / "in" / f"{number:03}{model.suffix}").symlink_to(model)
+        (folder / "in" / f"{number:03}{model.suffix}").hardlink_to(model)
     options = CountOptions(network=str(record), looking=StrategyOptions(levels=2, max_size=(256, 192)))
     work: CountWork
     if locate:

@@ -19,7 +19,7 @@ from gigacount.errors import OutputError
 from gigacount.geometry import View, Window, whole
 from gigacount.options import CountOptions, ReadOptions, StrategyOptions
 from gigacount.output import WRITERS, ResultFolder, result_folder, reusable, write_count
-from gigacount.output.files import discard_leftovers, writer
+from gigacount.output.files import discard_leftovers, replacing, write_whole, writer
 from gigacount.output.identity import image_identity, options_dict
 from gigacount.output.overlay import GLYPHS, blend_density, write_overlay, write_text
 from gigacount.results import CountResult
@@ -242,3 +242,36 @@ def test_a_broken_count_json_is_no_result(tmp_path: Path) -> None:
     for content in ("", "[1]", "{"):
         (tmp_path / "count.json").write_text(content)
         assert ResultFolder(tmp_path).finished() is None
+
+
+def test_a_folder_is_listed_once_for_very_many_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Path] = []
+    real = os.listdir
+
+    def listdir(path: Path) -> list[str]:
+        listed.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    for number in range(20):
+        with ResultFolder(tmp_path / f"{number}.gigacount").replacing() as fresh:
+            (fresh / "count.json").write_text("{}")
+    assert listed.count(tmp_path) == 1
+
+
+def test_files_have_the_rights_that_the_user_wants_and_no_thread_changes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", None)  # it is the whole process's: for a moment other threads had none
+        with ResultFolder(tmp_path / "r.gigacount").replacing() as fresh:
+            (fresh / "count.json").write_text("{}")
+        with replacing(tmp_path / "heads.csv", overwrite=False) as file:
+            file.write_text("x,y")
+        write_whole(tmp_path / "summary.csv", b"path")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    assert modes == {"r.gigacount": "0o750", "heads.csv": "0o640", "summary.csv": "0o640"}
