@@ -187,6 +187,8 @@ class CodecLevel(Level):
                 data = self._file.filehandle.read(self._page.databytecounts[number])
             if not self._page.databytecounts[number]:
                 return np.array(LEFT_OUT, self._page.dtype)
+            if len(data) < self._page.databytecounts[number]:
+                raise ValueError("the file ends before it")
             tables = {"jpegtables": self._page.jpegtables} if self._page.jpegtables else {}
             decoded: NDArray[np.generic] = self._page.decode(data, number, **tables)[0][0]
         except ODD as error:

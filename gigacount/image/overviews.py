@@ -17,7 +17,7 @@ from .vips import VipsError
 PLACES = 4
 """Places compared along each axis."""
 
-SIDE = 512
+SIDE = 256
 """Side of a place in pixels of the finer level."""
 
 TOLERATED = 16.0
@@ -25,6 +25,12 @@ TOLERATED = 16.0
 
 TEXTURE = 0.7
 """How much of a place's contrast the difference may reach: copies that take one pixel of many differ by texture."""
+
+SHIFTS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
+"""By how many of its pixels a copy may be moved, in the search for a better fit."""
+
+COMPARED = 64
+"""Side of the squares that are compared for that."""
 
 FLAT, LIVELY = 1.0, 4.0
 """Contrast of a place that shows nothing at all, and of one that shows something."""
@@ -44,7 +50,7 @@ def compare(finer: Level, copy: Level) -> str | None:
     """Why a copy does not show what a finer level shows; None if it does, as far as it can be told."""
     step_xy = tuple(max(1, round(b / a)) for a, b in zip(finer.factor_xy, copy.factor_xy, strict=True))
     different = empty = lively = compared = 0
-    shifted: list[NDArray[np.float64]] = []
+    shifts: list[NDArray[np.float64]] = []
     for place in _places(finer, step_xy):
         try:
             pair = _pair(finer, copy, place, step_xy)
@@ -58,19 +64,16 @@ def compare(finer: Level, copy: Level) -> str | None:
         empty += contrast > LIVELY and float(seen.std()) < FLAT
         error = float(np.sqrt(np.mean((means - seen) ** 2)))
         different += error > TOLERATED + TEXTURE * contrast
-        if contrast > LIVELY:
-            shifted.append(_errors_of_shifts(means, seen))
+        if contrast > LIVELY and len(shifts) < PLACES:
+            shifts.append(_errors_of_shifts(means, seen))
     if not compared:
         return None
     if lively and empty == lively:
         return "is empty"
     if different:
         return "shows something else"
-    if shifted:
-        errors = np.sum(shifted, axis=0)
-        if errors.min() < 0.5 * errors[errors.shape[0] // 2, errors.shape[1] // 2]:
-            return "is shifted"
-    return None
+    errors = np.sum(shifts, axis=0) if shifts else np.ones((1, 1))
+    return "is shifted" if errors.min() < 0.5 * errors[errors.shape[0] // 2, errors.shape[1] // 2] else None
 
 
 def _places(finer: Level, step_xy: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
@@ -87,26 +90,29 @@ def _places(finer: Level, step_xy: tuple[int, ...]) -> Iterator[tuple[int, int, 
 
 def _pair(
     finer: Level, copy: Level, place: tuple[int, int, int, int], step_xy: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float] | None:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float] | None:
     """Means of the finer level and pixels of the copy at a place, (rows, cols, bands), and the finer one's contrast."""
     x, y, cols, rows = place
     step_x, step_y = step_xy
     cols, rows = min(cols, copy.size_wh[0] - x), min(rows, copy.size_wh[1] - y)
     if cols < 1 or rows < 1:
         return None
-    fine = finer.pixels(x * step_x, y * step_y, (cols * step_x, rows * step_y)).astype(np.float64)
+    fine = finer.pixels(x * step_x, y * step_y, (cols * step_x, rows * step_y)).astype(np.float32)
     means = fine.reshape(rows, step_y, cols, step_x, -1).mean(axis=(1, 3))
-    return means, copy.pixels(x, y, (cols, rows)).astype(np.float64), float(fine.std(axis=(0, 1)).max())
+    return means, copy.pixels(x, y, (cols, rows)).astype(np.float32), float(fine.std(axis=(0, 1)).max())
 
 
-def _errors_of_shifts(means: NDArray[np.float64], seen: NDArray[np.float64], most: int = 4) -> NDArray[np.float64]:
-    """Mean square differences when the copy is moved by up to `most` pixels in y and x; not moved is in the middle."""
-    rows, cols = means.shape[:2]
-    most_y, most_x = min(most, (rows - 1) // 3), min(most, (cols - 1) // 3)
-    inside = means[most_y : rows - most_y, most_x : cols - most_x]
-    errors = np.full((2 * most + 1, 2 * most + 1), np.inf)
-    for dy in range(-most_y, most_y + 1):
-        for dx in range(-most_x, most_x + 1):
-            moved = seen[most_y + dy : rows - most_y + dy, most_x + dx : cols - most_x + dx]
-            errors[most + dy, most + dx] = np.mean((inside - moved) ** 2)
+def _errors_of_shifts(means: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean square differences when the copy is moved by SHIFTS pixels in y and x; not moved is in the middle."""
+    means, seen = (part[:COMPARED, :COMPARED].mean(axis=2) for part in (means, seen))
+    rows, cols = means.shape
+    most = SHIFTS[-1]
+    errors = np.full((len(SHIFTS), len(SHIFTS)), np.inf)
+    if min(rows, cols) <= 3 * most:
+        return np.ones_like(errors)
+    inside = means[most : rows - most, most : cols - most]
+    for i, dy in enumerate(SHIFTS):
+        for j, dx in enumerate(SHIFTS):
+            moved = seen[most + dy : rows - most + dy, most + dx : cols - most + dx]
+            errors[i, j] = float(np.mean((inside - moved) ** 2))
     return errors

@@ -126,7 +126,11 @@ def why_not_libvips(one: Directory, pages: int) -> str | None:
     kind = one.number(tags.SAMPLE_FORMAT, 1)
     if one.bits not in (1, 2, 4, 8, 16, 32, 64) or (one.bits == 16 and kind == 3) or (one.bits == 8 and kind == 2):
         return f"{one.bits}-bit {'floating point' if kind == 3 else 'samples'}"
-    return "strips that are left out" if not one.tiled and not one.segment_bytes().all() else None
+    if one.tiled:
+        return None
+    if not one.in_order or one.number(tags.ORIENTATION, 1) not in range(1, 9):
+        return "tags of an odd kind"  # of which libtiff complains with every strip, as if it were damaged
+    return None if one.segment_bytes().all() else "strips that are left out"
 
 
 def needs_unlimited(one: Directory) -> bool:

@@ -127,13 +127,16 @@ class Picture:
         """Whether tifffile decodes it, not libvips."""
         return self.plan is not None and self.plan.by_tifffile is not None
 
-    def load(self, **options: Any) -> VipsImage:
-        """Open the header, and the pixels where libvips decodes them. Raises VipsError, ImageError."""
+    def load(self, copy: Copy | None = None, **options: Any) -> VipsImage:
+        """Open the header, and the pixels where libvips decodes them; of a copy, if one is given.
+
+        Raises VipsError, ImageError.
+        """
         if isinstance(self.loader, Foreign):
             return foreign.header_of(self.loader, self.path, self.name)
         if self.plan is not None and self.by_tifffile:
             return codecs.header_of(self.plan, self.name)
-        chosen = _page_options(self.loader, self.plan, self.options)
+        chosen = dict(copy.options) if copy else _page_options(self.loader, self.plan, self.options)
         return vips.load(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
 
     def load_stream(self, **options: Any) -> VipsImage:

@@ -6,7 +6,8 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import gettempdir
 from threading import Event
@@ -18,9 +19,8 @@ from numpy.typing import NDArray
 from gigacount.errors import ImageError
 from gigacount.geometry import Window
 
-from . import room
+from . import codecs, room
 from .boxes import box_means
-from .codecs import codec_levels
 from .colour import store
 from .levels import CHUNK_BYTES, DAMAGED, Level, MemoryLevel, ScratchLevel
 from .pages import needs_unlimited
@@ -276,7 +276,7 @@ class Streamed(Source):
     def _rows(self, on_load: int) -> Rows:
         picture = self.picture
         if picture.by_tifffile:
-            level = self._levels[0] if self._levels else codec_levels(picture)[0]
+            level = self._levels[0] if self._levels else codecs.codec_levels(picture)[0]
             self._levels = [level]
             width, height = picture.size_wh
             at_once = max(1, level.chunk_wh(width)[1])
@@ -313,3 +313,8 @@ class Streamed(Source):
             raise picture.damaged(error) from error
         self.notify(f"{picture.name}: damaged or cut short ({error.reason}); reading what is left")
         self._salvaging = True
+        if picture.plan is not None and not picture.by_tifffile:
+            with suppress(ImageError):  # strips stand alone: tifffile finds those that are sound
+                plan = replace(picture.plan, by_tifffile="damage")
+                codecs.header_of(plan, picture.name)
+                self.picture = replace(picture, plan=plan)

@@ -57,13 +57,17 @@ class Tag:
 
 @dataclass(frozen=True)
 class Directory:
-    """One picture of a TIFF file. page: its place in the main chain; inner: among that page's SubIFDs, or None."""
+    """One picture of a TIFF file. page: its place in the main chain; inner: among that page's SubIFDs, or None.
+
+    in_order: whether each tag occurs once and they are sorted, as they should be.
+    """
 
     path: Path
     page: int
     inner: int | None
     tags: dict[int, Tag] = field(repr=False)
     small: dict[int, NDArray[Any]] = field(repr=False)
+    in_order: bool = True
 
     def numbers(self, tag: int) -> NDArray[Any]:
         """All values of a tag; an empty array when it is absent or not in the file. Rationals are pairs."""
@@ -174,16 +178,16 @@ def read_directories(path: Path, most: int = MAX_PAGES) -> list[Directory]:
         page = 0
         while offset and offset not in seen and page <= most:
             seen.add(offset)
-            tags, following = _tags(file, offset, order, big)
+            tags, following, in_order = _tags(file, offset, order, big)
             if not tags:
                 break
-            directory = _directory(path, file, page, None, tags)
+            directory = _directory(path, file, page, None, tags, in_order)
             found.append(directory)
             for inner, place in enumerate(directory.small.get(SUB_IFDS, ())[:MAX_PAGES]):
-                inside, _ = _tags(file, int(place), order, big)
+                inside, _, in_order = _tags(file, int(place), order, big)
                 if inside and int(place) not in seen:
                     seen.add(int(place))
-                    found.append(_directory(path, file, page, inner, inside))
+                    found.append(_directory(path, file, page, inner, inside, in_order))
             page, offset = page + 1, following
     return found
 
@@ -198,23 +202,25 @@ def _form(file: BinaryIO) -> tuple[str, bool] | None:
     return (order, version == 43) if version in (42, 43) else None
 
 
-def _tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, Tag], int]:
-    """The tags of the directory at `offset` and where the next one is; none where there is no directory."""
+def _tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, Tag], int, bool]:
+    """Tags of the directory at `offset`, the place of the next one, whether they are in order; none where none is."""
     if offset >= os.fstat(file.fileno()).st_size:
-        return {}, 0
+        return {}, 0, True
     file.seek(offset)
     head, entry, word = (8, 20, "Q") if big else (2, 12, "I")
     start = file.read(head)
     if len(start) < head:
-        return {}, 0
+        return {}, 0, True
     (count,) = struct.unpack(order + ("Q" if big else "H"), start)
     if not 0 < count <= MAX_TAGS:
-        return {}, 0
+        return {}, 0, True
     data = file.read(count * entry + struct.calcsize(word))
     tags: dict[int, Tag] = {}
+    last, in_order = -1, True
     size = struct.calcsize(word)
     for number in range(min(count, len(data) // entry)):
         tag, kind, length, value = struct.unpack_from(f"{order}HH{word}{word}", data, number * entry)
+        last, in_order = tag, in_order and tag > last
         if kind not in _KINDS or tag in tags:
             continue
         dtype = np.dtype(order + _KINDS[kind]).str if _KINDS[kind] != "S1" else "u1"
@@ -223,12 +229,14 @@ def _tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int,
         tags[tag] = Tag(dtype, length, inline if length * np.dtype(dtype).itemsize <= size else value)
     rest = data[count * entry :]
     following = struct.unpack(order + word, rest)[0] if len(rest) == size else 0
-    return tags, following
+    return tags, following, in_order
 
 
-def _directory(path: Path, file: BinaryIO, page: int, inner: int | None, tags: dict[int, Tag]) -> Directory:
+def _directory(
+    path: Path, file: BinaryIO, page: int, inner: int | None, tags: dict[int, Tag], in_order: bool
+) -> Directory:
     small = {number: _read(file, tag) for number, tag in tags.items() if tag.nbytes <= INLINE_BYTES}
-    return Directory(path, page, inner, tags, small)
+    return Directory(path, page, inner, tags, small, in_order)
 
 
 def _read(file: BinaryIO, tag: Tag) -> NDArray[Any]:

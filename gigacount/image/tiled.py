@@ -24,7 +24,7 @@ def tile_levels(picture: Picture) -> list[Level]:
 
 
 def _tile_level(picture: Picture, copy: Copy) -> Level:
-    image = store(picture.load(fail_on=picture.strictness, **dict(copy.options)))
+    image = store(picture.load(copy, fail_on=picture.strictness))
     missing = left_out(copy.directory) if copy.directory is not None else None
     return TileLevel(image, copy.factor_xy, picture.options.allow_damaged, missing)
 

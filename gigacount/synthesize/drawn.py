@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyvips
 from numpy.typing import NDArray
 
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, Window, tile
-from gigacount.image.vips import load_drawing, to_array
+from gigacount.image.vips import VipsImage, library, load_drawing, to_array
 from gigacount.synthesize.crowd import Crowd, Person, populate
 from gigacount.synthesize.ground import Ground, make_ground
 from gigacount.synthesize.person import HEAD_WH, Bounds, make_build
@@ -42,12 +41,12 @@ class Lens:
     haze: float
 
     @property
-    def curve(self) -> pyvips.Image:
+    def curve(self) -> VipsImage:
         """Lookup table of 256 x 1 x 3; highlights approach white instead of being cut off."""
         level = np.arange(256)[None, :, None] / 255
         light = np.maximum((level - 0.5) * self.contrast + 0.5, 0) * self.gain_rgb
         soft = 0.75 + 0.25 * np.tanh((light - 0.75) / 0.25)
-        return pyvips.Image.new_from_array((np.where(light < 0.75, light, soft) * 255).astype(np.uint8))
+        return library().Image.new_from_array((np.where(light < 0.75, light, soft) * 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Drawing:
                         _make_room(sprites)
                         sprites[i, part] = self._sprite(self.figures[i], part)
                     _lay_over(canvas, around, sprites[i, part], part)
-        picture = pyvips.Image.new_from_array(canvas).maplut(self.lens.curve)
+        picture = library().Image.new_from_array(canvas).maplut(self.lens.curve)
         soft = picture.gaussblur(self.lens.blur, precision="integer", min_ampl=0.05).numpy()
         x, y = window.left % GRAIN_WH[0], window.top % GRAIN_WH[1]
         grained = self.grain[y : y + window.height, x : x + window.width] + soft[HALO:-HALO, HALO:-HALO]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pyvips
 from numpy.typing import NDArray
 
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, whole
+from gigacount.image.vips import library
 from gigacount.synthesize.drawn import draw_scene
 from gigacount.synthesize.scene import Scene, SceneOptions
 
@@ -29,11 +29,11 @@ def draw_picture(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     most = min(6.0, np.sqrt(MOST_PIXELS / (size_wh[0] * size_wh[1])))
     zoom = 1.0 if rng.random() < 0.25 else float(np.exp(rng.uniform(0, np.log(most))))
     scene = _scene(rng, size_wh, zoom)
-    drawing = pyvips.Image.new_from_array(scene.paint(whole(scene.size_wh)))
+    drawing = library().Image.new_from_array(scene.paint(whole(scene.size_wh)))
     scale = np.array(size_wh) / scene.size_wh
     picture = drawing.resize(scale[0], vscale=scale[1]) if zoom > 1 else drawing
     if rng.random() < 0.25:
-        picture = pyvips.Image.jpegload_buffer(picture.jpegsave_buffer(Q=int(rng.integers(40, 92))))
+        picture = library().Image.jpegload_buffer(picture.jpegsave_buffer(Q=int(rng.integers(40, 92))))
     points: NDArray[np.float64] = scene.truth.points_xy * (picture.width, picture.height) / scene.size_wh
     pixels: NDArray[np.uint8] = picture.numpy()
     return pixels, points

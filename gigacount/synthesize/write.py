@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
-import pyvips
 from numpy.typing import NDArray
 
 from gigacount.errors import OutputError, UsageError
 from gigacount.geometry import Size, Window
+from gigacount.image.vips import VipsImage, library
 from gigacount.output.files import replacing
 from gigacount.synthesize.scene import Scene
 
@@ -48,11 +48,11 @@ def write_scene(
             _put(feed, b"", job)  # the end; before all rows have come it makes the other side give up
         try:
             job.result()
-        except pyvips.Error as error:
+        except library().Error as error:
             raise OutputError(f"{path}: cannot write: {_last_line(error)}") from error
 
 
-Saver = Callable[[pyvips.Image, Path], None]
+Saver = Callable[[VipsImage, Path], None]
 
 
 def _saver(path: Path, size_wh: Size) -> Saver:
@@ -66,7 +66,7 @@ def _saver(path: Path, size_wh: Size) -> Saver:
     return _save_jpeg
 
 
-def _save_tiff(picture: pyvips.Image, path: Path) -> None:
+def _save_tiff(picture: VipsImage, path: Path) -> None:
     large = picture.width * picture.height * 3 >= 2**32
     picture.tiffsave(
         str(path),
@@ -80,7 +80,7 @@ def _save_tiff(picture: pyvips.Image, path: Path) -> None:
     )
 
 
-def _save_jpeg(picture: pyvips.Image, path: Path) -> None:
+def _save_jpeg(picture: VipsImage, path: Path) -> None:
     picture.jpegsave(str(path), Q=QUALITY)
 
 
@@ -96,9 +96,9 @@ def _save(save: Saver, path: Path, feed: queue.Queue[bytes]) -> None:
         piece, rest = rest[:size], rest[size:]
         return bytes(piece)
 
-    source = pyvips.SourceCustom()
+    source = library().SourceCustom()
     source.on_read(read)
-    save(pyvips.Image.pngload_source(source, access="sequential", fail_on="truncated"), path)
+    save(library().Image.pngload_source(source, access="sequential", fail_on="truncated"), path)
 
 
 def _put(feed: queue.Queue[bytes], chunk: bytes, job: Future[None]) -> bool:
@@ -162,5 +162,5 @@ def _silent(done: int, total: int) -> None:
     """Report to nobody."""
 
 
-def _last_line(error: pyvips.Error) -> str:
+def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()
