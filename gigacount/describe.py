@@ -10,6 +10,7 @@ from gigacount.density import DensityMap, choose_cell_px
 from gigacount.image import GigaImage, ImageInfo
 from gigacount.options import CountOptions
 from gigacount.strategies import PlannedLevel, find_strategy
+from gigacount.text import printable
 
 PROCESS_BYTES = 420_000_000  # interpreter, torch, libvips and its caches; measured, see docs/performance.md
 READ_PIXEL_BYTES = 250  # per read pixel in the default network, bf16 or fp32 (its widest layer); measured likewise
@@ -77,7 +78,7 @@ def image_lines(image: ImageInfo, gigapixels: float) -> list[str]:
     profile = ", embedded profile" if image.icc else ""
     turned = f", turned upright (EXIF orientation {image.orientation})" if image.orientation != 1 else ""
     return [
-        f"{'image':<12}{image.path}",
+        f"{'image':<12}{printable(str(image.path))}",
         f"{'size':<12}{width:,} x {height:,} px, {gigapixels:.3f} gigapixels{turned}",
         f"{'format':<12}{image.format}, {image.file_bytes:,} bytes",
         f"{'layout':<12}{layout}",

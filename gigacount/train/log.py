@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gigacount.output.files import write_whole
 from gigacount.train.saving import explained
 
 FILE = "log.jsonl"
@@ -42,9 +43,7 @@ class Log:
         if not self.path.exists():
             return
         kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if written_by(line, step)]
-        temporary = self.path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        write_whole(self.path, "".join(f"{line}\n" for line in kept).encode())
 
 
 def written_by(line: str, step: int) -> bool:

@@ -22,9 +22,9 @@ from gigacount.datasets.sample import Sample
 from gigacount.errors import DataError
 from gigacount.localize import Localizer
 from gigacount.options import CountOptions, LabelOptions, LocalizeOptions, MixOptions, TrainOptions
+from gigacount.output.files import write_whole
 from gigacount.results import LocalizeResult
 from gigacount.train.processes import Team
-from gigacount.train.saving import explained
 from gigacount.train.sources import Notify, Picture, Source, checked
 
 LABELS = "pseudo-labels.csv"
@@ -106,7 +106,4 @@ def write_labels(path: Path, samples: Sequence[Sample]) -> None:
     writer.writerow(["image", "x", "y"])
     for sample in samples:
         writer.writerows((sample.image, *point) for point in sample.points_xy.tolist() or [("", "")])
-    temporary = path.with_suffix(".csv.tmp")
-    with explained(path):
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(path)
+    write_whole(path, text.getvalue().encode())
