@@ -270,7 +270,8 @@ class TrainOptions:
     """One training run.
 
     network: a name of NETWORKS. data: `NAME:PATH` or `NAME:PATH@WEIGHT`; the weight is the share of crops from that
-    set, by default its number of pictures. out: folder for checkpoints, log and result. recipe: a name of RECIPES; None
+    set, by default its number of pictures. from_above: the same, of pictures taken straight down, which are turned by
+    any angle. out: folder for checkpoints, log and result. recipe: a name of RECIPES; None
     is the network's own. steps or epochs: how long; None is the recipe's epochs. minutes: stop, and have the learning
     rate run out, after so much time, or after the steps or epochs if those are given and end first. An epoch is as many
     crops as there are training pictures, times what the recipe takes of each. init: a record whose weights to start
@@ -294,6 +295,7 @@ class TrainOptions:
     backbone_weights: Path | None = None
     hints_from: str | None = None
     mix: MixOptions | None = None
+    from_above: tuple[str, ...] = ()
     validation: float = 0.1
     held_out: Path | None = None
     skip_bad: bool = False
@@ -309,6 +311,11 @@ class TrainOptions:
     resume: bool = False
     settings: tuple[str, ...] = ()
     labels: LabelOptions = LabelOptions()
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """All data sets, those from above last."""
+        return self.data + self.from_above
 
     def __post_init__(self) -> None:
         demand(len(self.data) > 0, "training needs at least one --data NAME:PATH")

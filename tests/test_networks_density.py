@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,25 +19,24 @@ def test_the_likelihood_is_best_at_the_mean_count(mean: float) -> None:
     counts[1] = 2 * mean / 64
     believed = torch.full((2, 8, 8), mean / 64, requires_grad=True)
     (slope,) = torch.autograd.grad(block_likelihood(believed, counts), believed)
-    assert abs(slope.sum()) < 1e-4 * slope.abs().sum()
+    assert abs(slope.sum()) < 1e-3 * slope.abs().sum()
 
 
 def test_a_likelihood_by_hand() -> None:
-    """One cell of 64 with one head, believed to be there with certainty: 1 - log 1 in its block of every size."""
-    density = torch.full((1, 8, 8), 1e-12)
-    density[..., 2, 3] = 1.0
-    weight = 1 / (1 / 100 + 1 / 4)
-    blocks32 = 4
-    expected = weight * (0.25 + 0.5 + 1.0 + 1.0) * 1.0 / blocks32
-    assert block_likelihood(density, density.round()).item() == pytest.approx(expected, rel=1e-4)
+    """One cell of 64 with one head, where two are believed: 2 - log 2 - 1 in its block of every size."""
+    counts = torch.zeros(1, 8, 8)
+    counts[..., 2, 3] = 1.0
+    likelihood, weight = 4 * (2 - math.log(2) - 1), 1 / (2 / 100 + 1 / 4)
+    assert block_likelihood(2 * counts, counts).item() == pytest.approx(likelihood * weight / 60, rel=1e-4)
+    assert block_likelihood(counts, counts).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_blocks_that_reach_past_the_cells_count_what_is_inside() -> None:
-    """One head in a single cell, alone in its block of every size: as in a grid of 8 x 8, but per its own area."""
-    one, grid = torch.ones(1, 1, 1), torch.full((1, 8, 8), 1e-12)
+    """Half a head in a single cell is as far from one as in a grid of 8 x 8 with nobody else."""
+    one, grid = torch.ones(1, 1, 1), torch.zeros(1, 8, 8)
     grid[0, 0, 0] = 1
-    alone, among = block_likelihood(one, one), block_likelihood(grid, grid.round())
-    assert alone.item() == pytest.approx(64 * among.item(), rel=1e-4)
+    alone, among = block_likelihood(one / 2, one), block_likelihood(grid / 2, grid)
+    assert alone.item() == pytest.approx(among.item(), rel=1e-4)
 
 
 def test_csrnet_by_likelihood_learns_head_counts_and_sees_nobody_in_traces() -> None:

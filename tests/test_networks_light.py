@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gigacount.networks.density import LEAST
-from gigacount.networks.light import SOMEBODY, SURE, Light, in_sight, point_maps
+from gigacount.networks.light import SOMEBODY, SURE, Light, focal_loss, heat_map, in_sight
 
 LOGIT = math.log(SURE / (1 - SURE))
 
@@ -18,8 +18,7 @@ LOGIT = math.log(SURE / (1 - SURE))
 def looking(density: Tensor, heat: Tensor) -> Light:
     """A network that sees these: density (H/8, W/8), logits of the heat map (H/4, W/4)."""
     light = Light()
-    maps = torch.stack([heat, heat])[None]
-    light.forward = lambda images: (density[None, None], maps)  # type: ignore[method-assign]
+    light.forward = lambda images: (density[None], heat[None])  # type: ignore[method-assign]
     return light
 
 
@@ -72,16 +71,24 @@ def test_somebody_is_in_sight_from_all_sides_and_in_their_own_picture() -> None:
     assert near[1].sum() == 20 * 20
 
 
-def test_a_head_is_the_summit_of_both_maps() -> None:
-    heat, iknn = point_maps(np.array([[18.0, 10.0], [40.5, 50.0]]), (64, 64))
+def test_a_head_is_a_summit() -> None:
+    heat = heat_map(np.array([[18.0, 10.0], [40.5, 50.0]]), (64, 63))
+    assert heat.shape == (16, 16)
     assert np.argwhere(heat == 1).tolist() == [[2, 4], [12, 10]]
-    assert iknn[2, 4] == pytest.approx(1)  # the centre of its cell
-    assert iknn[12, 10] == pytest.approx(1 / (1 + math.hypot(1.5, 0.0)))
     assert heat[12, 11] == pytest.approx(math.exp(-(5.5**2) / (2 * 6.0**2)))  # far apart: sigma of 1.5 cells
 
 
 def test_nobody_is_nowhere() -> None:
-    heat, iknn = point_maps(np.empty((0, 2)), (64, 32))
-    assert heat.shape == iknn.shape == (8, 16)
+    heat = heat_map(np.empty((0, 2)), (64, 32))
+    assert heat.shape == (8, 16)
     assert not heat.any()
-    assert not iknn.any()
+
+
+def test_heads_are_learnt_by_how_far_they_are_missed() -> None:
+    """One head at 1/2, 15 cells of nobody at 1/4: the focal loss by hand, shared by 16 heads at least."""
+    logits = torch.full((1, 4, 4), -math.log(3))
+    logits[0, 1, 2] = 0.0
+    heat = torch.zeros(1, 4, 4)
+    heat[0, 1, 2] = 1.0
+    hit, miss = 0.25 * math.log(2), 15 * 0.25**2 * -math.log(0.75)
+    assert focal_loss(logits, heat).item() == pytest.approx((hit + miss) / 16)

@@ -15,7 +15,7 @@ from train_fakes import RECIPE, Tiny, options, same, write_photos
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
 from gigacount.networks.base import Augmentation, PeopleFree, Recipe
-from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, paired, place, recolour, turned
+from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
 from gigacount.train.sources import KEPT, Picture, Source, open_sources
 
@@ -232,47 +232,64 @@ def test_people_free_pictures_are_enlarged_further(tmp_path: Path) -> None:
     assert max(draw_scale(empty, replace(augmentation, people_free=PeopleFree()), rng) for _ in range(300)) <= 2
 
 
-def test_people_free_crops_are_turned_and_their_colours_exchanged() -> None:
-    pixels, rng = torch.arange(3 * 4 * 4.0).view(3, 4, 4), np.random.default_rng(0)
-    quarters = [torch.rot90(pixels, k, (1, 2)) for k in (1, 2, 3)]
-    made = [turned(pixels, PeopleFree(turn=1.0), rng) for _ in range(30)]
-    assert all(any(turn.equal(quarter) for quarter in quarters) for turn in made)
-    assert all(any(turn.equal(quarter) for turn in made) for quarter in quarters)
-    oblong = pixels[:, :3]
-    assert turned(oblong, PeopleFree(turn=1.0), rng).equal(oblong.flip(1, 2))
-    colours = {tuple(turned(pixels, PeopleFree(swap=1.0), rng)[:, 0, 0].tolist()) for _ in range(50)}
-    assert len(colours) == 6
-    assert all(sorted(first) == [0.0, 16.0, 32.0] for first in colours)
-    assert turned(pixels, PeopleFree(), rng).equal(pixels)
+def black_and_grey(folder: Path) -> list[Source]:
+    """A black picture with a head in its middle, and one without that is dark on the left and light on the right."""
+    ramp = np.zeros((64, 64, 3), np.uint8)
+    pyvips.Image.new_from_array(ramp).write_to_file(str(folder / "head.png"))
+    ramp[:] = np.linspace(100, 200, 64)[None, :, None]
+    pyvips.Image.new_from_array(ramp).write_to_file(str(folder / "nobody.png"))
+    return [
+        Source(name, 1.0, [picture(folder, points, f"{name}.png")], [])
+        for name, points in (("head", [(32.0, 32.0)]), ("nobody", []))
+    ]
 
 
-def test_two_people_free_crops_are_laid_over_each_other_or_side_by_side() -> None:
-    rng = np.random.default_rng(0)
-    made = [paired(torch.zeros(3, 8, 40), torch.ones(3, 8, 40), rng) for _ in range(40)]
-    borders = [m[0, 0].sum().item() for m in made if ((m == 0) | (m == 1)).all()]
-    shining = [m[0, 0, 0].item() for m in made if m.unique().numel() == 1]
-    assert len(borders) + len(shining) == 40
-    assert 10 <= min(borders) < max(borders) <= 30
-    assert 0.25 <= min(shining) < max(shining) <= 0.75
-    assert abs(len(borders) - 20) < 10
+def test_people_free_crops_are_turned_by_quarters(tmp_path: Path) -> None:
+    _, nobody = black_and_grey(tmp_path)
+    augmentation = Augmentation(flip=0.0, people_free=PeopleFree(turn=1.0))
+    recipe = Recipe(crop_wh=(64, 64), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
+    ends = set()
+    for step in range(20):
+        made = CropMaker([nobody], HeadsOnly(), recipe, seed=0).batch(step)[0][0, 0]
+        ends.add(tuple(bool(grey > 0.6) for grey in (made[0, 0], made[0, -1], made[-1, -1], made[-1, 0])))
+    turned_once, half, thrice = (True, True, False, False), (True, False, False, True), (False, False, True, True)
+    assert ends == {turned_once, half, thrice}
 
 
-def test_only_people_free_pictures_are_remixed(tmp_path: Path) -> None:
-    """A black picture with a head and two grey ones without: black stays black, and the greys get only each other's."""
-    folder = tmp_path / "mixed"
-    folder.mkdir()
-    for name, grey in (("a", 0), ("b", 100), ("c", 200)):
-        pyvips.Image.black(64, 64, bands=3).linear(1, grey).cast("uchar").write_to_file(str(folder / f"{name}.png"))
-    head, *nobody = (
-        Picture(Sample(folder / f"{name}.png", np.array(points, np.float64).reshape(-1, 2)))
-        for name, points in (("a", [(32.0, 32.0)]), ("b", []), ("c", []))
+def test_a_mosaic_has_the_heads_of_its_tiles(tmp_path: Path) -> None:
+    """2 x 2 whole pictures of 64 px in 129: every black tile has its head in its middle, and only there."""
+    recipe = Recipe(
+        crop_wh=(129, 129),
+        batch=1,
+        augmentation=Augmentation(mosaic=(0.0, 1.0), fill=True),
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
     )
-    augmentation = Augmentation(people_free=PeopleFree(pair=1.0))
-    recipe = replace(RECIPE, crop_wh=(32, 32), augmentation=augmentation, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    maker = CropMaker([Source("mixed", 1.0, [head, *nobody], [])], HeadsOnly(), replace(recipe, batch=1), seed=0)
-    made = [maker.batch(step)[0] for step in range(40)]
-    crowded = [images for images in made if images.max() == 0]
-    remixed = [images for images in made if images.max() > 0]
-    assert min(len(crowded), len(remixed)) > 5
-    assert all(images.min() >= 99 / 255 for images in remixed)
-    assert any(images.min() < images.max() for images in remixed)  # side by side
+    maker, black = CropMaker(black_and_grey(tmp_path), HeadsOnly(), recipe, seed=0), 0
+    for step in range(12):
+        images, targets = maker.batch(step)
+        heads = {(round(x / 32), round(y / 32)) for x, y in targets["heads"][0].tolist()}
+        middles = {(x, y) for x in (1, 3) for y in (1, 3) if images[0, 0, 32 * y, 32 * x] < 0.1}
+        assert heads == middles
+        black += len(middles)
+    assert 12 < black < 36
+
+
+def test_pictures_from_above_are_turned_by_any_angle(tmp_path: Path) -> None:
+    """A white head on black stays under its point whatever the angle, and stands at all sides of the crop's middle."""
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    pixels[90:110, 290:310] = 255
+    pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "above.png"))
+    source = Source("csv", 1.0, [picture(tmp_path, [(300, 100)], "above.png")], [], from_above=True)
+    augmentation = Augmentation(flip=0.0, above=1.0, kernels=("bilinear", "bicubic"))
+    recipe = Recipe(crop_wh=(192, 128), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
+    corners, sides = 0, set()
+    for step in range(80):
+        images, targets = CropMaker([source], HeadsOnly(), recipe, seed=1).batch(step)
+        for x, y in targets["heads"][0].tolist():
+            assert images[0, 0, int(y), int(x)] > 0.6
+            sides.add((x > 96, y > 64))
+            row = images[0, 0].gt(0.5).nonzero().float()
+            corners += bool((row - row.mean(0)).abs().amax(0).prod() > 1.5 * len(row) / 4)  # a square on its tip
+    assert len(sides) == 4
+    assert corners > 5

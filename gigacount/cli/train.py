@@ -33,6 +33,9 @@ class Training:
 
     data: Annotated[list[str], typer.Option(help="NAME:PATH or NAME:PATH@WEIGHT; may be given several times.")]
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log, weights and record.")]
+    from_above: Annotated[
+        list[str] | None, typer.Option(help="The same for pictures taken straight down, which are turned by any angle.")
+    ] = None
     network: Annotated[str, typer.Option(help="A network of `gigacount networks`.")] = DEFAULTS.network
     settings: Annotated[
         list[str] | None,
@@ -90,7 +93,8 @@ class Training:
         if self.mix is None and self.pseudo_labels_from is not None:
             raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
         mix = None if self.mix is None else MixOptions(self.mix, self.mix_ratio, self.pseudo_labels_from)
-        others = {"data": tuple(self.data), "settings": tuple(self.settings or ()), "mix": mix, "labels": labels}
+        several = {name: tuple(getattr(self, name) or ()) for name in ("data", "from_above", "settings")}
+        others = several | {"mix": mix, "labels": labels}
         names = [field.name for field in fields(TrainOptions) if field.name not in others]
         return TrainOptions(**others | {name: getattr(self, name) for name in names})
 

@@ -38,14 +38,10 @@ class PeopleFree:
     close_up: they are enlarged up to so many times further than others, half of them so many times at least: it is
         enlarged texture that is mistaken for heads.
     turn: probability of turning a crop by one to three quarters; one that is not square is turned by two.
-    swap: probability of exchanging its colours.
-    pair: probability of laying a second one over half of it, or over all of it so that both shine through.
     """
 
     close_up: float = 1.0
     turn: float = 0.0
-    swap: float = 0.0
-    pair: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ class Augmentation:
     grey: probability of dropping the colours.
     gamma: range of the exponent applied to the 0..1 values, and the probability of applying it; None for never.
     tint: each colour is multiplied by up to exp(tint) or exp(-tint), with the same probability.
+    soft, noise: probabilities of blurring it as if it were enlarged twice, and of adding noise.
     scale: range of the factor by which the picture is resized before the crop is cut, log-uniform.
     stretch: width against height change by up to exp(stretch) or exp(-stretch), where the picture is resized.
     native: probability of cutting the crop at the picture's own size, not resampled, instead.
@@ -63,6 +60,8 @@ class Augmentation:
     zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
     grid: probability of taking a cell of the whole number of crops that the picture is resized to, as in use.
     crowd: probability of laying the crop around one of the picture's heads, any as likely: dense places are few.
+    mosaic: how likely a crop is put together of 1 x 1, 2 x 2, 3 x 3, ... smaller ones of different pictures.
+    above: probability of turning a crop of a picture from straight above by any angle.
     people_free: what is done to pictures without people besides.
     kernels: what pictures are resampled with, one as likely as the other: "bilinear" or "bicubic".
     fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
@@ -73,6 +72,8 @@ class Augmentation:
     gamma: tuple[float, float] | None = None
     gamma_probability: float = 0.5
     tint: float = 0.0
+    soft: float = 0.0
+    noise: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     stretch: float = 0.0
     native: float = 0.0
@@ -80,6 +81,8 @@ class Augmentation:
     zoom_wh: tuple[int, int] | None = None
     grid: float = 0.0
     crowd: float = 0.0
+    mosaic: tuple[float, ...] = (1.0,)
+    above: float = 0.0
     people_free: PeopleFree = PeopleFree()
     kernels: tuple[str, ...] = ("bilinear",)
     fill: bool = False

@@ -121,7 +121,7 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         stride=trainer.network.stride,
         settings=trainer.settings,
         training={
-            "data": [text.split(":")[0] for text in options.data],
+            "data": [text.split(":")[0] for text in options.sets],
             **({"init": options.init} if options.init else {}),
             **({"hints_from": options.hints_from} if options.hints_from else {}),
             **mixed,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,15 +14,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gigacount.geometry import Size, Window, fit
-from gigacount.networks.base import Augmentation, Network, PeopleFree, Recipe
+from gigacount.networks.base import Augmentation, Network, Recipe
 from gigacount.train.sources import Picture, Source
 
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
 CLOSE_UPS = 0.5  # share of people-free crops that are enlarged the recipe's `close_up` times at the least
-SHINES = (0.25, 0.75)  # how much of a picture's crop shines through another's; a border between both is there, too
+NOISE = (2 / 255, 12 / 255)  # standard deviation
+ABOVE_SCALES = (0.12, 1.5)  # of turned crops of pictures from above
+ABOVE_HEADS = 0.65  # share of those that are cut around a head
+ABOVE_REACH = 0.4  # how far from its middle that head may be, in sides of the crop
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
+
+Crop = tuple[Tensor, NDArray[np.float64]]
+"""RGB 0..1 (3, H, W) and the heads inside (N, 2), in its pixels."""
 
 
 class CropMaker:
@@ -30,47 +38,56 @@ class CropMaker:
         self.sources, self.network, self.recipe, self.seed = sources, network, recipe, seed
         weights = np.array([source.weight for source in sources])
         self._shares = weights / weights.sum()
-        self._people_free = [picture for source in sources for picture in source.train if empty(picture)]
 
     def batch(self, step: int, rank: int = 0) -> Batch:
         """The crops of one step in one process: they follow from the seed, the step and the process's rank alone."""
         rng = np.random.default_rng((self.seed, step, rank))
         pictures, targets = [], []
         for _ in range(self.recipe.batch):
-            source = self.sources[rng.choice(len(self.sources), p=self._shares)]
-            picture = source.train[rng.integers(len(source.train))]
-            pixels, points_xy = self._crop(picture, rng)
-            if empty(picture):
-                pixels = self._remixed(pixels, rng)
-            pictures.append(pixels)
+            pixels, points_xy = self._mosaic(rng)
+            pictures.append(recolour(pixels, self.recipe.augmentation, rng))
             targets.append(self.network.targets(points_xy, (pixels.shape[2], pixels.shape[1])))
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.recipe.mean, self.recipe.std))
         images = ((torch.stack(pictures) - mean) / std).contiguous(memory_format=torch.channels_last)
         return images, {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
 
-    def _crop(self, picture: Picture, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
-        """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
-        augmentation = self.recipe.augmentation
-        window, size = choose(picture, self.recipe, rng)
-        pixels = cut(picture, window, size, str(rng.choice(augmentation.kernels)))
-        points = (picture.sample.points_xy - (window.left, window.top)) * (
-            size[0] / window.width,
-            size[1] / window.height,
-        )
+    def _mosaic(self, rng: np.random.Generator) -> Crop:
+        """A crop, or several smaller ones of different pictures side by side."""
+        chances = np.array(self.recipe.augmentation.mosaic)
+        tiles = int(rng.choice(len(chances), p=chances / chances.sum())) + 1
+        if self.recipe.crop_wh is None or tiles == 1:
+            return self._crop(self.recipe, rng)
+        width, height = self.recipe.crop_wh
+        lefts, tops = ([side * n // tiles for n in range(tiles + 1)] for side in (width, height))
+        pixels, points = torch.empty(3, height, width), []
+        for left, right in pairwise(lefts):
+            for top, bottom in pairwise(tops):
+                part = replace(self.recipe, crop_wh=(right - left, bottom - top))
+                pixels[:, top:bottom, left:right], heads = self._crop(part, rng)
+                points.append(heads + np.array((left, top)))
+        return pixels, np.concatenate(points)
+
+    def _crop(self, recipe: Recipe, rng: np.random.Generator) -> Crop:
+        """A crop of a picture of one of the sources, any picture of a source as likely."""
+        source = self.sources[rng.choice(len(self.sources), p=self._shares)]
+        picture = source.train[rng.integers(len(source.train))]
+        augmentation = recipe.augmentation
+        if recipe.crop_wh is not None and source.from_above and rng.random() < augmentation.above:
+            pixels, points = turned(picture, recipe.crop_wh, str(rng.choice(augmentation.kernels)), rng)
+        else:
+            window, size = choose(picture, recipe, rng)
+            pixels = cut(picture, window, size, str(rng.choice(augmentation.kernels)))
+            points = picture.sample.points_xy - (window.left, window.top)
+            points = points * (size[0] / window.width, size[1] / window.height)
+        if empty(picture) and rng.random() < augmentation.people_free.turn:
+            quarters = int(rng.integers(1, 4)) if pixels.shape[1] == pixels.shape[2] else 2
+            pixels = torch.rot90(pixels, quarters, (1, 2))
+        size = pixels.shape[2], pixels.shape[1]
         points = points[(points >= 0).all(axis=1) & (points < size).all(axis=1)]
         if rng.random() < augmentation.flip:
             pixels = pixels.flip(2)
             points = np.stack([np.nextafter(size[0], 0) - points[:, 0], points[:, 1]], axis=1)
-        return recolour(pixels, augmentation, rng), np.clip(points, 0, np.nextafter(size, 0))
-
-    def _remixed(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
-        """A people-free crop (3, H, W) as the recipe changes it, and perhaps another one with it."""
-        changes = self.recipe.augmentation.people_free
-        pixels = turned(pixels, changes, rng)
-        if self.recipe.crop_wh is not None and rng.random() < changes.pair:  # else sizes differ
-            other, _ = self._crop(self._people_free[rng.integers(len(self._people_free))], rng)
-            pixels = paired(pixels, turned(other, changes, rng), rng)
-        return pixels
+        return pixels, np.clip(points, 0, np.nextafter(size, 0))
 
 
 def empty(picture: Picture) -> bool:
@@ -164,8 +181,33 @@ def cut(picture: Picture, window: Window, size_wh: Size, kernel: str = "bilinear
     return canvas.float() / 255
 
 
+def turned(picture: Picture, size_wh: Size, kernel: str, rng: np.random.Generator) -> Crop:
+    """A crop of a picture from straight above, turned by any angle, mostly around its people."""
+    picture_wh, points = np.array(picture.size_wh), picture.sample.points_xy
+    low, high = max(ABOVE_SCALES[0], 0.7 * max(size_wh) / picture_wh.max()), ABOVE_SCALES[1]
+    scale = math.exp(rng.uniform(math.log(min(low, high)), math.log(high)))
+    centre = rng.uniform(0, picture_wh)
+    if len(points) and rng.random() < ABOVE_HEADS:
+        reach = ABOVE_REACH * max(size_wh) / scale
+        centre = points[rng.integers(len(points))] + rng.uniform(-reach, reach, 2)
+        centre = centre.clip(0, picture_wh - 1)
+    side = math.ceil(math.hypot(*size_wh))  # a square that holds the crop at any angle
+    need = max(round(side / scale), 1)
+    left, top = (int(c) - need // 2 for c in centre)
+    square = cut(picture, Window(left, top, need, need), (side, side), kernel)
+    angle = rng.uniform(0, 2 * math.pi)
+    cos, sin = math.cos(angle), math.sin(angle)
+    # Where in the square, whose sides are from -1 to 1, each pixel of the crop comes from.
+    fx, fy = size_wh[0] / side, size_wh[1] / side
+    matrix = torch.tensor([[[cos * fx, -sin * fy, 0.0], [sin * fx, cos * fy, 0.0]]])
+    grid = F.affine_grid(matrix, [1, 3, size_wh[1], size_wh[0]], align_corners=False)
+    pixels = F.grid_sample(square[None], grid, kernel, "border", align_corners=False)[0].clamp(0, 1)
+    offset = (points - (left, top)) * (side / need) - side / 2
+    return pixels, offset @ np.array([[cos, -sin], [sin, cos]]) + np.divide(size_wh, 2)
+
+
 def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Drop the colours, change the gamma and the tint, with the recipe's probabilities."""
+    """Drop the colours, change the gamma and the tint, blur, add noise, with the recipe's probabilities."""
     if rng.random() < augmentation.grey:
         pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
     if augmentation.gamma is not None and rng.random() < augmentation.gamma_probability:
@@ -173,23 +215,10 @@ def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generato
     if augmentation.tint and rng.random() < augmentation.gamma_probability:
         gains = torch.from_numpy(np.exp(rng.uniform(-augmentation.tint, augmentation.tint, (3, 1, 1)))).float()
         pixels = (pixels * gains).clamp(0, 1)
+    if augmentation.soft and rng.random() < augmentation.soft:
+        size = pixels.shape[1:]
+        pixels = F.interpolate(F.avg_pool2d(pixels[None], 2), size, mode="bilinear", align_corners=False)[0]
+    if augmentation.noise and rng.random() < augmentation.noise:
+        noise = torch.from_numpy(rng.standard_normal(pixels.shape, np.float32)) * rng.uniform(*NOISE)
+        pixels = (pixels + noise).clamp(0, 1)
     return pixels
-
-
-def turned(pixels: Tensor, changes: PeopleFree, rng: np.random.Generator) -> Tensor:
-    """A people-free crop (3, H, W) turned, and its colours exchanged, with the recipe's probabilities."""
-    if rng.random() < changes.turn:
-        square = pixels.shape[1] == pixels.shape[2]
-        pixels = torch.rot90(pixels, int(rng.integers(1, 4)) if square else 2, (1, 2))
-    if rng.random() < changes.swap:
-        pixels = pixels[torch.from_numpy(rng.permutation(3))]
-    return pixels
-
-
-def paired(one: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
-    """Two crops (3, H, W) in one: side by side, or each shining through the other."""
-    share = float(rng.uniform(*SHINES))
-    if rng.random() < 0.5:
-        return one.lerp(other, share)
-    border = round(share * one.shape[2])
-    return torch.cat([one[:, :, :border], other[:, :, border:]], 2)

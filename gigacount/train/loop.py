@@ -156,7 +156,8 @@ class Trainer:
         values = {
             "network": options.network,
             "settings": self.settings,
-            "data": list(options.data),
+            "data": list(options.sets),
+            "from above": list(options.from_above),
             "split": options.split,
             "mix": options.mix and asdict(options.mix),
             "recipe": self.recipe_name,

@@ -100,12 +100,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Source:
-    """One data set of a training: its share of the crops, and its pictures for training and for validation."""
+    """One data set of a training: its share of the crops, and its pictures for training and for validation.
+
+    from_above: whether they are taken straight down, and so may be turned by any angle.
+    """
 
     name: str
     weight: float
     train: list[Picture]
     held_out: list[Picture]
+    from_above: bool = False
 
 
 def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> list[Source]:
@@ -115,18 +119,29 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
     to be left out; all sets are looked at first.
     """
     listed = read_list(options.held_out) if options.held_out else None
+<<<<<<< HEAD
     sets = [
         (spec, weight, *checked(spec, options, notify), *validation_split(spec, options, notify))
         for spec, weight in map(split_weight, options.data)
     ]
     total = sum(bad + bad_held for _, _, _, bad, _, bad_held in sets)
     if total and not options.skip_bad:
+=======
+    sets = [(spec, weight, checked(spec, options, notify)) for spec, weight in map(split_weight, options.sets)]
+    if not options.skip_bad and any(bad for _, _, (_, bad) in sets):
+        total = sum(bad for _, _, (_, bad) in sets)
+>>>>>>> dd5a066 (Light is EfficientNet-Lite2 with a pyramid; mosaics, pictures from above turned, any crop size; CSRNet's weights are not shipped)
         raise DataError(
             f"{total} of the problems listed above must be put right before training; or leave those pictures out with "
             "--skip-bad"
         )
+<<<<<<< HEAD
     sources = []
     for spec, weight, samples, _, validation, _ in sets:
+=======
+    sources: list[Source] = []
+    for spec, weight, (samples, _) in sets:
+>>>>>>> dd5a066 (Light is EfficientNet-Lite2 with a pyramid; mosaics, pictures from above turned, any crop size; CSRNet's weights are not shipped)
         name = spec.split(":")[0]
         pictures = [Picture(sample) for sample in samples + validation]
         if validation:
@@ -140,7 +155,9 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
         if not train:
             raise DataError(f"{spec}: no picture is left to train on; lower --validation")
         held_out = [picture for i, picture in enumerate(pictures) if i in held]
-        sources.append(Source(name, float(len(train)) if weight is None else weight, train, held_out))
+        share = float(len(train)) if weight is None else weight
+        above = len(sources) >= len(options.data)
+        sources.append(Source(name, share, train, held_out, above))
     return sources
 
 
