@@ -182,8 +182,8 @@ class LocalizeOptions:
 class CalibrateOptions:
     """What a network's record is settled on.
 
-    network: name of shipped weights, or the path of a record. data: `NAME:PATH`. held_out: only the pictures that this
-    `validation.txt` names.
+    network: name of shipped weights, or the path of a record. data: `NAME:PATH`, or `KIND=NAME:PATH` where the
+    record is to call its pictures otherwise. held_out: only the pictures that this `validation.txt` names.
     """
 
     network: str

@@ -10,11 +10,12 @@ import pytest
 import pyvips
 import torch
 from typer.testing import CliRunner
+from untrained import fresh_light
 
 from gigacount.cli import app
 from gigacount.datasets import Sample, read
 from gigacount.errors import DataError
-from gigacount.networks import build, find_record
+from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
 from gigacount.networks.weights import save_weights
 from gigacount.options import CalibrateOptions
@@ -57,14 +58,14 @@ def test_errors_by_hand() -> None:
     row = errors_of("csv", counted, located, record)
     assert (row["mae"], row["rmse"], row["bias"]) == (0.5, 0.71, 0.5)  # 3 and 2 people for 2 and 2
     assert row["f1_8px"] == 0.4  # one of four found, nothing false: precision 1, recall 1/4
-    assert row["data"] == "csv, 2 held-out pictures, 2 people on average"
+    assert (row["kind"], row["pictures"], row["people"], row["relative"]) == ("csv", 2, 2.0, 0.25)
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """A light network of random weights, its record, and two labelled pictures of noise."""
     torch.manual_seed(0)
-    save_weights(build("light"), tmp_path / "net.safetensors")
+    save_weights(fresh_light(), tmp_path / "net.safetensors")
     record = NetworkRecord("net", "light", "net.safetensors", hash_file(tmp_path / "net.safetensors"), min_score=0.3)
     write_record(record, tmp_path / "net.toml")
     rng = np.random.default_rng(0)
@@ -84,7 +85,9 @@ def test_the_command_writes_a_record_that_counts(trained: Path) -> None:
     assert result.stdout.splitlines()[-1] == str(out / "net.toml")
     assert record.density_divisor != 1
     assert len(record.fusion_theta or ()) == 16
-    assert record.errors[0]["data"].startswith("csv, 2 held-out pictures")
+    assert (record.errors[0]["kind"], record.errors[0]["pictures"]) == ("csv", 2)
+    assert record.cost["parameters"] == 4_889_690
+    assert record.cost["seconds_per_megapixel"] > 0
     old = read_record(trained / "net.toml")
     assert replace(old, errors=[]) == old  # the old record is as it was
     assert record.sha256 == old.sha256
@@ -100,7 +103,7 @@ def test_false_people_ask_for_no_divisor(trained: Path) -> None:
     both, alone, nobody = (calibrate(CalibrateOptions(network, data)) for data in ((people, free), (people,), (free,)))
     assert both.density_divisor == alone.density_divisor
     assert nobody.density_divisor == find_record(network).density_divisor
-    assert [row["data"].split(",")[0] for row in both.errors] == ["csv", "people-free"]
+    assert [row["kind"] for row in both.errors] == ["csv", "people-free"]
 
 
 def test_an_enlarged_look_has_its_heads_in_pixels_of_the_picture(trained: Path) -> None:
@@ -132,7 +135,24 @@ def test_only_the_pictures_of_the_list_are_used(trained: Path) -> None:
     listed = trained / "validation.txt"
     listed.write_text("csv\tb.png\n")
     options = CalibrateOptions(str(trained / "net.toml"), (f"csv:{trained}",), held_out=listed, precision="fp32")
-    assert calibrate(options).errors[0]["data"] == "csv, 1 held-out pictures, 1 people on average"
+    assert calibrate(options).errors[0]["pictures"] == 1
     listed.write_text("csv\tc.png\n")
     with pytest.raises(DataError, match="none of its pictures"):
         calibrate(options)
+
+
+def test_kinds_are_called_as_told_and_nobody_is_sought_at_smaller_sizes(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 pictures of 1 MP in which a person is seen at their size, half a one at a half of it, none at a quarter."""
+
+    def told(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
+        return replace(seen({1.0: 1.0, 0.5: 0.5}.get(enlarge, 0.0), 0), size_hw=(1000, 1000))
+
+    monkeypatch.setattr("gigacount.train.calibrate.look", told)
+    (trained / "heads.csv").write_text("image,x,y\na.png,,\nb.png,,\n")
+    data = (f"empty squares=csv:{trained}", f"csv:{trained}")
+    record = calibrate(CalibrateOptions(str(trained / "net.toml"), data, precision="fp32"))
+    assert [row["kind"] for row in record.errors] == ["empty squares", "csv"]
+    assert record.errors[0]["per_megapixel"] == [1.0, 2.0, 0.0]
+    assert "relative" not in record.errors[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +246,16 @@ def test_csrnets_release_is_recognised(tmp_path: Path) -> None:
     state = {name.replace("encoder.features.", "frontend."): t for name, t in CSRNet().state_dict().items()}
     torch.save({"epoch": 1, "state_dict": state, "optimizer": {"state": {}, "param_groups": []}}, tmp_path / "x.tar")
     assert read_published(tmp_path / "x.tar")[0] == "csrnet"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pth"])
+def test_a_file_that_unpacks_to_more_than_weights_are_is_refused(tmp_path: Path, suffix: str) -> None:
+    """64 MB of zeros, which pack into a thousandth, with room for 10."""
+    bomb = tmp_path / f"bomb{suffix}"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", bytes(64_000_000))
+    assert bomb.stat().st_size < 100_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gigacount.networks.published.MOST_BYTES", 10_000_000)
+        with pytest.raises(WeightsError, match=r"0\.1 GB of weights; at most 0\.01 are read"):
+            read_tensors(bomb)

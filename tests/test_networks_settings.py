@@ -72,3 +72,9 @@ def test_every_setting_of_every_network_takes_text_or_refuses_it(network: str) -
         elif name != "return":
             with pytest.raises(UsageError, match=f"'{name}'"):
                 read_settings(network, [f"{name}=a date"])
+
+
+@pytest.mark.parametrize("setting", ["width", "point_width"])
+def test_a_network_too_large_for_memory_is_refused_before_it_is_made(setting: str) -> None:
+    with pytest.raises(UsageError, match=f"'light' with {setting}=4000000 has [0-9,]+ parameters; at most 250,000,000"):
+        build("light", **{setting: 4_000_000})

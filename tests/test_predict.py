@@ -132,6 +132,10 @@ def test_weights_of_another_network_say_what_differs(light: Path) -> None:
     [
         ("name = ", "TOML"),
         ('name = "x"', "no 'network'"),
+        ("x." * 20_000 + "y=1", "keys of more than 16 parts"),
+        ("name={\"a . b\".'c'. " + "x ." * 20_000 + "y=1}", "keys of more than 16 parts"),
+        ("x=" + "[" * 10_000, "not a network record"),
+        ("x=" + "1" * 10_000, "not a network record"),
         ('name="x"\nnetwork="light"\nweights="w"\nsha256="0"\ncolour=1', "unknown field 'colour'"),
         ('name="x"\nnetwork="light"\nweights="../w"\nsha256="0"', "beside the record"),
         ('name="x"\nnetwork="light"\nweights="w"\nsha256="0"\nmean=[1]', "'mean' must be 3 numbers"),

@@ -31,6 +31,7 @@ from gigacount.train.crops import CropMaker
 from gigacount.train.mix import LABELS, mixed_source, people, scatter
 from gigacount.train.processes import Team
 from gigacount.train.sources import KEPT, open_sources, split_weight
+from gigacount.train.validate import Errors, mean_score
 
 ALONE = Team(torch.device("cpu"))
 
@@ -304,3 +305,14 @@ def test_a_teacher_without_pictures_is_refused(tmp_path: Path) -> None:
         app, ["train", "--data", "csv:x", "--out", str(tmp_path), "--pseudo-labels-from", "light"]
     )
     assert result.exit_code == 2
+
+
+def test_checkpoints_are_chosen_by_the_geometric_mean_over_the_sets() -> None:
+    """A tenth of 100 people missed, two fifths of 5, and a person seen where nobody is, which counts as a tenth."""
+    sets = [
+        Errors("a", 3, 100.0, 10.0, 12.0, 0.0),
+        Errors("b", 3, 5.0, 2.0, 2.0, 0.0),
+        Errors("c", 3, 0.0, 1.0, 1.0, 1.0),
+    ]
+    assert mean_score(sets) == pytest.approx((0.1 * 0.4 * 0.1) ** (1 / 3))
+    assert mean_score([Errors("c", 3, 0.0, 0.0, 0.0, 0.0)]) == 0.01

@@ -34,8 +34,8 @@ def list_networks(
     for name, network, record in sorted(rows, key=lambda row: (row[0] != default_name, row[2] is None, row[0])):
         errors = record.errors if record else []
         if as_json:
-            weights = str(record.weights_path) if record else None
-            entry = {"name": name, "network": network, "weights": weights, "errors": errors}
+            weights, cost = (str(record.weights_path), record.cost) if record else (None, {})
+            entry = {"name": name, "network": network, "weights": weights, **cost, "errors": errors}
             typer.echo(json.dumps(entry, ensure_ascii=False, default=str))
             continue
         weights = record.weights if record else "no weights here"
@@ -44,8 +44,8 @@ def list_networks(
         if record and record.about:
             typer.echo(f"\t{record.about}")
         for error in errors:
-            figures = ", ".join(f"{key} {value}" for key, value in error.items() if key not in ("data", "date"))
-            typer.echo(f"\t{error.get('data', '?')}: {figures} ({error.get('date', 'no date')})")
+            figures = ", ".join(f"{key} {value}" for key, value in error.items() if key not in ("kind", "date"))
+            typer.echo(f"\t{error.get('kind', '?')}: {figures} ({error.get('date', 'no date')})")
 
 
 @networks.command()
@@ -80,7 +80,7 @@ def convert(
 @networks.command()
 def calibrate(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
-    data: Annotated[list[str], typer.Option(help="NAME:PATH; may be given several times.")],
+    data: Annotated[list[str], typer.Option(help="NAME:PATH or KIND=NAME:PATH; may be given several times.")],
     split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
     held_out: Annotated[
         Path | None, typer.Option(help="Use only the pictures that this validation.txt of a training names.")

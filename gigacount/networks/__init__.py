@@ -29,6 +29,10 @@ NETWORKS: dict[str, str] = {
 """Network name -> "module:class"; the class without arguments is the network as published."""
 
 
+MOST_PARAMETERS = 250_000_000
+"""Of a network with settings of its own: nearly four times the largest as published, a gigabyte."""
+
+
 def models_folder() -> Path:
     """The shipped weights: inside the installed package, or at the top of a source checkout."""
     package = Path(__file__).parent.parent
@@ -83,8 +87,22 @@ def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
 
 
 def build(network: str, **settings: object) -> Network:
-    """A network of the table with fresh parameters; `settings` go to its constructor. Raises as `find_class` does."""
-    return find_class(network, settings)(**settings)
+    """A network of the table with fresh parameters; `settings` go to its constructor.
+
+    Raises as `find_class` does, and UsageError for settings that make it too large, before memory is taken for it.
+    """
+    import torch
+
+    kind = find_class(network, settings)
+    if settings:
+        with torch.device("meta"):
+            parameters = sum(parameter.numel() for parameter in kind(**settings).parameters())
+        if parameters > MOST_PARAMETERS:
+            given = ", ".join(f"{name}={value}" for name, value in settings.items())
+            raise UsageError(
+                f"network '{network}' with {given} has {parameters:,} parameters; at most {MOST_PARAMETERS:,} are built"
+            )
+    return kind(**settings)
 
 
 def load(record: NetworkRecord) -> Network:

@@ -34,7 +34,6 @@ density everywhere and heads nowhere counted as a person or two."""
 SOMEBODY = 0.7
 """How many people there must be within 3 x 3 squares somewhere near for anybody to be counted: a fifth of the false
 people that were left on enlarged pictures were parts of one with nobody beside."""
-WIDEST = 4096  # channels of the decoder; more is a slip of the pen, or an attack
 FAINTEST = 0.05  # peaks below this score are never heads; the record's threshold is higher
 
 
@@ -92,8 +91,8 @@ class Light(Network):
 
     def __init__(self, width: int = 128, point_width: int = 48) -> None:
         super().__init__()
-        if not (1 <= width <= WIDEST and 1 <= point_width <= WIDEST):
-            raise UsageError(f"the light network's widths are 1 to {WIDEST}, not {width} and {point_width}")
+        if min(width, point_width) < 1:
+            raise UsageError(f"the light network's widths are at least 1, not {width} and {point_width}")
         self.encoder = EfficientNetLite2()
         c4, c8, c16, c32 = self.encoder.out_channels
         self.lateral32 = nn.Conv2d(c32, width, 1)

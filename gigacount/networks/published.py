@@ -26,6 +26,10 @@ from gigacount.networks.weights import save_weights
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
 """Where training scripts keep the network in a checkpoint, most usual first."""
 
+MOST_BYTES = 4_000_000_000
+"""Of a file that is unpacked: a few kilobytes may say that they are terabytes. A checkpoint with its optimiser's state
+is three times its network."""
+
 # Checkpoints often hold their best error as a NumPy number, under the module name of old or new NumPy.
 NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 HARMLESS: list[Any] = [
@@ -88,6 +92,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     text, and for a file that cannot be read.
     """
     try:
+        unpacked = path.stat().st_size
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MOST_BYTES:
+            raise WeightsError(f"{path}: {unpacked / 1e9:.1f} GB of weights; at most {MOST_BYTES / 1e9:g} are read")
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix == ".npz":

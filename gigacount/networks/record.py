@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,11 +18,17 @@ PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 PICKLE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # torch's zip of a pickle, and bare pickles
 
 
+MOST_BYTES = 1 << 20
+DEPTH = 16
+KEY = r"""(?:"(?:\\.|[^"\\\n])*+"|'[^'\n]*+'|[\w-]++)[ \t]*+"""
+NESTED_KEY = re.compile(rf"(?<![\w-])(?:{KEY}\.[ \t]*+){{{DEPTH}}}")
+"""Keys a.b.c ...: tomllib takes memory for the square of their parts, a gigabyte for 16,000."""
+
 KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
     *((name, str, "text") for name in ("name", "network", "weights", "sha256", "paper", "licence", "about")),
     ("stride", int, "a whole number"),
     *((name, int | float, "a number") for name in ("density_divisor", "enlarge", "min_score")),
-    *((name, dict, "a table") for name in ("settings", "training")),
+    *((name, dict, "a table") for name in ("settings", "training", "cost")),
     ("errors", list, "a list of tables"),
 )
 """What the fields of a record must be, besides those of several numbers."""
@@ -38,7 +45,8 @@ class NetworkRecord:
     locate in it, and min_score: threshold of its points, None when it does not locate; both chosen on validation data.
     fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
     the density alone, fitted on training data; None is never. settings: arguments of the network's constructor.
-    training, errors: free tables: data, recipe, hours; and measured errors with data set, split and date.
+    training, errors, cost: free tables: data, recipe, hours; measured errors by kind of picture, with date; parameters,
+    multiply-accumulates a pixel and seconds a megapixel.
     """
 
     name: str
@@ -58,6 +66,7 @@ class NetworkRecord:
     about: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
     folder: Path = Path()
 
@@ -69,10 +78,14 @@ class NetworkRecord:
 def read_record(path: Path) -> NetworkRecord:
     """Read `<name>.toml`; raises WeightsError where it is missing, no TOML, or lacks or misspells a field."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode("utf-8")
+        if len(text) > MOST_BYTES or NESTED_KEY.search(text):
+            raise WeightsError(f"{path}: not a network record: it is too large, or has keys of more than {DEPTH} parts")
+        content = tomllib.loads(text)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the network's record: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, UTF-8, and numbers of more digits than Python reads
         raise WeightsError(f"{path}: not a network record (TOML): {error}") from error
     known = {f.name for f in fields(NetworkRecord)} - {"folder"}
     unknown, missing = set(content) - known, {"name", "network", "weights", "sha256"} - set(content)
@@ -115,7 +128,7 @@ def write_record(record: NetworkRecord, path: Path) -> None:
     """Write a record as TOML, atomically; fields that hold nothing are left out."""
     values = {f.name: getattr(record, f.name) for f in fields(NetworkRecord) if f.name != "folder"}
     plain = {name: value for name, value in values.items() if value not in (None, "", {}, [])}
-    tables = {name: plain.pop(name) for name in ("settings", "training") if name in plain}
+    tables = {name: plain.pop(name) for name in ("settings", "training", "cost") if name in plain}
     rows = plain.pop("errors", [])
     lines = [f"{name} = {toml_value(value)}" for name, value in plain.items()]
     for name, table in tables.items():

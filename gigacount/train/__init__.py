@@ -136,7 +136,9 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         },
         errors=[
             {
-                "data": f"{error.name}, {error.pictures} held-out pictures",
+                "kind": error.name,
+                "pictures": error.pictures,
+                "people": round(error.truth_mean, 1),
                 "mae": round(error.mae, 2),
                 "rmse": round(error.rmse, 2),
                 "bias": round(error.bias, 2),

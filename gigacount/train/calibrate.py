@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from gigacount.datasets import Sample, read
 from gigacount.datasets.listed import read_list
@@ -21,6 +24,7 @@ from gigacount.image import GigaImage
 from gigacount.metrics.heads import PointPair, PredictedPoints, TruePoints
 from gigacount.metrics.localization import fixed_radii
 from gigacount.metrics.ranking import raz
+from gigacount.networks import build
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.raznet.fusion import fit_theta, sub_counts
 from gigacount.networks.record import NetworkRecord, write_record
@@ -36,6 +40,11 @@ SLACK = 0.015
 """A lower score threshold is taken where it costs no more F1: who is left out is lost, who is false has a low score."""
 RADIUS_PX = 8.0
 SIGMA_PX = 40.0
+FURTHER = (0.5, 0.25)
+"""Sizes at which people-free pictures are seen besides: as the first looks at gigapixel pictures see them."""
+COUNTED_PX = 256
+TIMED_HW = (720, 1280)
+TIMES = 3  # looks, of which the fastest is kept
 
 Notify = Callable[[str], None]
 
@@ -61,7 +70,7 @@ Looks = dict[float, list[list[Seen]]]
 
 
 def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
-    """The record of `options.network` with divisor, score threshold, fusion thresholds and errors measured anew.
+    """The record of `options.network` with divisor, thresholds, errors by kind and cost measured anew.
 
     The divisor has the least mean over the data sets with people of MAE / mean count (people seen where nobody is would
     only ask for fewer of everybody); how much small pictures are enlarged to locate in them has the best mean F1 at
@@ -69,13 +78,15 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     given: name some that the network was not trained on. Raises DataError where a set has none.
     """
     predictor = Predictor(options.network, options.device, options.precision)
-    names: list[str] = []
+    kinds: list[str] = []
+    nobody: list[list[float]] = []
     looks: Looks = {enlarge: [] for enlarge in (ENLARGE if predictor.network.locates else ENLARGE[:1])}
-    for name, samples in chosen(options):
-        notify(f"{name}: {len(samples)} pictures")
-        names.append(name)
+    for kind, samples in chosen(options):
+        notify(f"{kind}: {len(samples)} pictures")
+        kinds.append(kind)
         for enlarge, sets in looks.items():
             sets.append([look(predictor, sample, enlarge) for sample in samples])
+        nobody.append([] if peopled(looks[1.0][-1]) else [density(predictor, samples, scale) for scale in FURTHER])
     counted = looks[1.0]
     record = predictor.record
     if any(map(peopled, counted)):
@@ -83,7 +94,40 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
         if predictor.network.locates:
             record = settle_points(record, looks)
     located = looks.get(record.enlarge, counted)
-    return replace(record, errors=[errors_of(*of_set, record) for of_set in zip(names, counted, located, strict=True)])
+    rows = [errors_of(*of_kind, record) for of_kind in zip(kinds, counted, located, strict=True)]
+    for row, seen, further in zip(rows, counted, nobody, strict=True):
+        if further:
+            sizes = sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6
+            found = [sum(one.count for one in seen) / sizes, *further]
+            row["per_megapixel"] = [round(people / record.density_divisor, 3) for people in found]
+    return replace(record, errors=rows, cost=cost(predictor))
+
+
+def density(predictor: Predictor, samples: Sequence[Sample], scale: float) -> float:
+    """People found a megapixel of what the network is shown of these pictures at `scale`, the divisor taken out."""
+    seen = [look(predictor, sample, scale) for sample in samples]
+    shown = scale**2 * sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6
+    return sum(one.count for one in seen) / shown
+
+
+def cost(predictor: Predictor) -> dict[str, Any]:
+    """What a look costs: parameters, multiply-accumulates a pixel, seconds a megapixel and on what."""
+    network = build(predictor.record.network, **predictor.record.settings).eval()
+    with FlopCounterMode(display=False) as counter:  # with gradients: fused operations are not counted
+        network.predict(torch.zeros(1, 3, COUNTED_PX, COUNTED_PX))
+    picture, seconds = np.zeros((*TIMED_HW, 3), np.uint8), math.inf
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        predictor.predict([picture])
+        seconds = min(seconds, time.perf_counter() - began)
+    cuda = predictor.device.type == "cuda"
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "multiply_accumulates_per_pixel": round(counter.get_total_flops() / 2 / COUNTED_PX**2),
+        "seconds_per_megapixel": round(seconds / math.prod(TIMED_HW) * 1e6, 4),
+        "precision": predictor.precision,
+        "hardware": torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads",
+    }
 
 
 def settle_points(record: NetworkRecord, looks: Looks) -> NetworkRecord:
@@ -106,14 +150,15 @@ def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
 
 
 def chosen(options: CalibrateOptions) -> Iterator[tuple[str, list[Sample]]]:
-    """Each data set's name and its pictures, those of `held_out` alone where it is given."""
+    """Each kind, by default its data set's name, and its pictures, those of `held_out` alone where it is given."""
     listed = read_list(options.held_out) if options.held_out else None
-    for spec in options.data:
+    for text in options.data:
+        kind, _, spec = text.rpartition("=") if "=" in text.split(":")[0] else (None, "", text)
         name = spec.split(":")[0]
         samples = [s for s in read(spec, options.split) if listed is None or listed.holds(name, s.image)]
         if not samples:
             raise DataError(f"{spec}: none of its pictures is in {options.held_out}")
-        yield name, samples
+        yield kind or name, samples
 
 
 def look(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
@@ -188,16 +233,23 @@ def fusion(sets: Sequence[Sequence[Seen]], divisor: float, score: float) -> tupl
     return tuple(round(value, 1) for value in fit_theta(density, located, true).tolist())
 
 
-def errors_of(name: str, counted: Sequence[Seen], located: Sequence[Seen], record: NetworkRecord) -> dict[str, Any]:
-    """A row of a record's errors: counts, and points where the network locates and the set has people."""
+def errors_of(kind: str, counted: Sequence[Seen], located: Sequence[Seen], record: NetworkRecord) -> dict[str, Any]:
+    """A row of a record's errors: counts, and points where the network locates and the kind has people.
+
+    relative: sum of absolute errors over all people.
+    """
     truth = np.array([len(one.truth_xy) for one in counted])
     differences = np.array([one.count for one in counted]) / record.density_divisor - truth
     row: dict[str, Any] = {
-        "data": f"{name}, {len(counted)} held-out pictures, {truth.mean():.0f} people on average",
+        "kind": kind,
+        "pictures": len(counted),
+        "people": round(float(truth.mean()), 1),
         "mae": round(float(np.abs(differences).mean()), 2),
         "rmse": round(float(np.sqrt((differences**2).mean())), 2),
         "bias": round(float(differences.mean()), 2),
     }
+    if truth.any():
+        row["relative"] = round(float(np.abs(differences).sum() / truth.sum()), 3)
     if record.min_score is not None and truth.any():
         row["f1_8px"] = round(fixed_radii(pairs(located, record.min_score), (RADIUS_PX,))[0].score.f1, 3)
         row["mar_40px"] = round(raz(pairs(located, record.min_score), SIGMA_PX).mar or 0.0, 3)

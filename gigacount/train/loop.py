@@ -32,7 +32,7 @@ from gigacount.train.processes import Team
 from gigacount.train.rates import make_optimiser, schedule, warm_up
 from gigacount.train.recipes import RECIPES, adapted, recipe_name
 from gigacount.train.sources import Source
-from gigacount.train.validate import Errors, labelled, mean_loss, validate
+from gigacount.train.validate import Errors, labelled, mean_loss, mean_score, validate
 
 LOG_EVERY = 50  # steps
 CHECKS = 16  # most batches of held-out crops that a stage is judged by
@@ -256,7 +256,7 @@ class Trainer:
             self.position = replace(position, stale=position.stale + 1)
 
     def _score(self) -> float:
-        """The mean relative error over the sets; in a network's stages the mean loss on held-out crops."""
+        """The geometric mean of the sets' relative errors; in a network's stages the mean loss on held-out crops."""
         assert self.log is not None
         stages, step = self.network.stages, self.position.step
         if stages:
@@ -267,7 +267,7 @@ class Trainer:
             self.log.write({"step": step, "stage": stages[self.position.stage], "score": score})
             return score
         errors = validate(self.average, self.sources, self.recipe, self.dtype)
-        score = sum(error.score for error in errors) / len(errors)
+        score = mean_score(errors)
         self.log.write({"step": step, "score": score, **{error.name: asdict(error) for error in errors}})
         return score
 

@@ -119,29 +119,18 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
     to be left out; all sets are looked at first.
     """
     listed = read_list(options.held_out) if options.held_out else None
-<<<<<<< HEAD
     sets = [
         (spec, weight, *checked(spec, options, notify), *validation_split(spec, options, notify))
-        for spec, weight in map(split_weight, options.data)
+        for spec, weight in map(split_weight, options.sets)
     ]
     total = sum(bad + bad_held for _, _, _, bad, _, bad_held in sets)
     if total and not options.skip_bad:
-=======
-    sets = [(spec, weight, checked(spec, options, notify)) for spec, weight in map(split_weight, options.sets)]
-    if not options.skip_bad and any(bad for _, _, (_, bad) in sets):
-        total = sum(bad for _, _, (_, bad) in sets)
->>>>>>> dd5a066 (Light is EfficientNet-Lite2 with a pyramid; mosaics, pictures from above turned, any crop size; CSRNet's weights are not shipped)
         raise DataError(
             f"{total} of the problems listed above must be put right before training; or leave those pictures out with "
             "--skip-bad"
         )
-<<<<<<< HEAD
-    sources = []
-    for spec, weight, samples, _, validation, _ in sets:
-=======
     sources: list[Source] = []
-    for spec, weight, (samples, _) in sets:
->>>>>>> dd5a066 (Light is EfficientNet-Lite2 with a pyramid; mosaics, pictures from above turned, any crop size; CSRNet's weights are not shipped)
+    for spec, weight, samples, _, validation, _ in sets:
         name = spec.split(":")[0]
         pictures = [Picture(sample) for sample in samples + validation]
         if validation:

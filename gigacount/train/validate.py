@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from gigacount.train.crops import Batch, cut
 from gigacount.train.sources import Picture, Source
 
 LARGEST_WH = (2560, 1440)
+LEAST_SCORE = 0.01  # a set without a fault is not infinitely better than one with a trace of one
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,13 @@ class Errors:
 
     @property
     def score(self) -> float:
-        """What checkpoints are chosen by: the MAE against the set's mean count; of people-free sets, against 10."""
-        return self.mae / max(self.truth_mean, 10.0)
+        """The MAE against the set's mean count; of people-free sets, against 10."""
+        return self.mae / (self.truth_mean or 10.0)
+
+
+def mean_score(errors: Sequence[Errors]) -> float:
+    """What checkpoints are chosen by: the geometric mean over the sets, so that no set's scale drowns another's."""
+    return math.exp(float(np.mean([math.log(max(error.score, LEAST_SCORE)) for error in errors])))
 
 
 @torch.inference_mode()
