@@ -315,4 +315,4 @@ def test_checkpoints_are_chosen_by_the_geometric_mean_over_the_sets() -> None:
         Errors("c", 3, 0.0, 1.0, 1.0, 1.0),
     ]
     assert mean_score(sets) == pytest.approx((0.1 * 0.4 * 0.1) ** (1 / 3))
-    assert mean_score([Errors("c", 3, 0.0, 0.0, 0.0, 0.0)]) == 0.01
+    assert mean_score([Errors("c", 3, 0.0, 0.0, 0.0, 0.0)]) == pytest.approx(0.01)
