@@ -203,6 +203,13 @@ def test_geojson_lines_and_polygons(folder):
     assert sorted(sample.points_xy.tolist()) == [[2, 2], [5, 6], [7, 8], [12, 23]]
 
 
+def test_geojson_of_a_map_has_pixels_as_a_property(folder):
+    there = {"type": "Point", "coordinates": [13.4, 52.5]}
+    tiny.dump(folder / "a.geojson", {"features": [{"geometry": there, "properties": {"pixel": [5.5, 6]}}]})
+    (sample,), _ = look(f"geojson:{folder}")
+    assert sample.points_xy.tolist() == [[5.5, 6]]
+
+
 # --- classes -----------------------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,9 @@
 photo.jpg
 photo.geojson     or in the folder labels
 
-Points are heads; lines and polygons are heads in the middle of their extent. A feature may have a class, as QuPath
-writes it (`classification`) or as its property class, label or category: then heads count, or else persons.
+Points are heads; lines and polygons are heads in the middle of their extent. Where a picture lies on a map, `localize`
+writes positions in pixels as the property `pixel`, and that is read. A feature may have a class, as QuPath writes it
+(`classification`) or as its property class, label or category: then heads count, or else persons.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _parse(path: Path) -> Drawing:
     things: list[tuple[str, Any]] = []
     for feature in load_json(path)["features"]:
         label = feature_class(feature)
-        for kind, coordinates in simple_parts(feature["geometry"]):
+        for kind, coordinates in feature_parts(feature):
             things.append((label, (kind, coordinates)))
     return Drawing(things, part_shape)
 
@@ -42,6 +43,12 @@ def feature_class(feature: Any) -> str:
     properties = feature.get("properties") or {}
     found = next((properties[name] for name in CLASS_PROPERTIES if properties.get(name)), "")
     return str(found.get("name") or "" if isinstance(found, dict) else found)
+
+
+def feature_parts(feature: Any) -> list[tuple[str, Any]]:
+    """The points, lines and polygons of a feature in pixels: those of its property `pixel`, where it lies on a map."""
+    pixel = (feature.get("properties") or {}).get("pixel")
+    return simple_parts(feature["geometry"]) if pixel is None else [("Point", pixel)]
 
 
 def simple_parts(geometry: Any) -> list[tuple[str, Any]]:

@@ -26,7 +26,7 @@ import numpy as np
 from gigacount.datasets.coco import annotation_shape, load_coco
 from gigacount.datasets.csv_points import row_class
 from gigacount.datasets.files import PARSING, bad, csv_rows, guarded, load_json, read_text
-from gigacount.datasets.geojson import feature_class, part_shape, simple_parts
+from gigacount.datasets.geojson import feature_class, feature_parts, part_shape
 from gigacount.datasets.shapes import Shape, class_name, people_classes
 from gigacount.errors import DataError, EntryError, UnknownNameError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
@@ -197,7 +197,7 @@ def _read_geojson(path: Path, columns: Sequence[str]) -> PointFile:
     parsed = []
     for number, feature in enumerate(features, 1):
         try:
-            positions = [xy for part in simple_parts(feature["geometry"]) for xy in part_shape(part).centres]
+            positions = [xy for part in feature_parts(feature) for xy in part_shape(part).centres]
             parsed.append((number, positions, feature_class(feature), _properties(feature)))
         except PARSING as error:
             raise complain(number, f"not a point in GeoJSON ({error})") from error
