@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from untrained import untrained_light
 
 from gigacount.cli.options import MAX_SIZE, SCALES, TILE
@@ -216,6 +218,35 @@ def test_info_describes_picture_and_plan(run: Run, tmp_path: Path) -> None:
     about = json.loads(run("info", image, "--max-size", "256x144", "--levels", "4", "--json").stdout)
     assert about["plan"]["inferences"] == 9
     assert about["image"]["size_wh"] == [3000, 1000]
+
+
+def test_info_says_what_is_assumed_and_what_is_odd(run: Run, tmp_path: Path) -> None:
+    image = tmp_path / "multispectral.tif"
+    bands = np.zeros((200, 300, 5), np.uint16)
+    bands[50:150, 50:250], bands[50:150, 50:150] = 900, 100
+    tifffile.imwrite(
+        image, bands, photometric="minisblack", planarconfig="contig", extratags=[(42113, 2, 0, "0", True)]
+    )
+    text = run("info", image).stdout
+    for line in (
+        r"bands +1, 2, 3 as red, green, blue",
+        r"range +0 is black, 900 is white \(as its pixels are\)",
+        r"ground +about 33\.\d% of it \(nodata 0\)",
+        r"place +not on a map",
+        r"note +.*bands 4, 5 not looked at",
+        r"note +66\.\d% of it is transparent, masked or nodata",
+        r"advised +--strategy downsample: one look",
+        r"time +very roughly \d+ s",
+    ):
+        assert re.search(f"^{line}", text, re.MULTILINE), (line, text)
+    about = json.loads(run("info", image, "--bands", "5", "--range", "0,1000", "--nodata", "7", "--json").stdout)
+    assert about["image"]["bands_seen"] == [5]
+    assert about["image"]["value_range"] == [0, 1000]
+    assert about["image"]["nodata"] == 7
+    assert about["image"]["ground_share"] == 1
+    assert about["plan"]["advised"] == "downsample"
+    assert "band" in one_line(run("info", image, "--bands", "6"))
+    assert "--range must be two numbers" in one_line(run("count", image, "--range", "5"))
 
 
 def test_networks_lists_every_network(run: Run) -> None:

@@ -16,6 +16,8 @@ from gigacount.errors import ImageError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage, source
 from gigacount.image.colour import store
+from gigacount.image.samples import Samples
+from gigacount.image.spans import Kind
 from gigacount.image.vips import VipsError
 
 WIDTH, HEIGHT = 480, 320
@@ -146,7 +148,7 @@ class TestKinds:
         assert "\n" not in str(caught.value)
         black = pyvips.Image.black(4, 4)
         with pytest.raises(VipsError, match="no picture"):
-            store(black.complexform(black))
+            store(black.complexform(black), Samples(Kind("dpcomplex", 1, True), (0,)))
 
     def test_avif(self, tmp_path: Path) -> None:
         small = scene(160, 120)

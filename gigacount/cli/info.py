@@ -21,9 +21,13 @@ def info(
     reading: shared.Reading,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Say what a picture is and what counting it would take, without decoding it."""
+    """Say what a picture is, what is assumed about it, what is odd, and what counting it would take.
+
+    Reads the header and some pixels. Large files without tiles are decoded only where the range of their values or
+    their ground is not known otherwise.
+    """
     from gigacount.describe import describe
 
     about = describe(image, CountOptions(looking.strategy, looking=looking.looking(), reading=reading.reading()))
-    typer.echo(json.dumps(about.as_dict()) if as_json else about.as_text())
+    typer.echo(json.dumps(about.as_dict(), allow_nan=False) if as_json else about.as_text())
     return 0

@@ -8,7 +8,8 @@ source        what its levels come from: tiled (tiles of the file), streamed (on
 overviews     whether smaller copies show the picture
 levels        grids of pixels in memory, scratch or tiles
 resample      a window of a level at any size: boxes (means, cheap), then libvips' kernels (sharp)
-colour        any pixels to sRGB
+colour        any pixels to sRGB; samples, spans: what their numbers mean; gdal: what GDAL says of that
+mask          masks in TIFF files; ground: how much of a picture is ground, and what is odd about it
 orientation   EXIF
 scratch       the file without a name; pipe: why some formats come through one; room: memory for what is decoded whole
 vips          libvips behind a few functions, the only door to it
@@ -19,5 +20,6 @@ from gigacount.options import ReadOptions
 
 from .info import ImageInfo
 from .reader import GigaImage
+from .room import needed_bytes
 
-__all__ = ["GigaImage", "ImageInfo", "ReadOptions"]
+__all__ = ["GigaImage", "ImageInfo", "ReadOptions", "needed_bytes"]

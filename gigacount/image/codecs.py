@@ -21,7 +21,7 @@ from gigacount.errors import ImageError
 
 from . import pages, tags
 from .colour import store
-from .levels import CHUNK_BYTES, CHUNK_PIXELS, DAMAGED, LEFT_OUT, Level
+from .levels import CHUNK_BYTES, CHUNK_PIXELS, DAMAGED, LEFT_OUT, Level, standing_in
 from .pages import CMYK, GREY, GREY_INVERTED, PALETTE, RGB, YCBCR, TiffCopy, TiffPlan
 from .tags import Directory
 from .vips import VipsError, VipsImage, field, from_pixels, stand_in, to_array
@@ -131,17 +131,38 @@ class CodecLevel(Level):
     """A page of a TIFF file, decoded by tifffile. Pieces that are left out are black, damaged ones grey if forgiven."""
 
     def __init__(self, page: Any, copy: TiffCopy, picture: Picture, lock: Lock) -> None:
-        super().__init__(copy.directory.size_wh, copy.factor_xy, picture.bands)
+        by_mask = picture.mask is not None and not picture.samples.has_nodata
+        super().__init__(copy.directory.size_wh, copy.factor_xy, picture.bands - by_mask)
         self._page = page
         self._directory = copy.directory
         self._file = page.parent
         self._lock = lock  # of the file, whose position all levels share
         self._forgiving = picture.options.allow_damaged
+        self._samples = picture.samples
         header = picture.load()
         self._interpretation = header.interpretation
         self._profile = field(header, "icc-profile-data")
 
     def pixels(self, left: int, top: int, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+        numbers, damaged = self._numbers(left, top, size_wh)
+        stored = to_array(store(from_pixels(numbers, self._interpretation, self._profile), self._samples))
+        if damaged:
+            stored = stored.copy()
+            for place in damaged:
+                stored[place] = standing_in(DAMAGED, stored.shape[2])
+        return stored
+
+    @property
+    def segment_wh(self) -> tuple[int, int]:
+        """Pixels of a tile or strip, which is decoded whole."""
+        return self._directory.segment_wh
+
+    def numbers(self, left: int, top: int, size_wh: tuple[int, int]) -> NDArray[Any]:
+        """A rectangle of the file's own numbers, (rows, cols, bands). Raises VipsError."""
+        return self._numbers(left, top, size_wh)[0]
+
+    def _numbers(self, left: int, top: int, size_wh: tuple[int, int]) -> tuple[NDArray[Any], list[tuple[slice, slice]]]:
+        """The file's own numbers, and where damage leaves none."""
         width, height = size_wh
         one = self._directory
         segment_w, segment_h = one.segment_wh
@@ -163,12 +184,7 @@ class CodecLevel(Level):
                         numbers[y0:y1, x0:x1, bands] = segment[y0 - y : y1 - y, x0 - x : x1 - x]
                     else:
                         numbers[y0:y1, x0:x1, bands] = segment
-        stored = to_array(store(from_pixels(self._as_libvips(numbers), self._interpretation, self._profile)))
-        if damaged:
-            stored = stored.copy()
-            for place in damaged:
-                stored[place] = DAMAGED
-        return stored
+        return self._as_libvips(numbers), damaged
 
     def chunk_wh(self, width: int) -> tuple[int, int]:
         if self._directory.tiled:

@@ -1,43 +1,29 @@
 """Any kind of pixel to the sRGB picture that a viewer shows.
 
 In two steps, because a gigapixel is stored once and looked at many times: `store` brings pixels to 8 bits and one or
-three bands, whatever they were; `finish` brings the few pixels of a look from there to sRGB, where an ICC profile
-costs little.
+three bands, whatever they were, and one more for how much of each is ground where that is not all; `finish` brings the
+few pixels of a look from there to sRGB, where an ICC profile costs little.
 
 Where viewers differ, this is what happens:
-- Transparent parts lie on white.
-- 16 bits count as 0..65535, other integers as 0..their largest value, without stretching.
-- Floating point counts as linear light, 0 black and 1 white (as Photoshop and libvips take it).
-- Pictures of more than four bands show the first three.
+- What is no ground (transparent, masked, nodata) lies on white.
+- Values are stretched where a part of their range is used (see spans): 12-bit cameras, reflectance, floats up to 255.
+- Floating point up to about 1 counts as linear light, 0 black and 1 white (as Photoshop and libvips take it).
+- Pictures of more bands show three (see samples).
 - A profile that does not fit its picture is ignored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .samples import DEVICE, NODATA_TOLERANCE, Samples
+from .spans import LARGEST
 from .vips import VipsError, VipsImage, errors, field, from_array, to_array, to_srgb, with_profile
-
-_DEVICE = ("b-w", "srgb", "rgb", "multiband")
-"""Interpretations whose 8-bit values are kept as they are until a look is finished."""
-
-_LARGEST = {"char": 127, "ushort": 65535, "short": 32767, "uint": 2**32 - 1, "int": 2**31 - 1}
-
-_WHITE: dict[str, Any] = {
-    "b-w": 255,
-    "srgb": 255,
-    "grey16": 65535,
-    "rgb16": 65535,
-    "scrgb": 1,
-    "cmyk": 0,
-    "lab": [100, 0, 0],
-    "labs": [32767, 0, 0],
-}
 
 
 @dataclass(frozen=True)
@@ -47,14 +33,14 @@ class Colour:
     profile: bytes | None
 
     @classmethod
-    def of(cls, image: VipsImage) -> Colour:
+    def of(cls, image: VipsImage, samples: Samples) -> Colour:
         """Decide from an opened picture, without reading pixels."""
         profile = field(image, "icc-profile-data")
-        if profile is None or not _is_device(image):
+        if profile is None or samples.colours is None or samples.kind.format != "uchar":
             return cls(None)
         colour = cls(bytes(profile))
         try:
-            colour.finish(np.zeros((1, 1, 1 if image.bands < 3 else 3), np.uint8))
+            colour.finish(np.zeros((1, 1, len(samples.colours)), np.uint8))
         except VipsError:
             return cls(None)
         return colour
@@ -68,50 +54,83 @@ class Colour:
         return stored
 
 
-def store(image: VipsImage) -> VipsImage:
-    """Any picture as one of 8 bits and one or three bands; lazily, no pixel is computed. Raises VipsError."""
+def store(image: VipsImage, samples: Samples) -> VipsImage:
+    """Any picture as one of 8 bits and one or three bands, and one for its ground; lazily, no pixel is computed.
+
+    Raises VipsError.
+    """
     if "complex" in image.format:
         raise VipsError("complex numbers are no picture")
     with errors():
-        if _is_device(image):
-            return _flatten(image, "b-w" if image.bands < 3 else "srgb")
-        kind = _kind(image)
-        image = _flatten(image, kind)
-        if field(image, "icc-profile-data") is not None and kind in ("cmyk", "grey16", "rgb16"):
-            with suppress(VipsError):  # a profile of another kind of picture: go on without it
-                return to_srgb(image)
-        return _without_profile(image, kind)
+        seen = _seen(image, samples)
+        if not samples.has_nodata:
+            return seen
+        ground = _ground(image, samples)
+        return seen.bandjoin(ground).flatten(background=255).bandjoin(ground)
 
 
-def _is_device(image: VipsImage) -> bool:
-    return image.coding == "none" and image.format == "uchar" and image.interpretation in _DEVICE
+def _seen(image: VipsImage, samples: Samples) -> VipsImage:
+    """The bands that are seen, in 8 bits."""
+    if samples.colours is None:
+        colours = 4 if image.interpretation == "cmyk" else 3
+        if image.coding == "none" and image.bands > colours:
+            image = image.extract_band(0, n=colours)
+        return _converted(image)
+    image = _picked(image, samples.colours)
+    floating = samples.kind.floating_point
+    if samples.span is not None:
+        low, high = samples.span
+        top, kind = (255, "uchar") if image.format == "uchar" else (65535, "ushort")
+        image = ((image - low) * (top / (high - low))).rint().cast(kind)
+        floating = False
+    if image.format == "uchar":
+        return image if image.interpretation in DEVICE[:3] else image.copy(interpretation=_plain(image))
+    return _converted(image.copy(interpretation="scrgb" if floating else "grey16" if image.bands == 1 else "rgb16"))
 
 
-def _kind(image: VipsImage) -> str:
-    """What the bands mean, in libvips' words, where the loader left that open."""
-    kind: str = image.interpretation
-    if kind not in (*_DEVICE, "grey16", "rgb16", "scrgb"):
-        return kind
-    if image.format in ("float", "double"):
-        return "scrgb"
-    return "grey16" if image.bands < 3 else "rgb16"
+def _plain(image: VipsImage) -> str:
+    return "b-w" if image.bands == 1 else "srgb"
 
 
-def _flatten(image: VipsImage, kind: str) -> VipsImage:
-    """Lay transparent parts on white and drop bands that are no colour."""
-    if image.coding != "none" or kind not in _WHITE:
+def _picked(image: VipsImage, bands: Sequence[int]) -> VipsImage:
+    if tuple(bands) == tuple(range(image.bands)):
         return image
-    colours = 4 if kind == "cmyk" else 1 if image.bands < 3 else 3
-    image = image.copy(interpretation=kind)
-    if image.bands == colours + 1:
-        return image.flatten(background=_WHITE[kind])
-    return image.extract_band(0, n=colours) if image.bands > colours else image
+    first, *others = (image.extract_band(band) for band in bands)
+    return first.bandjoin(others).copy(interpretation=image.interpretation) if others else first
 
 
-def _without_profile(image: VipsImage, kind: str) -> VipsImage:
+def _ground(image: VipsImage, samples: Samples) -> VipsImage:
+    """How much of each pixel is ground, 0..255."""
+    ground: VipsImage = None
+    if samples.alpha is not None:
+        alpha = image.extract_band(samples.alpha)
+        whole = samples.alpha_full == 255 and alpha.format == "uchar"
+        ground = alpha if whole else (alpha * (255 / samples.alpha_full)).rint().cast("uchar")
+    seen = _picked(image, samples.seen)
+    for kept in _kept(seen, samples):
+        ground = kept if ground is None else kept.ifthenelse(ground, 0)
+    return ground.copy(interpretation="b-w")
+
+
+def _kept(seen: VipsImage, samples: Samples) -> Iterator[VipsImage]:
+    """Where the numbers themselves are ground: 255, else 0."""
+    if samples.kind.floating_point:
+        yield (seen == seen).bandand()  # a number that is none differs from itself
+        if samples.nodata is not None:
+            yield ((seen - samples.nodata).abs() > abs(samples.nodata) * NODATA_TOLERANCE).bandor()
+    elif samples.nodata is not None:
+        yield (seen != samples.nodata).bandor()
+
+
+def _converted(image: VipsImage) -> VipsImage:
+    """By its profile if it has one of its kind, else by its interpretation."""
+    kind = image.interpretation
+    if field(image, "icc-profile-data") is not None and kind in ("cmyk", "grey16", "rgb16"):
+        with suppress(VipsError):  # a profile of another kind of picture: go on without it
+            return to_srgb(image)
     if kind in ("grey16", "rgb16"):
-        largest = _LARGEST[image.format]
-        return (image * (255 / largest)).rint().cast("uchar").copy(interpretation="b-w" if image.bands == 1 else "srgb")
+        largest = LARGEST[image.format]
+        return (image * (255 / largest)).rint().cast("uchar").copy(interpretation=_plain(image))
     if kind == "scrgb" and image.bands == 1:
         return image.bandjoin([image, image]).copy(interpretation="scrgb").colourspace("srgb").extract_band(1)
     return image.colourspace("srgb").cast("uchar")

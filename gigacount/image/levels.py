@@ -30,10 +30,18 @@ LEFT_OUT = 0
 """The black that stands for tiles that a file leaves out, as GDAL has it."""
 
 
+def standing_in(grey: int, bands: int) -> NDArray[np.uint8]:
+    """A stored pixel (bands,) in place of one that is not there; left out, it is no ground, where a band says so."""
+    if bands % 2:
+        return np.full(bands, grey, np.uint8)
+    return np.array([grey] * (bands - 1) + [255] if grey == DAMAGED else [255] * (bands - 1) + [0], np.uint8)
+
+
 class Level(ABC):
     """One resolution of a picture, in its stored orientation.
 
-    size_wh: pixels of this level. factor_xy: full-resolution pixels per pixel of this level. bands: 1 or 3.
+    size_wh: pixels of this level. factor_xy: full-resolution pixels per pixel of this level. bands: 1 or 3, and one
+    more where not all is ground: how much of each pixel is, 0..255.
     """
 
     def __init__(self, size_wh: Size, factor_xy: tuple[float, float], bands: int) -> None:
@@ -57,8 +65,8 @@ class Level(ABC):
             total += max(width, 0.0) * max(height, 0.0)
         return min(total / window.pixels, 1.0)
 
-    def uniform(self, left: int, top: int, size_wh: Size) -> int | None:
-        """The value of all pixels of a rectangle where it is known without reading them; None elsewhere."""
+    def uniform(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8] | None:
+        """The stored pixel (bands,) of all of a rectangle where it is known without reading them; None elsewhere."""
         return None
 
     @abstractmethod
@@ -161,7 +169,8 @@ class TileLevel(Level):
         missing = self._left_out_of(left, top, size_wh)
         if missing is None or not missing.any():
             return self._decode(left, top, size_wh)
-        result = np.full((size_wh[1], size_wh[0], self.bands), LEFT_OUT, np.uint8)
+        result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
+        result[:] = standing_in(LEFT_OUT, self.bands)
         right, bottom = left + size_wh[0], top + size_wh[1]
         tile_w, tile_h = self._tile_wh
         for row, y0, y1 in _pieces(top, bottom, tile_h):
@@ -172,9 +181,9 @@ class TileLevel(Level):
                 result[y0 - top : y1 - top, x0 - left : x1 - left] = self._decode(x0, y0, (x1 - x0, y1 - y0))
         return result
 
-    def uniform(self, left: int, top: int, size_wh: Size) -> int | None:
+    def uniform(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8] | None:
         missing = self._left_out_of(left, top, size_wh)
-        return LEFT_OUT if missing is not None and missing.all() else None
+        return standing_in(LEFT_OUT, self.bands) if missing is not None and missing.all() else None
 
     def _left_out_of(self, left: int, top: int, size_wh: Size) -> NDArray[np.bool_] | None:
         if self._left_out is None:
@@ -190,7 +199,8 @@ class TileLevel(Level):
         except VipsError:
             if not self._forgiving:
                 raise
-        result = np.full((size_wh[1], size_wh[0], self.bands), DAMAGED, np.uint8)
+        result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
+        result[:] = standing_in(DAMAGED, self.bands)
         for _, y0, y1 in _pieces(top, top + size_wh[1], self._tile_wh[1]):
             for _, x0, x1 in _pieces(left, left + size_wh[0], self._tile_wh[0]):
                 try:

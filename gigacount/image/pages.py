@@ -63,16 +63,22 @@ class TiffPlan:
     """The picture to read. copies: the full resolution first; others are candidates until their pixels are compared.
 
     by_tifffile: why libvips is not asked, in words; None where it is. notes: what was chosen, one line each.
+    masks: pages that say where the picture and its copies are ground.
     """
 
     copies: tuple[TiffCopy, ...]
     by_tifffile: str | None
     notes: tuple[str, ...] = ()
+    masks: tuple[Directory, ...] = ()
 
     @property
     def needs_trial(self) -> bool:
         """Whether libvips may have the codec after all."""
         return self.main.compression not in VIPS_COMPRESSIONS and not self.main.separate
+
+    def mask_of(self, size_wh: Size) -> Directory | None:
+        """The mask of the picture, or of a copy of it, of this size."""
+        return next((mask for mask in self.masks if mask.size_wh == size_wh), None)
 
     @property
     def main(self) -> Directory:
@@ -108,7 +114,8 @@ def plan_tiff(path: Path, shown: str, page: int | None) -> TiffPlan | None:
         factor_xy = _copy_factor(main, one, candidates[-1].directory.size_wh)
         if factor_xy is not None and why_not_libvips(one, pages) == reason:
             candidates.append(TiffCopy(one, factor_xy))
-    return TiffPlan(tuple(candidates), reason, tuple(_notes(main, directories, candidates, pages, page)))
+    masks = tuple(one for one in directories if one.mask and one.samples == 1 and one.page > main.page)
+    return TiffPlan(tuple(candidates), reason, tuple(_notes(main, directories, candidates, pages, page)), masks)
 
 
 def why_not_libvips(one: Directory, pages: int) -> str | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from gigacount.errors import ImageError
 from gigacount.geometry import Size
 from gigacount.options import ReadOptions
@@ -14,9 +16,10 @@ from gigacount.options import ReadOptions
 from . import codecs, foreign, room, vips
 from .colour import Colour, store
 from .foreign import Foreign
-from .info import ImageInfo
+from .info import ImageInfo, with_samples
 from .orientation import ORIENTATIONS, Orientation
 from .pages import TiffPlan, needs_unlimited, plan_tiff, shrinking
+from .samples import Samples
 from .tags import Directory
 from .vips import VipsError, VipsImage, field
 
@@ -66,6 +69,7 @@ class Copy:
     size_wh: Size
     factor_xy: tuple[float, float]
     directory: Directory | None = None
+    mask: Directory | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Picture:
 
     loader: of libvips, or the reader of a format that libvips is not asked for. plan: of a TIFF, which of its pictures.
     size_wh: as stored. copies: resolutions that are readable by tiles, the full one first; none if it must be streamed.
-    bands: of the pixels once they are stored (see colour), 1 or 3.
+    mask: of the full resolution; those of the copies are theirs. samples: what the numbers of the file mean.
+    bands: of the pixels once they are stored (see colour), 1 or 3, and one more where not all may be ground.
     """
 
     path: Path
@@ -82,10 +87,12 @@ class Picture:
     options: ReadOptions
     plan: TiffPlan | None
     size_wh: Size
+    samples: Samples
     colour: Colour
     copies: tuple[Copy, ...]
     bands: int
     info: ImageInfo
+    mask: Directory | None = None
 
     @classmethod
     def open(cls, path: Path, options: ReadOptions) -> Picture:
@@ -104,13 +111,18 @@ class Picture:
         header, plan = _header(path, loader, options, plan)
         _check_size(path, (header.width, header.height), options.max_pixels)
         copies = _copies(path, loader, options, header, plan)
+        loader_name = vips.format_of(loader) if isinstance(loader, str) else ""
+        samples = Samples.of(name, loader_name, header, plan.main if plan else None, options)
+        mask = plan.mask_of((header.width, header.height)) if plan else None
         try:
-            bands = store(header).bands
+            bands = store(header, samples).bands
         except VipsError as error:
             raise ImageError(f"{name}: pixels of a kind that is no picture ({error.reason})") from error
-        info = _describe(path, loader, options, header, copies, plan)
+        bands += bands % 2 if mask else 0
+        info = with_samples(_describe(path, loader, options, header, copies, plan), samples, mask is not None)
         size_wh = header.width, header.height
-        return cls(path, loader, options, plan, size_wh, Colour.of(header), tuple(copies), bands, info)
+        colour = Colour.of(header, samples)
+        return cls(path, loader, options, plan, size_wh, samples, colour, tuple(copies), bands, info, mask)
 
     @property
     def name(self) -> str:
@@ -121,6 +133,21 @@ class Picture:
     def orientation(self) -> Orientation:
         """How the stored picture is turned."""
         return ORIENTATIONS[self.info.orientation]
+
+    @property
+    def has_nodata(self) -> bool:
+        """Whether pixels may be no ground."""
+        return self.bands % 2 == 0
+
+    def settled(self, pixels: NDArray[Any]) -> Picture:
+        """With the range of values that some pixels (N, bands) of the file have."""
+        samples = self.samples.settled(pixels)
+        info = with_samples(self.info, samples, self.mask is not None, forget=self.samples.notes)
+        return replace(self, samples=samples, info=info)
+
+    def store(self, image: VipsImage) -> VipsImage:
+        """Pixels of the file as they are kept. Raises VipsError."""
+        return store(image, self.samples)
 
     @property
     def by_tifffile(self) -> bool:
@@ -314,8 +341,15 @@ def _copies(
         raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
     if plan is not None:
         return [
-            Copy(tuple(_directory_options(one.directory).items()), one.directory.size_wh, one.factor_xy, one.directory)
+            Copy(
+                tuple(_directory_options(one.directory).items()),
+                one.directory.size_wh,
+                one.factor_xy,
+                one.directory,
+                plan.mask_of(one.directory.size_wh),
+            )
             for one in plan.copies
+            if not plan.mask_of(full) or plan.mask_of(one.directory.size_wh)  # no copy without its mask
         ]
     copies = [Copy((), full, (1, 1))]
     for level in range(1, int(field(header, "openslide.level-count", 0))):

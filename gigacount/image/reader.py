@@ -17,6 +17,7 @@ from gigacount.options import ReadOptions
 
 from .georeference import Georeference
 from .geotags import georeference_of
+from .ground import Seen
 from .info import ImageInfo
 from .picture import Picture
 from .resample import resample
@@ -40,7 +41,7 @@ class GigaImage:
     """
 
     def __init__(self, picture: Picture, notify: Callable[[str], None] = _silent) -> None:
-        self._picture = picture
+        self._seen = Seen()
         self._source: Source
         try:
             self._source = Tiled(picture, notify) if picture.copies else Streamed(picture, notify)
@@ -57,7 +58,7 @@ class GigaImage:
 
     @property
     def info(self) -> ImageInfo:
-        """The picture's header."""
+        """The picture's header, and the range of its values once pixels have been read."""
         return self._picture.info
 
     @property
@@ -68,7 +69,7 @@ class GigaImage:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed about the picture and what is odd about it, a line each; complete after the last look."""
-        return self.info.notes + self._source.notes + self._place[1]
+        return self.info.notes + self._source.notes + self._place[1] + self._seen.notes
 
     @property
     def georeference(self) -> Georeference | None:
@@ -111,17 +112,36 @@ class GigaImage:
         orientation = self._picture.orientation
         stored = orientation.stored(window, self.size_wh)
         try:
-            pixels = self._look(self._source, stored, orientation.size(size_wh))
+            pixels, ground = self._look(self._source, stored, orientation.size(size_wh))
         except VipsError as error:
             raise self._picture.damaged(error) from error
-        return np.ascontiguousarray(orientation.upright(pixels))
+        pixels = np.ascontiguousarray(orientation.upright(pixels))
+        self._seen.add(window, pixels, None if ground is None else orientation.upright(ground)[:, :, 0])
+        return pixels
 
     def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
         """The share of each pixel of a look that is ground, 0..1, (height, width), with the geometry of `read`.
 
         None for a picture of which every pixel is ground: without transparency, mask or nodata. Raises as `read` does.
         """
-        return None
+        if not self._picture.has_nodata:
+            return None
+        ground = self._seen.ground(window, size_wh)
+        if ground is None:
+            self.read(window, size_wh)
+            ground = self._seen.ground(window, size_wh)
+        assert ground is not None
+        return ground.astype(np.float32) / np.float32(255)
+
+    @property
+    def ground_share(self) -> float | None:
+        """The share of the picture that is ground, 0..1, as the widest looks show it; None before the first look."""
+        return self._seen.share
+
+    @property
+    def must_decode(self) -> bool:
+        """Whether the range of values or the share of ground is known only once pixels have been read."""
+        return self._picture.samples.open or self._picture.has_nodata
 
     def missing(self, window: Window) -> float:
         """The share of a window's pixels, 0..1, that are damaged and for which grey stands in (--allow-damaged).
@@ -142,7 +162,20 @@ class GigaImage:
     ) -> None:
         self.close()
 
-    def _look(self, source: Source, stored: Window, stored_wh: Size) -> NDArray[np.uint8]:
-        """A look in the orientation as stored. Raises VipsError, ImageError, OutputError."""
+    @property
+    def _picture(self) -> Picture:
+        return self._source.picture
+
+    def _look(
+        self, source: Source, stored: Window, stored_wh: Size
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """A look in the orientation as stored, and how much of each pixel is ground, (rows, cols, 1).
+
+        Raises VipsError, ImageError, OutputError.
+        """
         ratio = min(stored.width / stored_wh[0], stored.height / stored_wh[1])
-        return self._picture.colour.finish(resample(source.level(stored, ratio), stored, stored_wh))
+        pixels = resample(source.level(stored, ratio), stored, stored_wh)
+        colour = self._picture.colour
+        if not self._picture.has_nodata:
+            return colour.finish(pixels), None
+        return colour.finish(pixels[:, :, :-1]), pixels[:, :, -1:]

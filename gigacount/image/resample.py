@@ -55,10 +55,19 @@ class Axis:
 
 def resample(level: Level, window: Window, size_wh: Size) -> NDArray[np.uint8]:
     """A window of the full-resolution picture, as stored, at `size_wh`, (rows, cols, bands). Raises VipsError."""
-    (factor_x, factor_y), (width, height) = level.factor_xy, size_wh
-    x = plan_axis(window.left / factor_x, window.width / factor_x, width)
-    y = plan_axis(window.top / factor_y, window.height / factor_y, height)
+    factor_x, factor_y = level.factor_xy
+    x = plan_axis(window.left / factor_x, window.width / factor_x, size_wh[0])
+    y = plan_axis(window.top / factor_y, window.height / factor_y, size_wh[1])
     boxes = level.boxes((x.first, y.first), (x.count, y.count), (x.step, y.step))
+    if level.bands % 2:
+        return _kernel(boxes, x, y, size_wh)
+    # The kernels of libvips take a band beside the colours for their opacity.
+    return np.dstack([_kernel(part, x, y, size_wh) for part in (boxes[:, :, :-1], boxes[:, :, -1:])])
+
+
+def _kernel(boxes: NDArray[np.uint8], x: Axis, y: Axis, size_wh: Size) -> NDArray[np.uint8]:
+    """What the boxes of both axes leave to do."""
+    width, height = size_wh
     image = from_array(boxes)
     if x.shrinks or y.shrinks:
         image = reduce(image, (x.ratio if x.shrinks else 1, y.ratio if y.shrinks else 1))

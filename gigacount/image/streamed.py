@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from threading import Event
@@ -21,13 +23,15 @@ from gigacount.geometry import Window
 
 from . import codecs, room
 from .boxes import box_means
-from .colour import store
-from .levels import CHUNK_BYTES, DAMAGED, Level, MemoryLevel, ScratchLevel
+from .levels import CHUNK_BYTES, DAMAGED, Level, MemoryLevel, ScratchLevel, standing_in
+from .mask import Mask, masked, masked_level
 from .pages import needs_unlimited
 from .picture import Picture
 from .scratch import Scratch
 from .source import Notify, Source
-from .vips import VipsError, VipsImage, release_memory, stop, to_array, write_raw
+from .spans import SAMPLED_PIXELS
+from .tiled import sample
+from .vips import VipsError, VipsImage, release_memory, stop, to_array, to_numbers, write_raw
 
 FOLLOW_SECONDS = 0.01
 """How often to see whether more rows of the scratch file have been written."""
@@ -37,6 +41,9 @@ WHOLE_BYTES = 2**31
 
 SALVAGED_ROWS = 64
 """Rows that are read at a time of a damaged picture; with the first damage among them, they and all below are grey."""
+
+Read = Callable[[int, int], NDArray[np.uint8]]
+"""Stored pixels of the rows from the first on, as many as the second says."""
 
 Take = Callable[[NDArray[np.uint8]], bool]
 """Fills an array with the next rows of a picture that is being decoded; False when decoding has failed."""
@@ -73,9 +80,7 @@ class VipsRows:
 class PythonRows:
     """As they are read by Python, some rows at a time: by tifffile, or what is left of a damaged picture."""
 
-    def __init__(
-        self, size_wh: tuple[int, int], bands: int, read: Callable[[int, int], NDArray[np.uint8]], at_once: int
-    ):
+    def __init__(self, size_wh: tuple[int, int], bands: int, read: Read, at_once: int):
         (self.width, self.height), self.bands = size_wh, bands
         self._read, self._at_once = read, at_once
         self._stopping = Event()
@@ -120,6 +125,7 @@ class Streamed(Source):
         self._salvaging = False
         self._missing_from: int | None = None
         self._levels: list[Level] = []
+        self._mask: Mask | None = None
         one = picture.plan.main if picture.plan is not None else None
         if one is not None and needs_unlimited(one) and picture.info.file_bytes > WHOLE_BYTES:
             raise ImageError(f"{picture.name}: compressed in strips too large to decode; save it with tiles")
@@ -167,6 +173,8 @@ class Streamed(Source):
         self._worker.shutdown(cancel_futures=True)
         for level in self._levels:
             level.close()
+        if self._mask is not None:
+            self._mask.close()
         if self.scratch is not None:
             self.scratch.close()
         self._coarse = self._fine = self.scratch = self._decoding = None
@@ -274,20 +282,53 @@ class Streamed(Source):
         return rows
 
     def _rows(self, on_load: int) -> Rows:
+        if self.picture.samples.open:
+            self.picture = self.picture.settled(self._sample())
         picture = self.picture
         if picture.by_tifffile:
-            level = self._levels[0] if self._levels else codecs.codec_levels(picture)[0]
+            level = (
+                self._levels[0]
+                if self._levels
+                else masked_level(codecs.codec_levels(picture)[0], picture.mask, picture)
+            )
             self._levels = [level]
             width, height = picture.size_wh
             at_once = max(1, level.chunk_wh(width)[1])
             return PythonRows((width, height), level.bands, lambda top, n: level.pixels(0, top, (width, n)), at_once)
         shrink = {"shrink": on_load} if on_load > 1 else {}
-        image = store(picture.load_stream(fail_on=picture.strictness, **shrink))
-        return self._what_is_left(image) if self._salvaging else VipsRows(image)
+        image = picture.store(picture.load_stream(fail_on=picture.strictness, **shrink))
+        if not self._salvaging and picture.mask is None:
+            return VipsRows(image)
+        read = self._what_is_left(image) if self._salvaging else partial(_rows_of, image)
+        bands = image.bands
+        if picture.mask is not None:
+            self._mask = self._mask or Mask(picture.mask, picture.options.allow_damaged)
+            read, bands = partial(_masked_rows, read, self._mask, image.width), picture.bands
+        return PythonRows((image.width, image.height), bands, read, SALVAGED_ROWS)
 
-    def _what_is_left(self, image: VipsImage) -> Rows:
+    def _sample(self) -> NDArray[Any]:
+        """Numbers of pixels from all over the file (N, bands), as far as it decodes. Raises VipsError, ImageError."""
+        picture, (width, height) = self.picture, self.picture.size_wh
+        if picture.by_tifffile:
+            return sample(picture)
+        self.decodes += 1
+        image = picture.load_stream(fail_on=picture.strictness)
+        step = max(1, math.isqrt(width * height // SAMPLED_PIXELS))
+        found = [np.zeros((0, image.bands))]
+        at_once = max(1, CHUNK_BYTES // (width * image.bands * step * 4)) * step
+        for top in range(0, height, at_once):
+            if self.stopping.is_set():
+                raise VipsError("stopped")
+            try:
+                rows = to_numbers(image.crop(0, top, width, min(at_once, height - top)))
+            except VipsError:
+                break  # damage is told when the picture is decoded
+            found.append(rows[::step, ::step].reshape(-1, image.bands))
+        return np.concatenate(found)
+
+    def _what_is_left(self, image: VipsImage) -> Read:
         """Rows down to the first damage, then grey."""
-        width, height, bands = image.width, image.height, image.bands
+        width, bands = image.width, image.bands
         self._missing_from = None
 
         def read(top: int, count: int) -> NDArray[np.uint8]:
@@ -300,9 +341,9 @@ class Streamed(Source):
                             f"{self.picture.name}: damaged from its start on ({error.reason}); nothing is left"
                         ) from error
                     self._missing_from = top
-            return np.full((count, width, bands), DAMAGED, np.uint8)
+            return np.broadcast_to(standing_in(DAMAGED, bands), (count, width, bands))
 
-        return PythonRows((width, height), bands, read, SALVAGED_ROWS)
+        return read
 
     def _salvage(self, error: VipsError) -> None:
         """Go on with what is left after a failure, or raise the error for the user."""
@@ -318,3 +359,11 @@ class Streamed(Source):
                 plan = replace(picture.plan, by_tifffile="damage")
                 codecs.header_of(plan, picture.name)
                 self.picture = replace(picture, plan=plan)
+
+
+def _rows_of(image: VipsImage, top: int, count: int) -> NDArray[np.uint8]:
+    return to_array(image.crop(0, top, image.width, count))
+
+
+def _masked_rows(read: Read, mask: Mask, width: int, top: int, count: int) -> NDArray[np.uint8]:
+    return masked(read(top, count), mask.pixels(0, top, (width, count)))

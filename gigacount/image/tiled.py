@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from gigacount.geometry import Window
+from typing import Any
 
-from .codecs import codec_levels
-from .colour import store
+from numpy.typing import NDArray
+
+from gigacount.geometry import Size, Window
+
+from .codecs import CodecLevel, codec_levels
 from .levels import Level, MemoryLevel, TileLevel
+from .mask import masked_level
 from .overviews import trusted
 from .pages import left_out
 from .picture import Copy, Picture
 from .source import Notify, Source
+from .spans import sample_of
+from .vips import tile_size, to_numbers
 
 WORTH_REDUCING = 16
 """A coarse look at no less than this part of a picture (1/16 of its pixels) is worth making the reduced copy."""
@@ -18,13 +24,30 @@ WORTH_REDUCING = 16
 
 def tile_levels(picture: Picture) -> list[Level]:
     """The copies in a tiled file, the full one first. Raises VipsError."""
+    levels = codec_levels(picture) if picture.by_tifffile else [_tile_level(picture, copy) for copy in picture.copies]
+    return [masked_level(level, copy.mask, picture) for level, copy in zip(levels, picture.copies, strict=True)]
+
+
+def sample(picture: Picture) -> NDArray[Any]:
+    """Numbers of some pixels of the file (N, bands), from places all over it. Raises VipsError."""
     if picture.by_tifffile:
-        return codec_levels(picture)
-    return [_tile_level(picture, copy) for copy in picture.copies]
+        level, *others = codec_levels(picture)
+        assert isinstance(level, CodecLevel)
+        try:
+            return sample_of(level.numbers, picture.size_wh, picture.samples.kind.bands, level.segment_wh)
+        finally:
+            for one in (level, *others):
+                one.close()
+    image = picture.load(fail_on=picture.strictness)
+
+    def read(left: int, top: int, size_wh: Size) -> NDArray[Any]:
+        return to_numbers(image.crop(left, top, *size_wh))
+
+    return sample_of(read, picture.size_wh, image.bands, tile_size(image) or picture.size_wh)
 
 
 def _tile_level(picture: Picture, copy: Copy) -> Level:
-    image = store(picture.load(copy, fail_on=picture.strictness))
+    image = picture.store(picture.load(copy, fail_on=picture.strictness))
     missing = left_out(copy.directory) if copy.directory is not None else None
     return TileLevel(image, copy.factor_xy, picture.options.allow_damaged, missing)
 
@@ -37,6 +60,7 @@ class Tiled(Source):
     """
 
     def __init__(self, picture: Picture, notify: Notify) -> None:
+        picture = picture.settled(sample(picture)) if picture.samples.open else picture
         super().__init__(picture, notify)
         self._all = tile_levels(picture)
         self._good: list[Level] | None = None

@@ -219,6 +219,12 @@ def to_array(image: VipsImage) -> NDArray[np.uint8]:
     return np.frombuffer(pixels, np.uint8).reshape(image.height, image.width, image.bands)
 
 
+def to_numbers(image: VipsImage) -> NDArray[Any]:
+    """Compute the pixels of an image of any type, (rows, cols, bands). Raises VipsError."""
+    with errors():
+        return np.atleast_3d(image.numpy())
+
+
 def write_raw(image: VipsImage, descriptor: int) -> None:
     """Compute all pixels of an image into a file, row by row. Raises VipsError."""
     with errors():
