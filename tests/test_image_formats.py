@@ -1,0 +1,201 @@
+# ruff: noqa: E501
+"""What is read and what is refused: docs/formats.md is the table that this makes, from files that it makes.
+
+`python tests/test_image_formats.py` writes the page anew.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import pyvips
+import tifffile
+from image_files import Pixels, save, scene
+
+from gigacount.errors import ImageError
+from gigacount.geometry import whole
+from gigacount.image import GigaImage
+
+imagecodecs = pytest.importorskip("imagecodecs")
+Image = pytest.importorskip("PIL.Image")
+
+PAGE = Path(__file__).parent.parent / "docs" / "formats.md"
+WIDTH, HEIGHT = 320, 256
+READ = "read"
+
+Make = Callable[[Path, Pixels], object]
+
+
+def _bits(pixels: Pixels, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    if kind == "16":
+        return pixels.astype(np.uint16) * 257
+    if kind == "float":
+        return (pixels / np.float32(255)) ** np.float32(2.2)
+    return pixels
+
+
+def tiff(kind: str, layout: str, compression: str | None) -> Make:
+    """A TIFF of 8, 16 or floating point bits, in tiles, strips, or planes of either."""
+
+    def make(path: Path, pixels: Pixels) -> None:
+        stored = _bits(pixels, kind)
+        options: dict[str, object] = {"tile": (64, 64)} if "tiles" in layout else {"rowsperstrip": 32}
+        if "planes" in layout:
+            stored, options = np.ascontiguousarray(stored.transpose(2, 0, 1)), options | {"planarconfig": "separate"}
+        if compression in ("jpegxl", "jpeg2000"):
+            options["compressionargs"] = {"lossless": True} if compression == "jpegxl" else {"reversible": True}
+        tifffile.imwrite(path, stored, photometric="rgb", compression=compression, metadata=None, **options)
+
+    return make
+
+
+def _large_tiles(path: Path, pixels: Pixels) -> None:
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(6144, 6144), compression="zlib", metadata=None)
+
+
+def _raw(path: Path, pixels: Pixels) -> None:
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels[::4, ::4], photometric="rgb", subfiletype=1, subifds=1, metadata=None)
+        file.write(pixels.astype(np.uint16), photometric=34892, metadata=None)
+
+
+def _jpeg12(path: Path, pixels: Pixels) -> None:
+    path.write_bytes(imagecodecs.jpeg8_encode(pixels.astype(np.uint16) * 16, level=100, bitspersample=12))
+
+
+def _jpeg12_in_tiff(path: Path, pixels: Pixels) -> None:
+    tifffile.imwrite(
+        path, pixels.astype(np.uint16) * 16, photometric="rgb", tile=(64, 64), metadata=None,
+        compression="jpeg", compressionargs={"bitspersample": 12, "level": 100},
+    )  # fmt: skip
+
+
+def _pillow(**options: object) -> Make:
+    return lambda path, pixels: Image.fromarray(pixels).save(path, **options)
+
+
+def _vips(**options: object) -> Make:
+    return lambda path, pixels: save(pixels, path, **options)
+
+
+def _bytes(start: bytes) -> Make:
+    return lambda path, pixels: path.write_bytes(start + bytes(200))
+
+
+def _heic(path: Path, pixels: Pixels) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(path, quality=95)
+
+
+FILES: list[tuple[str, str, Make]] = [
+    ("JPEG, 8 bits", "a.jpg", _vips(Q=95)),
+    ("JPEG, progressive", "b.jpg", _vips(Q=95, interlace=True)),
+    ("JPEG, 12 bits", "c.jpg", _jpeg12),
+    ("JPEG, lossless", "d.jpg", lambda p, a: p.write_bytes(imagecodecs.jpeg8_encode(a, lossless=True))),
+    ("PNG, 8 bits", "a.png", _vips()),
+    ("PNG, 16 bits", "b.png", lambda p, a: pyvips.Image.new_from_array(_bits(a, "16")).pngsave(str(p))),
+    ("PNG, interlaced", "c.png", _vips(interlace=True)),
+    ("WebP", "a.webp", _vips(Q=95, effort=0)),
+    ("GIF", "a.gif", _pillow()),
+    ("AVIF", "a.avif", _vips(Q=90, effort=0)),
+    ("HEIC", "a.heic", _heic),
+    ("BMP", "a.bmp", _pillow()),
+    ("JPEG 2000", "a.jp2", _pillow()),
+    ("JPEG 2000, codestream", "a.j2k", _pillow()),
+    ("JPEG XL", "a.jxl", lambda p, a: p.write_bytes(imagecodecs.jpegxl_encode(a, lossless=True))),
+    ("JPEG XL, 16 bits", "b.jxl", lambda p, a: p.write_bytes(imagecodecs.jpegxl_encode(_bits(a, "16"), lossless=True))),
+    *[
+        (f"TIFF, {kind} bits, {layout}, {compression or 'uncompressed'}".replace("float bits", "32-bit float"),
+         f"{kind}-{layout}-{compression}.tif".replace(" ", "-"), tiff(kind, layout, compression))
+        for kind in ("8", "16", "float")
+        for layout in ("strips", "tiles", "planes in strips", "planes in tiles")
+        for compression in (None, "zlib", "lzw", "zstd")
+    ],
+    *[
+        (f"TIFF, 8 bits, {layout}, {compression}", f"{layout}-{compression}.tif", tiff("8", layout, compression))
+        for layout in ("strips", "tiles")
+        for compression in ("jpeg", "packbits", "lzma", "lerc", "jpeg2000", "jpegxl", "webp")
+    ],
+    ("TIFF, 12-bit JPEG", "jpeg12.tif", _jpeg12_in_tiff),
+    ("TIFF, tiles of 6,144 pixels", "large.tif", _large_tiles),
+    ("DNG", "a.dng", _raw),
+    ("camera raw (CR3, RAF, ORF, RW2)", "a.raf", _bytes(b"FUJIFILMCCD-RAW ")),
+    ("PSB", "a.psb", _bytes(b"8BPS\0\x02")),
+    ("OpenEXR", "a.exr", _bytes(b"\x76\x2f\x31\x01")),
+]  # fmt: skip
+
+
+def outcome(make: Make, path: Path, pixels: Pixels) -> str:
+    """What happens to a file: read as the picture that it holds, or the refusal."""
+    make(path, pixels)
+    try:
+        with GigaImage.open(path) as image:
+            assert image.size_wh == (WIDTH, HEIGHT)
+            read = image.read(whole(image.size_wh), image.size_wh)
+    except ImageError as error:
+        return str(error).removeprefix(f"{path}: ")
+    assert np.abs(read.astype(int) - pixels).mean() < (14 if path.suffix == ".gif" else 6), path.name
+    return READ
+
+
+def page(folder: Path) -> str:
+    pixels = scene(WIDTH, HEIGHT)
+    out = io.StringIO()
+    out.write(HEAD)
+    for name, file, make in FILES:
+        out.write(f"| {name} | {outcome(make, folder / file, pixels)} |\n")
+    out.write(TAIL)
+    return out.getvalue()
+
+
+HEAD = """# Formats
+
+What happens to a file of each kind. A test makes one of each and compares its pixels with this table; the extra `codecs`
+(`pip install 'gigacount[codecs]'`) is installed there. Without it, JPEG XL, HEIC, 12-bit and lossless JPEG, and TIFFs with Zstandard, LERC, JPEG 2000 or
+JPEG XL compression, or with LZW or JPEG in separate planes, are refused by name.
+
+| format | outcome |
+|---|---|
+"""
+
+TAIL = """
+- **Which picture.** Of a file with several, the largest is counted, the first of equal ones; `info` and the result say which. `--page N` chooses
+  another, from 1. A preview on the first page is never counted. Masks are no pictures. Of an animation the first frame is counted.
+- **Overviews.** A smaller copy is used where the file says that it is one (NewSubfileType 1, SubIFDs), or its shape does; in either case
+  sixteen places of it are compared with the full resolution first. Overviews that are empty, older than the picture, shifted or of another picture are passed over, and
+  the result says so.
+- **Left-out tiles and strips** of sparse TIFFs are black, and cost nothing.
+- **Damage.** A damaged picture is refused. With `--allow-damaged` grey (128) stands in: for each damaged tile or strip of a TIFF, for
+  everything from the first damage on in other formats. A file of which nothing can be read is refused in any case.
+- **Memory.** Progressive JPEG, interlaced PNG, WebP, HEIC, AVIF, GIF, BMP, JPEG 2000, JPEG XL and PSD are decoded as a whole. What that takes is estimated and compared
+  with the memory that is free, also within control groups and limits, before it begins; pictures that are decoded side by side wait for one another.
+"""
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Pixels:
+    return scene(WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("case", FILES, ids=[name for name, _, _ in FILES])
+def test_formats_are_as_the_page_says(tmp_path: Path, pixels: Pixels, case: tuple[str, str, Make]) -> None:
+    name, file, make = case
+    assert f"| {name} | {outcome(make, tmp_path / file, pixels)} |" in PAGE.read_text().splitlines()
+
+
+def test_the_page_has_no_other_lines() -> None:
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")][1:]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == [name for name, _, _ in FILES]
+    assert PAGE.read_text().startswith(HEAD)
+    assert PAGE.read_text().endswith(TAIL)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as where:
+        sys.stdout.write(f"{PAGE.write_text(page(Path(where)))} characters\n")
