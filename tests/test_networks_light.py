@@ -41,9 +41,9 @@ def test_people_are_counted_near_heads_only() -> None:
 
 
 def test_people_are_counted_near_somebody_only() -> None:
-    """Three fifths of a person, spread over three squares of 32 px, are nobody; twice as many are somebody."""
+    """A quarter of a person, spread over three squares of 32 px, is nobody; twice as much is somebody."""
     density, heat = torch.zeros(4, 64), torch.full((8, 128), LOGIT + 1)
-    density[:, 20:32] = 0.6 / 48
+    density[:, 20:32] = 0.25 / 48
     assert density.sum() < SOMEBODY
     assert looking(density, heat).predict(torch.zeros(1, 3, 32, 512)).density.sum() == 0
     density *= 2
