@@ -85,10 +85,10 @@ class TestDecoding:
             image.read(whole(image.size_wh), (90, 60))
             assert (image.decodes, image.scratch) == (1, None)
 
-    def test_scratch_takes_at_most_three_bytes_a_pixel_and_one_if_grey(self, tmp_path: Path) -> None:
+    def test_scratch_takes_a_byte_for_each_band_that_is_seen_and_one_for_opacity(self, tmp_path: Path) -> None:
         grey = scene(800, 600)[:, :, :1]
         rgba = np.dstack([scene(800, 600), np.full((600, 800), 200, np.uint8)])
-        for pixels, band_bytes in ((grey, 1), (rgba, 3)):
+        for pixels, band_bytes in ((grey, 1), (rgba[:, :, :3], 3), (rgba, 4)):
             with GigaImage.open(save(pixels, tmp_path / "x.png")) as image:
                 image.read(Window(0, 0, 9, 9), (9, 9))
                 assert image.scratch is not None

@@ -141,6 +141,15 @@ class TestBands:
         assert opened.info.alpha == 5
         assert opened.ground_share == 0.5
 
+    def test_colours_that_are_multiplied_by_opacity(
+        self, layout: dict[str, Any], tmp_path: Path, pixels: Pixels
+    ) -> None:
+        share = np.full((HEIGHT, WIDTH, 1), 0.5)
+        share[:80], share[80:160] = 0, 1
+        bands = np.round(np.dstack([pixels * share, 255 * share])).astype(np.uint8)
+        path = write(tmp_path / "a.tif", bands, layout, photometric="rgb", extrasamples=["assocalpha"])
+        Opened(path).shows(pixels * share + 255 * (1 - share), 2)
+
     def test_opacity_by_name(self, layout: dict[str, Any], tmp_path: Path, pixels: Pixels) -> None:
         alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
         alpha[:80] = 0
