@@ -14,7 +14,7 @@ import numpy as np
 
 from gigacount.errors import DataError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair
-from gigacount.metrics.matching import UNMATCHED, candidates, matched_within, maximum_matching
+from gigacount.metrics.matching import UNMATCHED, match, matched_within
 from gigacount.metrics.result import Result
 
 QNRF_RADII = tuple(range(1, 101))
@@ -107,7 +107,7 @@ def nwpu(pairs: Sequence[PointPair]) -> NwpuScore:
 
 def _nwpu_at(pairs: Sequence[PointPair], sigmas: Sequence[Floats]) -> NwpuRadius:
     found = [
-        maximum_matching(candidates(pair.truth.points_xy, pair.predicted.points_xy, sigma)) != UNMATCHED
+        match(pair.truth.points_xy, pair.predicted.points_xy, sigma) != UNMATCHED
         for pair, sigma in zip(pairs, sigmas, strict=True)
     ]
     heads, predictions = totals(pairs)

@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from gigacount.metrics.heads import Floats, Integers, PointPair, PredictedPoints
 from gigacount.metrics.localization import totals
-from gigacount.metrics.matching import candidates
+from gigacount.metrics.matching import candidates, nearest
 from gigacount.metrics.result import Result, mean_of_known
 
 RAZ_THRESHOLDS = tuple(k / 100 for k in range(50, 100, 5))
@@ -91,9 +91,7 @@ def _nearest_heads(pairs: Sequence[PointPair]) -> tuple[Floats, Floats, Integers
     first = 0
     for pair in pairs:
         points = pair.predicted.points_xy
-        distance, head = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
-        if len(pair.truth) and len(points):
-            distance[:], head[:] = cKDTree(pair.truth.points_xy).query(points)
+        distance, head = nearest(pair.truth.points_xy, points)
         scores.append(_scores(pair.predicted))
         distances.append(distance)
         heads.append(head + first)
@@ -137,12 +135,12 @@ def _relative_distances(pairs: Sequence[PointPair]) -> NDArray[np.void]:
     for pair in pairs:
         heads, points = pair.truth.points_xy, pair.predicted.points_xy
         spacing = _spacing(heads)
-        graph = candidates(heads, points, NAP_DELTAS[-1] * spacing)
-        head = graph.heads()
+        measured = np.flatnonzero(spacing > 0)  # nothing is nearer than a share of 0
+        graph = candidates(heads[measured], points, NAP_DELTAS[-1] * spacing[measured])
+        head = measured[graph.heads()]
         part = np.zeros(len(head), _REACH)
         part["distance"] = np.hypot(*(heads[head] - points[graph.predictions]).T)
-        with np.errstate(invalid="ignore"):  # 0 / 0: a point on a head that shares its place with its neighbours
-            part["relative"] = part["distance"] / spacing[head]
+        part["relative"] = part["distance"] / spacing[head]
         part["head"] = head + heads_before
         part["prediction"] = graph.predictions + predictions_before
         parts.append(part)
@@ -156,8 +154,14 @@ def _spacing(heads_xy: Floats) -> Floats:
     others = min(NAP_NEIGHBOURS, len(heads_xy) - 1)
     if others < 1:
         return np.full(len(heads_xy), np.inf)
-    distances, _ = cKDTree(heads_xy).query(heads_xy, k=others + 1)  # itself at distance 0 among them
-    return np.asarray(np.sum(distances, axis=1) / others, np.float64)
+    spots, spot, heads = np.unique(heads_xy, axis=0, return_inverse=True, return_counts=True)
+    k = range(1, min(others + 1, len(spots)) + 1)
+    distances, near = cKDTree(spots).query(spots, k=k)  # itself first, at distance 0
+    many = heads[near]
+    many[:, 0] -= 1
+    before = np.cumsum(many, axis=1) - many
+    taken = np.clip(others - before, 0, many)
+    return np.asarray((distances * taken).sum(axis=1) / others, np.float64)[spot.ravel()]
 
 
 def average_precision(hits: NDArray[np.bool_], scores: Floats, heads: int) -> tuple[float, float] | tuple[None, None]:
