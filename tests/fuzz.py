@@ -364,9 +364,17 @@ def results(folder: Path, rng: random.Random) -> Attempts:
 def labels(folder: Path, rng: random.Random) -> Attempts:
     """Every label format of every data set, files of points and files of regions."""
     sets = {name: write(folder / "in" / name) for name, write in tiny.TINY.items() if name != "people-free"}
+    (sets["yolo"] / "data.yaml").write_text("names: [car, person]\nkpt_shape: [1, 3]\n")
     points = folder / "in" / "points"
     points.mkdir()
     texts = {
+        "truth.json": json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "b"}],
+                "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}],
+                "categories": [{"id": 1, "name": "head"}],
+            }
+        ),
         "truth.txt": "a 2 1 2 3 4 0 5 6 3 4 1\nb 0\n",
         "truth.csv": "image,x,y,width,height\na,1,2,3,4\nb,,\n",
         "truth.geojson": json.dumps({"type": "FeatureCollection", "features": [feature("Point", [1, 2], "a")]}),
@@ -381,7 +389,7 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
         else:
             name, path = "", points / rng.choice(sorted(texts))
         whole = path.read_bytes()
-        change = mutated_json if path.suffix in (".json", ".geojson") else mutated
+        change = TEXT.get(path.suffix, mutated)
         path.write_bytes(change(whole, rng))
 
         def load(name: str = name, path: Path = path, whole: bytes = whole) -> str:
@@ -448,6 +456,45 @@ def georeferences(folder: Path, rng: random.Random) -> Attempts:
 
 
 PLACE = Georeference((1e-4, 0, 13.4, 0, -1e-4, 52.5), "EPSG:4326", True)
+
+
+def mutated_markup(content: bytes, rng: random.Random) -> bytes:
+    """XML, YAML or a table with another value, encoding, entity or depth somewhere, or damaged as any file."""
+    odd = [
+        b"",
+        b"-1",
+        b"1e999",
+        b"nan",
+        b"9" * 5000,
+        b"\0",
+        b"x" * 5000,
+        b"../x",
+        b"&#0;",
+        b"&a;",
+        b"\xff",
+        b"[[",
+        b"{{",
+        b"<x>" * 999,
+    ]
+    if rng.random() < 0.3:
+        return mutated(content, rng)
+    if content.startswith(b"<?xml") and rng.random() < 0.2:
+        encoding = rng.choice([b"utf-16", b"cp037", b"ascii", b"utf-7", b"big5", b"hex", b"x" * 99])
+        head = rng.choice([b"", b"<!DOCTYPE a [<!ENTITY a 'aa'>]>", b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'>"])
+        return b"<?xml version='1.0' encoding='" + encoding + b"'?>" + head + content.partition(b"?>")[2]
+    values = list(re.finditer(rb"[\w.]+", content))
+    if not values:
+        return rng.choice(odd)
+    at = rng.choice(values)
+    return content[: at.start()] + rng.choice(odd) + content[at.end() :]
+
+
+TEXT = {
+    ".json": mutated_json,
+    ".geojson": mutated_json,
+    **dict.fromkeys((".xml", ".yaml", ".csv", ".txt"), mutated_markup),
+}
+
 SQUARE = [[0, 0], [50, 0], [50, 40], [0, 40], [0, 0]]
 
 

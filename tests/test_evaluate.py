@@ -259,6 +259,12 @@ class TestPointFiles:
                 "feature 1: not a point in GeoJSON",
             ),
             ("p.geojson", collection("text"), "feature 1: not a point in GeoJSON"),
+            (
+                "p.geojson",
+                collection({"geometry": {"type": "Point", "coordinates": [1]}}),
+                "feature 1: not a point in GeoJSON",
+            ),
+            ("p.txt", "a " + "9" * 5000, r"p\.txt: not in the expected form \(Exceeds the limit"),
             ("p.geojson", collection(feature(1, float("nan"))), "feature 1: a value is not finite"),
         ],
     )

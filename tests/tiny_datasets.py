@@ -281,6 +281,6 @@ TINY: dict[str, Callable[[Path], Path]] = {
 
 def label_files(root: Path) -> list[Path]:
     """The files of a copy that hold positions."""
-    suffixes = {".mat", ".json", ".txt", ".csv", ".geojson", ".xml"}
+    suffixes = {".mat", ".json", ".txt", ".csv", ".geojson", ".xml", ".yaml"}
     listings = {"train.txt", "test.txt", "val.txt", "classes.txt", "roi.mat"}
     return sorted(p for p in root.rglob("*") if p.suffix in suffixes and p.name not in listings)

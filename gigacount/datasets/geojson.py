@@ -67,6 +67,7 @@ def part_shape(thing: tuple[str, Any]) -> Shape:
     """The head of a point, line or polygon."""
     kind, coordinates = thing
     if kind == "Point":
-        return Shape([[float(value) for value in coordinates[:2]]])
+        x, y, *_ = coordinates
+        return Shape([[float(x), float(y)]])
     vertices = chain.from_iterable(coordinates) if kind == "Polygon" else coordinates
-    return around([vertex[:2] for vertex in vertices])
+    return around([(float(x), float(y)) for x, y, *_ in vertices])

@@ -128,7 +128,8 @@ def read_points(path: Path, columns: Sequence[str], form: str | None = None) -> 
             raise DataError(f"{path}: its suffix tells no format; name one of: {', '.join(FORMATS)}")
     if form not in FORMATS:
         raise UnknownNameError("point format", form, FORMATS)
-    return FORMATS[form](path, columns)
+    with guarded(path):
+        return FORMATS[form](path, columns)
 
 
 def _read_nwpu(path: Path, columns: Sequence[str]) -> PointFile:
