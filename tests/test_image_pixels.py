@@ -532,6 +532,11 @@ class TestGround:
         assert opened.valid is not None
         assert (opened.valid[:64, :64] == 1).all()  # where nothing is known, it is ground
 
+    def test_a_mask_beside_the_file_is_named(self, tmp_path: Path, pixels: Pixels) -> None:
+        path = write(tmp_path / "m.tif", pixels, TILES)
+        (tmp_path / "m.tif.msk").write_bytes(b"whatever")
+        assert "the mask beside it (m.tif.msk) is not read" in Opened(path).notes
+
     @pytest.mark.parametrize("nodata", [float("nan"), float("inf")])
     def test_impossible_values(self, nodata: float) -> None:
         with pytest.raises(UsageError, match="nodata must be a number"):

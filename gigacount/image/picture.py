@@ -120,6 +120,10 @@ class Picture:
             raise ImageError(f"{name}: pixels of a kind that is no picture ({error.reason})") from error
         bands += bands % 2 if mask else 0
         info = with_samples(_describe(path, loader, options, header, copies, plan), samples, mask is not None)
+        if mask is None and _has_mask_beside(path):
+            beside = shown(Path(f"{path.name}.msk"))
+            told = f"the mask beside it ({beside}) is not read; put it into the file as an internal mask"
+            info = replace(info, notes=(*info.notes, told))
         size_wh = header.width, header.height
         colour = Colour.of(header, samples)
         return cls(path, loader, options, plan, size_wh, samples, colour, tuple(copies), bands, info, mask)
@@ -189,6 +193,13 @@ class Picture:
             return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
         advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
         return ImageError(f"{self.name}: damaged or cut short ({error.reason}); get it anew{advice}")
+
+
+def _has_mask_beside(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}.msk").exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def shown(path: Path) -> str:
