@@ -29,6 +29,8 @@ def open_standard_streams() -> None:
 
 def main() -> NoReturn:
     """Run the command line."""
+    if sys.platform == "win32":
+        sys.exit("gigacount: runs on Linux and macOS; on Windows, start it in WSL")
     with suppress(ValueError):  # not in the main thread
         handle(end_at_once)
     open_standard_streams()

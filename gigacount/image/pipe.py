@@ -6,7 +6,6 @@ that is cut short while it is mapped kills the process (SIGBUS). Bytes from a pi
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,9 @@ def open_pipe(path: Path, start: bytes = b"", resume_at: int = 0) -> int:
     file = path.open("rb", buffering=0)
     file.seek(resume_at)
     reader, writer = os.pipe()
-    with suppress(OSError, AttributeError):  # Linux only, and only for speed
+    with suppress(OSError, AttributeError, ImportError):  # Linux only, and only for speed
+        import fcntl
+
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, BLOCK_BYTES)
     # A daemon, because it sleeps until somebody reads on, or nobody has the other end open any more.
     Thread(target=_feed, args=(file, writer, start), name="gigacount-pipe", daemon=True).start()
