@@ -296,6 +296,12 @@ class TestRange:
         Opened(eight, value_range=(50.0, 150.0)).shows(np.clip((pixels - 50.0) * 2.55, 0, 255))
         Opened(eight, value_range=(0.0, 255.0)).shows(pixels, 0)
 
+    def test_no_range_of_inks(self, tmp_path: Path, pixels: Pixels) -> None:
+        vips_image(pixels).icc_transform("cmyk", input_profile="srgb").tiffsave(str(tmp_path / "c.tif"))
+        with pytest.raises(ImageError, match=r"c\.tif: --range and --nodata are for grey, RGB and bands, not for cmyk"):
+            Opened(tmp_path / "c.tif", value_range=(0.0, 100.0))
+        assert Opened(tmp_path / "c.tif", bands=(1,), value_range=(0.0, 100.0)).info.bands_seen == (1,)
+
     @pytest.mark.parametrize("span", [(1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)])
     def test_impossible_ranges(self, span: tuple[float, float]) -> None:
         with pytest.raises(UsageError, match="range must be"):

@@ -62,8 +62,12 @@ class Samples:
         count = 4 if image.interpretation == "cmyk" else 1 if image.bands < 3 else 3
         alpha = _alpha(kind, count, directory, gdal) if image.coding == "none" else None
         colours, notes = _colours(name, kind, count, alpha, gdal, options)
-        nodata = gdal.nodata if options.nodata is None else options.nodata
+        nodata = options.nodata if options.nodata is not None else gdal.nodata if generic else None
         samples = cls(kind, colours, alpha, kind.largest, nodata, notes=notes)
+        if colours is None and (options.value_range is not None or options.nodata is not None):
+            raise ImageError(
+                f"{name}: --range and --nodata are for grey, RGB and bands, not for {image.interpretation}"
+            )
         if options.value_range is not None:
             return samples._spanned(options.value_range, "--range")
         if kind.format == "uchar" or not generic or loader in FULL_DEPTH:
