@@ -45,6 +45,21 @@ def read_header(path: Path) -> JpegHeader | None:
         return _read(file) if file.read(2) == b"\xff\xd8" else None
 
 
+def whole_scans(path: Path) -> int:
+    """How many scans of a JPEG file have come to their end. Raises OSError."""
+    header = read_header(path)
+    if header is None:
+        return 0
+    found, last = 0, b""
+    with path.open("rb") as file:
+        file.seek(header.scan_at)
+        while block := file.read(2**20):
+            # Within a scan, 0xFF is never followed by these.
+            found += sum((last + block).count(marker) for marker in (b"\xff\xda", b"\xff\xd9"))
+            last = block[-1:]
+    return found
+
+
 def _read(file: BinaryIO) -> JpegHeader | None:
     kept, odd = [b"\xff\xd8"], False
     frame: tuple[int, bytes] | None = None

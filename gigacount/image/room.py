@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +15,24 @@ SHARE = 0.8
 """Of the memory that is free, the most that one process's pictures take while they are decoded."""
 
 WHOLE_BYTES = {
-    "WebP": 7.0,
-    "HEIF": 15.0,
-    "GIF": 9.0,
+    "WebP": 21.0,
+    "HEIF": 17.0,
+    "GIF": 10.0,
     "JPEG XL": 16.0,
     "camera raw": 20.0,
-    "BMP": 8.0,
-    "JPEG 2000": 24.0,
-    "HEIC": 12.0,
-    "PSD": 12.0,
+    "BMP": 14.0,
+    "JPEG 2000": 20.0,
+    "HEIC": 17.0,
+    "PSD": 16.0,
+    "12-bit JPEG": 30.0,
+    "lossless JPEG": 16.0,
 }
-"""Bytes that decoding takes for each pixel of an 8-bit RGB picture, measured at 24 megapixels."""
+"""Bytes that decoding takes for each pixel, with the copies that are kept; measured on 8-bit RGB of 8 megapixels."""
 
-PROGRESSIVE_BYTES = {"JPEG": 9.0, "PNG": 7.0}
+PROGRESSIVE_BYTES = {"JPEG": 8.0, "PNG": 6.0}
 """The same for JPEG in several scans (its coefficients) and interlaced PNG."""
+
+GROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 _changed = Condition()
 _taken: list[int] = []
@@ -41,8 +44,6 @@ def needed_bytes(info: ImageInfo) -> int:
     per_pixel = WHOLE_BYTES.get(info.format, 0.0)
     if info.progressive:
         per_pixel = PROGRESSIVE_BYTES.get(info.format, per_pixel)
-    if info.format.endswith("JPEG") and info.format != "JPEG":  # 12-bit and lossless ones
-        per_pixel = 12.0
     wide = max(1.0, info.bits / 8) * max(1.0, info.bands / 3)
     return int(width * height * per_pixel * wide)
 
@@ -98,14 +99,14 @@ def _of_groups() -> int:
     """What the control groups of this process still allow (containers, Slurm): version 2, then version 1."""
     free = 2**62
     try:
-        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        groups = [line.split(":", 2) for line in MEMBERSHIP.read_text().splitlines()]
     except OSError:
         return free
     for _, controllers, place in (group for group in groups if len(group) == 3):
         old = "memory" in controllers.split(",")
         if controllers and not old:
             continue
-        root = Path("/sys/fs/cgroup/memory" if old else "/sys/fs/cgroup")
+        root = GROUPS / "memory" if old else GROUPS
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if old else ("memory.max", "memory.current")
         inner = root / place.strip("/")
         for folder in (inner, *inner.parents):
@@ -127,6 +128,10 @@ def _cache_of(folder: Path) -> int:
 
 
 def _of_limit() -> int:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 2**62
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return 2**62

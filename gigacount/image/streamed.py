@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gigacount.errors import ImageError
 from gigacount.geometry import Window
 
-from . import codecs, room
+from . import codecs, jpeg, room
 from .boxes import box_means
 from .levels import CHUNK_BYTES, DAMAGED, Level, MemoryLevel, ScratchLevel, standing_in
 from .mask import Mask, masked, masked_level
@@ -296,7 +296,10 @@ class Streamed(Source):
             at_once = max(1, level.chunk_wh(width)[1])
             return PythonRows((width, height), level.bands, lambda top, n: level.pixels(0, top, (width, n)), at_once)
         shrink = {"shrink": on_load} if on_load > 1 else {}
-        image = picture.store(picture.load_stream(fail_on=picture.strictness, **shrink))
+        # Every scan of a progressive JPEG covers the whole picture: without the last ones it is less sharp.
+        unsharp = self._salvaging and picture.info.format == "JPEG" and picture.info.progressive
+        lenient = unsharp and jpeg.whole_scans(picture.path) > 0
+        image = picture.store(picture.load_stream(fail_on="none" if lenient else picture.strictness, **shrink))
         if not self._salvaging and picture.mask is None:
             return VipsRows(image)
         read = self._what_is_left(image) if self._salvaging else partial(_rows_of, image)
