@@ -56,12 +56,12 @@ class Counter:
         return loading.result() if loading else None
 
     def predictor_for(self, network: str) -> Predictor:
-        from gigacount.predict import Locator, Predictor  # brings torch
+        from gigacount.predict import Locator, Predictor
 
         if self.options.fuse:
             return Locator(self.options, network)
         options = self.options
-        return Predictor(network, options.device, options.precision, options.settings_of(network))
+        return Predictor(network, options.device, options.precision, options.settings_of(network), options.backend)
 
     def count(self, path: Path, progress: Progress | None = None) -> CountResult:
         """Count the people in the picture at `path`.
@@ -95,7 +95,7 @@ class Counter:
             options=options,
             identity=identity,
             inferences=look.inferences,
-            device=str(self.predictor.device),
+            device=self.predictor.device,
             precision=self.predictor.precision,
             seconds={
                 "read": look.read_seconds,

@@ -42,7 +42,7 @@ class Localizer(Counter):
             self.looking = replace(self.looking, enlarge=first.enlarge)
 
     def predictor_for(self, network: str) -> Predictor:
-        from gigacount.predict import Locator  # brings torch
+        from gigacount.predict import Locator
 
         return Locator(self.options, network, self.min_score)
 

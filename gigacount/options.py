@@ -139,6 +139,7 @@ class CountOptions:
 
     fuse: fuse the density with the located heads, as RAZ-Net does. regions: None counts the whole picture only.
     density_branch: of DeepCount, 1 to 5, whose map spreads a count; 0 spreads it evenly, None is the record's choice.
+    backend: what runs the network: auto, openvino, torch.
     """
 
     strategy: str = "gigazoom"
@@ -151,6 +152,7 @@ class CountOptions:
     fuse: bool = False
     regions: RegionOptions | None = None
     density_branch: int | None = None
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         branch = self.density_branch

@@ -26,7 +26,8 @@ from gigacount.geometry import Size, View, Window, whole
 from gigacount.image import GigaImage
 from gigacount.localize import Localizer, judge, localize_image
 from gigacount.look import REMEMBERED, UNDER_WAY, Looker
-from gigacount.networks.light import peaks
+from gigacount.networks.heads import heads_in
+from gigacount.networks.peaks import summits
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.options import CountOptions, LocalizeOptions, RegionOptions, StrategyOptions
 from gigacount.output import ResultFolder, reusable, write_count
@@ -449,7 +450,7 @@ def test_equal_neighbours_in_a_heat_map_are_one_head() -> None:
     heat = torch.full((8, 8), 0.1)
     heat[3, 3:5] = 0.5
     heat[6, 1] = heat[7, 2] = 0.6
-    points = peaks(heat)
+    (points,) = heads_in(summits(heat[None], torch.zeros(1, 3, 32, 32), 4).numpy())
     bright = points[points[:, 2] > 0.4]
     assert len(bright) == 2
     np.testing.assert_allclose(bright[0], [16, 14, 0.5], atol=1e-4)

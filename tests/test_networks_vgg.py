@@ -9,12 +9,12 @@ from network_cases import network, pictures
 from torch import Tensor, nn
 
 from gigacount.errors import UsageError, WeightsError
+from gigacount.networks.backends.torch import fold_batch_norms
 from gigacount.networks.base import load_matching
 from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.mcnn import MCNN
 from gigacount.networks.sasnet import SASNet
 from gigacount.networks.vgg import VGG16
-from gigacount.predict import fold_batch_norms
 
 # Indices of the convolutions in torchvision's `features`, without and with batch norm.
 CONVS = {

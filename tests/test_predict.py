@@ -12,9 +12,10 @@ from untrained import fresh_light
 
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import find_record, load, records
+from gigacount.networks.backends.torch import Torch, choose_device, choose_dtype, fold_batch_norms
 from gigacount.networks.record import read_record
 from gigacount.networks.weights import save_weights
-from gigacount.predict import Predictor, choose_device, choose_dtype, fold_batch_norms
+from gigacount.predict import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def test_the_record_normalises(light: Path) -> None:
     write_record(other, light.with_name("mine.safetensors"), mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
     predictor = Predictor(str(other), precision="fp32")
     inputs: list[torch.Tensor] = []
-    predictor.network.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    assert isinstance(predictor._loaded, Torch)
+    predictor._loaded.network.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     predictor.predict([np.full((32, 32, 3), 255, np.uint8)])
     assert inputs[0].max() == inputs[0].min() == 1
 
@@ -152,6 +154,8 @@ def test_unknown_names_list_the_choices() -> None:
         find_record("ligth")
     with pytest.raises(UnknownNameError, match="auto, cpu"):
         choose_device("tpu")
+    with pytest.raises(UnknownNameError, match="'auto:1'"):
+        choose_device("auto:1")
     with pytest.raises(UnknownNameError, match="fp32"):
         choose_dtype("fp64", torch.device("cpu"))
     with pytest.raises(UsageError, match="needs a GPU"):

@@ -87,7 +87,7 @@ def report(ablation: Ablation, cells: Sequence[Cell]) -> Values:
         "pictures": [sample.image.name for sample in ablation.samples],
         "networks": networks,
         "coarse_network": options.coarse_network,
-        "device": str(predictor.device),
+        "device": predictor.device,
         "precision": predictor.precision,
         "tables": [
             {"name": name, "title": TABLES[name].title, "rows": [row_values(cell) for cell in rows]}

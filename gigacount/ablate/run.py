@@ -103,7 +103,7 @@ class Ablation:
             "strategy": row.strategy,
             "looking": asdict(row.looking),
             "networks": [None if one is None else _decisive(one.record) for one in (predictor, self.coarse)],
-            "device": [str(predictor.device), predictor.precision],
+            "device": [predictor.device, predictor.precision],
             "picture": [sample.image.name, image_identity(sample.image)],
             "truth": hashlib.sha256(sample.points_xy.tobytes()).hexdigest(),
             "version": __version__,

@@ -138,7 +138,7 @@ class CountWork:
         """Until the networks are loaded; raises what stands in their way."""
         assert counter is not None, "begin() comes first"
         loaded = counter.predictor, counter.coarse
-        if self.demand_gpu and loaded[0].device.type != "cuda":
+        if self.demand_gpu and not loaded[0].device.startswith("cuda"):
             raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
 
 

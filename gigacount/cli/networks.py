@@ -78,6 +78,37 @@ def convert(
 
 
 @networks.command()
+def export(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
+    backend: Annotated[str, typer.Option(help="openvino, or onnx for other programs.")] = "openvino",
+    precision: Annotated[
+        str, typer.Option(help="fp32, which also runs in bf16; int8 besides, with --calibrate.")
+    ] = "fp32",
+    calibrate: Annotated[
+        list[str] | None, typer.Option(help="NAME:PATH of pictures to settle int8 on; may be given several times.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
+    out: Annotated[Path | None, typer.Option(help="Folder for the result; default: that of the weights.")] = None,
+) -> int:
+    """Write a network's whole prediction as a graph that counts without PyTorch.
+
+    For int8, give pictures of all kinds that are to be counted; they are seen at several scales, and truth is not
+    needed. Prints the path of the record, which names the graphs, or of the ONNX file.
+    """
+    from gigacount.networks import find_record
+    from gigacount.networks.export import export_network
+    from gigacount.output.folder import explained
+    from gigacount.train.calibrate import pictures_at_all_scales
+
+    record = find_record(network)
+    folder = out or record.folder
+    with explained(folder):
+        pictures = pictures_at_all_scales(calibrate or [], split)
+        typer.echo(export_network(record, backend, precision, folder, pictures))
+    return 0
+
+
+@networks.command()
 def calibrate(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
     data: Annotated[list[str], typer.Option(help="NAME:PATH or KIND=NAME:PATH; may be given several times.")],

@@ -45,7 +45,8 @@ Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located hea
 Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Precision = Annotated[str, typer.Option(help="auto, int8, bf16, fp16 or fp32.")]
+Backend = Annotated[str, typer.Option(help="What runs the network: auto, openvino or torch.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Count what can be read of a damaged picture.")]
 TrustLoaders = Annotated[
     bool, typer.Option("--trust-loaders", help="Also use loaders that libvips calls unsafe for unknown files.")
@@ -160,6 +161,7 @@ class Counting(Reading, Looking):
     metres_per_pixel: MetresPerPixel = None
     device: Device = DEFAULTS.device
     precision: Precision = DEFAULTS.precision
+    backend: Backend = DEFAULTS.backend
 
     def options(self) -> CountOptions:
         """Raises UsageError for values that make no sense."""
@@ -169,6 +171,7 @@ class Counting(Reading, Looking):
             coarse_network=self.coarse_network,
             device=self.device,
             precision=self.precision,
+            backend=self.backend,
             looking=self.looking(),
             reading=self.reading(),
             fuse=self.fuse,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import UnknownNameError, WeightsError
+from gigacount.networks.heads import heads_in
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,12 +24,18 @@ class Prediction:
     """The common output of all networks for a batch of B pictures.
 
     density: (B, ceil(H / stride), ceil(W / stride)) float32, people per cell; its sum is the count.
-    points: per picture an (N, 3) float32 array of x, y (input pixels, centres at +0.5) and score 0..1; None when
-        the network was not asked to locate people or cannot.
+    located: per picture an (N, 3) float32 array of x, y (input pixels, centres at +0.5) and score 0..1; or, where the
+        whole prediction is one graph, maps of these (B, 3, h, w) whose score is 0 where no head is. None when the
+        network was not asked to locate people or cannot.
     """
 
     density: Tensor
-    points: list[NDArray[np.float32]] | None = None
+    located: Tensor | list[NDArray[np.float32]] | None = None
+
+    @property
+    def points(self) -> list[NDArray[np.float32]] | None:
+        """The located people of each picture (N, 3), in reading order where they come from maps."""
+        return heads_in(self.located.cpu().numpy()) if isinstance(self.located, Tensor) else self.located
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ class Network(nn.Module):
     """Base class: a module that counts, may locate, and knows its training targets and loss.
 
     stride: input pixels per side of a density cell.
+    no_graph: why `predict` cannot be exported as one graph for pictures of any size; empty where it can.
     locates: whether `predict(..., locate=True)` returns points.
     exact: layers that stay in fp32 in any precision: sums of many values whose rounding would add up in a count.
     recipe: the paper's training.
@@ -153,6 +161,7 @@ class Network(nn.Module):
     """
 
     stride: int = 8
+    no_graph: str = ""
     locates: bool = False
     exact: tuple[str, ...] = ()
     recipe: Recipe = Recipe()
@@ -202,13 +211,14 @@ class Network(nn.Module):
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     """Zeros (the mean colour of normalised pictures) right and bottom, until H and W of (B, C, H, W) divide."""
-    rows, cols = images.shape[-2:]
-    return F.pad(images, (0, -cols % multiple, 0, -rows % multiple))
+    # No negative numbers: exported graphs round and divide them otherwise than Python.
+    rows, cols = ((multiple - side % multiple) % multiple for side in images.shape[-2:])
+    return F.pad(images, (0, cols, 0, rows))
 
 
 def crop_cells(maps: Tensor, images: Tensor, stride: int) -> Tensor:
     """The ceil(H / stride) x ceil(W / stride) cells of padded `maps` (..., h, w) that lie over `images` (..., H, W)."""
-    rows, cols = (-(-side // stride) for side in images.shape[-2:])
+    rows, cols = ((side + stride - 1) // stride for side in images.shape[-2:])
     return maps[..., :rows, :cols]
 
 

@@ -51,7 +51,7 @@ class CSRNet(DensityNetwork):
     sigma: of the Gaussians in its training targets, in pixels (the paper: 15 for ShanghaiTech part B); None adapts it
         to the distance of the nearest heads (part A).
     batch_norm: behind every convolution but the last, so that it learns from fresh weights as well. Not the paper's; in
-        use, where batch norms are part of the convolutions (`predict.fold_batch_norms`), the same network.
+        use, where batch norms are part of the convolutions (`backends.torch.fold_batch_norms`), the same network.
     loss: "squares" (the paper's), or the light network's "likelihood" of head counts; its density is a softplus then.
     """
 

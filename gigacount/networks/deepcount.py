@@ -59,6 +59,7 @@ class DeepCount(Network):
     """
 
     stride = STRIDE
+    no_graph = "it looks through tiles whose number follows from the picture's size"
     recipe = RECIPE
 
     def __init__(self, density_branch: int | None = 1, tile_wh: Size = TILE_WH) -> None:

@@ -204,6 +204,7 @@ class IIM(Network):
     """
 
     stride = STRIDE
+    no_graph = "its instances are connected components, for which graphs have no operation"
     locates = True
     recipe = RECIPE
 

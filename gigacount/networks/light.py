@@ -24,6 +24,7 @@ from gigacount.errors import UsageError
 from gigacount.networks.base import Augmentation, Network, PeopleFree, Prediction, Recipe, crop_cells, pad_to_multiple
 from gigacount.networks.density import SPARSE, HeadCounts
 from gigacount.networks.efficientnet import EfficientNetLite2
+from gigacount.networks.peaks import summits
 
 STRIDE = 8
 POINT_STRIDE = 4
@@ -35,7 +36,6 @@ SOMEBODY = 0.3
 """How many people there must be within 3 x 3 squares somewhere near for anybody to be counted: what is left on
 people-free pictures are parts of one with nobody beside. With 0.7 a tenth more of the people seen from above, who
 stand alone, were lost."""
-FAINTEST = 0.05  # peaks below this score are never heads; the record's threshold is higher
 
 
 class Light(Network):
@@ -130,8 +130,7 @@ class Light(Network):
         if not locate:
             return Prediction(cells)
         heat = torch.sigmoid(crop_cells(heads, images, POINT_STRIDE))
-        inside = np.array([*reversed(images.shape[2:]), 1], np.float32)  # the last cell may reach past the picture
-        return Prediction(cells, [np.minimum(peaks(picture), inside) for picture in heat])
+        return Prediction(cells, summits(heat, images, POINT_STRIDE))
 
     def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
         """`counts` (ceil(H / 8), ceil(W / 8)) heads per cell, `heat` (ceil(H / 4), ceil(W / 4))."""
@@ -194,25 +193,3 @@ def heat_map(points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArra
     cells = (points_xy / POINT_STRIDE).astype(int)
     heat[cells[:, 1], cells[:, 0]] = 1
     return heat
-
-
-def peaks(heat: Tensor) -> NDArray[np.float32]:
-    """(N, 3) x, y (input pixels) and score of the local maxima of a heat map (rows, cols) at stride 4.
-
-    The position within the cell comes from a parabola through the maximum and its two neighbours on each axis.
-    """
-    padded = F.pad(heat[None, None], (1, 1, 1, 1))
-    around = padded[0, 0]
-    # Equal neighbours, common in bf16, are one head: the first of them in reading order.
-    before = torch.stack([around[:-2, :-2], around[:-2, 1:-1], around[:-2, 2:], around[1:-1, :-2]]).amax(0)
-    summit = (heat == F.max_pool2d(padded, 3, 1)[0, 0]) & (heat > before) & (heat > FAINTEST)
-    row, col = summit.nonzero(as_tuple=True)
-    middle = heat[row, col]
-
-    def shift(before: Tensor, after: Tensor) -> Tensor:
-        return 0.5 * (after - before) / (2 * middle - before - after).clamp(min=1e-6)
-
-    dx = shift(around[row + 1, col], around[row + 1, col + 2])
-    dy = shift(around[row, col + 1], around[row + 2, col + 1])
-    points = torch.stack([(col + 0.5 + dx) * POINT_STRIDE, (row + 0.5 + dy) * POINT_STRIDE, middle], 1)
-    return points.float().cpu().numpy()

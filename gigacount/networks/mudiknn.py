@@ -71,6 +71,7 @@ class MudIknn(Network):
     """
 
     stride = STRIDE
+    no_graph = "it looks through windows whose number follows from the picture's size"
     locates = True
     recipe = RECIPE
 

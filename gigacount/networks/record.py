@@ -7,6 +7,7 @@ import json
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -23,15 +24,27 @@ DEPTH = 16
 KEY = r"""(?:"(?:\\.|[^"\\\n])*+"|'[^'\n]*+'|[\w-]++)[ \t]*+"""
 NESTED_KEY = re.compile(rf"(?<![\w-])(?:{KEY}\.[ \t]*+){{{DEPTH}}}")
 """Keys a.b.c ...: tomllib takes memory for the square of their parts, a gigabyte for 16,000."""
+GRAPHS = ("fp32", "int8")
 
 KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
     *((name, str, "text") for name in ("name", "network", "weights", "sha256", "paper", "licence", "about")),
     ("stride", int, "a whole number"),
     *((name, int | float, "a number") for name in ("density_divisor", "enlarge", "min_score")),
-    *((name, dict, "a table") for name in ("settings", "training", "cost")),
+    *((name, dict, "a table") for name in ("settings", "graphs", "training", "cost")),
     ("errors", list, "a list of tables"),
 )
 """What the fields of a record must be, besides those of several numbers."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The whole prediction as OpenVINO's IR.
+
+    file: an .xml beside the record; its constants are in the .bin of the same name. sha256: of both, the .xml first.
+    """
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class NetworkRecord:
     locate in it, and min_score: threshold of its points, None when it does not locate; both chosen on validation data.
     fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
     the density alone, fitted on training data; None is never. settings: arguments of the network's constructor.
+    graphs: of these weights and settings, by precision: "fp32", which also runs in bf16, and "int8".
     training, errors, cost: free tables: data, recipe, hours; measured errors by kind of picture, with date; parameters,
     multiply-accumulates a pixel and seconds a megapixel.
     """
@@ -65,6 +79,7 @@ class NetworkRecord:
     licence: str = ""
     about: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    graphs: dict[str, Graph] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -73,6 +88,11 @@ class NetworkRecord:
     @property
     def weights_path(self) -> Path:
         return self.folder / self.weights
+
+    def graph_paths(self, precision: str) -> tuple[Path, Path]:
+        """The .xml and the .bin of a graph."""
+        path = self.folder / self.graphs[precision].file
+        return path, path.with_suffix(".bin")
 
 
 def read_record(path: Path) -> NetworkRecord:
@@ -106,9 +126,26 @@ def read_record(path: Path) -> NetworkRecord:
     divisor, stride = content.get("density_divisor", 1), content.get("stride", 1)
     if not (0 < divisor < math.inf and 0 < stride < 1024):
         raise WeightsError(f"{path}: stride and density_divisor must be above 0, not {stride} and {divisor}")
+    content["graphs"] = read_graphs(path, content.get("graphs", {}))
     if Path(content["weights"]).name != content["weights"]:
         raise WeightsError(f"{path}: weights must name a file beside the record, not '{content['weights']}'")
     return NetworkRecord(**content, folder=path.parent)
+
+
+def read_graphs(path: Path, tables: dict[str, Any]) -> dict[str, Graph]:
+    """The `[graphs.*]` tables of the record at `path`; raises WeightsError where they are not what they must be."""
+    graphs: dict[str, Graph] = {}
+    for precision, table in tables.items():
+        fine = isinstance(table, dict) and set(table) == {"file", "sha256"}
+        if precision not in GRAPHS or not fine or not all(isinstance(value, str) for value in table.values()):
+            names = " or ".join(f"[graphs.{name}]" for name in GRAPHS)
+            raise WeightsError(
+                f"{path}: a graph is a table {names} of 'file' and 'sha256', not {precision} {table!r:.60}"
+            )
+        if Path(table["file"]).name != table["file"] or not table["file"].endswith(".xml"):
+            raise WeightsError(f"{path}: a graph's file must be an .xml beside the record, not '{table['file']}'")
+        graphs[precision] = Graph(**table)
+    return graphs
 
 
 def refuse_pickle(path: Path) -> None:
@@ -128,7 +165,10 @@ def write_record(record: NetworkRecord, path: Path) -> None:
     """Write a record as TOML, atomically; fields that hold nothing are left out."""
     values = {f.name: getattr(record, f.name) for f in fields(NetworkRecord) if f.name != "folder"}
     plain = {name: value for name, value in values.items() if value not in (None, "", {}, [])}
-    tables = {name: plain.pop(name) for name in ("settings", "training", "cost") if name in plain}
+    free = ("settings", "training", "cost")
+    tables: dict[str, dict[str, Any]] = {name: plain.pop(name) for name in free if name in plain}
+    graphs: dict[str, Graph] = plain.pop("graphs", {})
+    tables |= {f"graphs.{precision}": vars(graph) for precision, graph in graphs.items()}
     rows = plain.pop("errors", [])
     lines = [f"{name} = {toml_value(value)}" for name, value in plain.items()]
     for name, table in tables.items():
@@ -145,20 +185,24 @@ def toml_value(value: object) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
 
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hash_file(*paths: Path) -> str:
+    """SHA-256 of files one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
-def check_hash(record: NetworkRecord) -> None:
-    """Refuse weights that are missing or are not those that the record was written for."""
-    path = record.weights_path
+def check_hash(paths: Sequence[Path], expected: str) -> None:
+    """Refuse weights or a graph that are missing or are not those that the record was written for: WeightsError."""
     try:
-        digest = hash_file(path)
+        digest = hash_file(*paths)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights: {error.strerror}") from error
-    if digest != record.sha256:
+        raise WeightsError(f"{error.filename}: cannot read the weights: {error.strerror}") from error
+    if digest != expected:
         raise WeightsError(
-            f"{path}: these are not the weights of its record (SHA-256 {digest[:12]}…, expected "
-            f"{record.sha256[:12]}…); install them again, or write the new hash if you changed them on purpose"
+            f"{paths[0]}: these are not the weights of its record (SHA-256 {digest[:12]}…, expected "
+            f"{expected[:12]}…); install them again, or write the new hash if you changed them on purpose"
         )

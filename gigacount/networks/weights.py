@@ -18,8 +18,8 @@ def load_weights(network: Network, record: NetworkRecord) -> None:
 
     Raises WeightsError where the file is missing, altered, no safetensors, or another network's; it tells whose.
     """
-    check_hash(record)
     path = record.weights_path
+    check_hash([path], record.sha256)
     refuse_pickle(path)
     try:
         tensors = load_file(path)

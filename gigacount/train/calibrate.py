@@ -38,6 +38,7 @@ SCORES = np.arange(0.1, 0.7001, 0.025)
 ENLARGE = (1.0, 1.5)
 SLACK = 0.015
 """A lower score threshold is taken where it costs no more F1: who is left out is lost, who is false has a low score."""
+SCALED_PICTURES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
 RADIUS_PX = 8.0
 SIGMA_PX = 40.0
 FURTHER = (0.5, 0.25)
@@ -80,7 +81,7 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     predictor = Predictor(options.network, options.device, options.precision)
     kinds: list[str] = []
     nobody: list[list[float]] = []
-    looks: Looks = {enlarge: [] for enlarge in (ENLARGE if predictor.network.locates else ENLARGE[:1])}
+    looks: Looks = {enlarge: [] for enlarge in (ENLARGE if predictor.locates else ENLARGE[:1])}
     for kind, samples in chosen(options):
         notify(f"{kind}: {len(samples)} pictures")
         kinds.append(kind)
@@ -91,7 +92,7 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     record = predictor.record
     if any(map(peopled, counted)):
         record = replace(record, density_divisor=round(best_divisor(list(filter(peopled, counted))), 3))
-        if predictor.network.locates:
+        if predictor.locates:
             record = settle_points(record, looks)
     located = looks.get(record.enlarge, counted)
     rows = [errors_of(*of_kind, record) for of_kind in zip(kinds, counted, located, strict=True)]
@@ -143,7 +144,8 @@ def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
     """Write a record, and its weights beside it where they are not there yet; the record's path."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() != record.folder.resolve():
-        shutil.copyfile(record.weights_path, folder / record.weights)
+        for source in (record.weights_path, *(path for kind in record.graphs for path in record.graph_paths(kind))):
+            shutil.copyfile(source, folder / source.name)
     path = (folder / record.weights).with_suffix(".toml")
     write_record(record, path)
     return path
@@ -161,13 +163,28 @@ def chosen(options: CalibrateOptions) -> Iterator[tuple[str, list[Sample]]]:
         yield kind or name, samples
 
 
+def pictures_at_all_scales(data: Sequence[str], split: str) -> list[NDArray[np.uint8]]:
+    """Some pictures (H, W, 3) of every data set, evenly spread over it, at scales from 1 down to 1/8."""
+    pictures = []
+    for spec in data:
+        samples = list(read(spec, split))
+        chosen = samples[:: max(len(samples) // SCALED_PICTURES, 1)][:SCALED_PICTURES]
+        for number, sample in enumerate(chosen):
+            with GigaImage.open(sample.image) as image:
+                size = fit(image.size_wh, SCALED_WH)
+                scale = SCALES[number % len(SCALES)]
+                size_wh = max(round(size[0] * scale), 32), max(round(size[1] * scale), 32)
+                pictures.append(image.read(whole(image.size_wh), size_wh))
+    return pictures
+
+
 def look(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
     with GigaImage.open(sample.image) as image:
         size = fit(image.size_wh, LARGEST_WH)
         seen_size = fit(image.size_wh, LARGEST_WH, enlarge)
         pixels = image.read(whole(image.size_wh), seen_size)
         scale = np.divide(size, image.size_wh)
-    (found,) = predictor.predict([pixels], predictor.network.locates)
+    (found,) = predictor.predict([pixels], predictor.locates)
     points = np.zeros((0, 3), np.float32) if found.points is None else found.points.copy()
     points[:, :2] *= np.divide(size, seen_size)
     density = torch.from_numpy(found.density) * predictor.record.density_divisor

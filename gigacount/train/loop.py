@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from gigacount.errors import DataError, UsageError
 from gigacount.networks import build, find_record
+from gigacount.networks.backends.torch import channels_last, choose_dtype
 from gigacount.networks.base import Network
 from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
-from gigacount.predict import channels_last, choose_dtype
 from gigacount.train.backbone import load_backbone_file
 from gigacount.train.checkpoint import Position, demand_same, load_checkpoint, save_checkpoint
 from gigacount.train.crops import Batch, CropMaker

@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch
 from torch import distributed, nn
 
-from gigacount.predict import choose_device
+from gigacount.networks.backends.torch import choose_device
 
 PATIENCE = timedelta(hours=24)  # with the first, which validates and labels for all; torchrun sees to those that fail
 

@@ -83,6 +83,7 @@ class RazNet(Network):
     """
 
     stride = STRIDE
+    no_graph = "it looks again, enlarged, at what it found crowded"
     locates = True
     recipe = RECIPE
     stages = ("counting", "localization", "regions", "zoomed localization", "zoomed regions")

@@ -1,0 +1,139 @@
+"""PyTorch: every network, on CUDA, MPS and processors, in the precision that suits the device."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gigacount.errors import UnknownNameError, UsageError
+from gigacount.memory import keep_freed_memory
+from gigacount.networks import load
+from gigacount.networks.backends import Seen, check_device
+from gigacount.networks.base import Network
+from gigacount.networks.record import NetworkRecord
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Torch:
+    """A network on a device. Threads may share it; they take turns.
+
+    device: auto, cpu, cuda, cuda:1, mps. precision: auto, fp32, bf16, fp16. Raises UsageError for a device that is not
+    there, a precision that it cannot do, or a setting that the network does not have.
+    """
+
+    def __init__(self, record: NetworkRecord, device: str, precision: str) -> None:
+        self._device = choose_device(device)
+        self._dtype = choose_dtype(precision, self._device)
+        self.device = str(self._device)
+        self.precision = next(name for name, dtype in PRECISIONS.items() if dtype == self._dtype)
+        self.network = self._settled(load(record))
+        self.locates = self.network.locates
+        self._turn = threading.Lock()
+        shape = (1, 3, 1, 1)
+        self._mean = 255 * torch.tensor(record.mean, device=self._device).view(shape)
+        self._std = 255 * torch.tensor(record.std, device=self._device).view(shape)
+
+    def _settled(self, network: Network) -> Network:
+        """The network as it is fastest here: batch norms folded, weights on the device, in its layout and precision."""
+        if self._device.type == "cpu":
+            keep_freed_memory()
+        network = channels_last(fold_batch_norms(network).to(self._device))
+        for name, module in network.named_modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and name not in network.exact:
+                module.to(self._dtype)  # else autocast does so on every look
+        return network
+
+    def see(self, pictures: NDArray[np.uint8], locate: bool) -> Seen:
+        batch = self._uploaded(pictures).permute(0, 3, 1, 2)
+        try:
+            with (
+                self._turn,
+                torch.inference_mode(),
+                torch.autocast(self._device.type, self._dtype, self._dtype != torch.float32),
+            ):
+                prediction = self.network.predict(self._normalise(batch), locate)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                size = f"{pictures.shape[2]}x{pictures.shape[1]}"
+                raise UsageError(
+                    f"not enough memory on {self.device} to look at {size} pixels; lower --max-size"
+                ) from None
+            raise
+        return prediction.density.float().cpu().numpy(), prediction.points
+
+    def _uploaded(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """The pictures as (B, H, W, 3) bytes on the device, so that a quarter of what the network sees is copied."""
+        batch = torch.from_numpy(pictures)
+        if self._device.type == "cuda":
+            batch = batch.pin_memory()  # else the copy waits for the host to stage it
+        return batch.to(self._device, non_blocking=True)
+
+    def _normalise(self, batch: Tensor) -> Tensor:
+        return (batch - self._mean).div_(self._std)  # stays channels-last: the pictures came as (B, H, W, 3)
+
+
+def channels_last(network: Network) -> Network:
+    """Lay the weights out as convolutions on this hardware like them; in place."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def choose_device(name: str) -> torch.device:
+    """Raises UnknownNameError for a device that no machine has, UsageError for one that this machine has not."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    check_device(name)
+    kind = name.split(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[kind]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        there = False
+    if not there or (kind == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"device '{name}' is not available on this machine; use --device auto or cpu")
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The fastest precision that keeps the count, for `auto`: bf16 where the processor multiplies it natively."""
+    if precision != "auto":
+        if precision not in PRECISIONS:
+            raise UnknownNameError("precision", precision, ["auto", *PRECISIONS])
+        if precision == "fp16" and device.type == "cpu":
+            raise UsageError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        return PRECISIONS[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has AVX512-BF16 or AMX (or, on Arm, BF16) instructions."""
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    if ask is not None:
+        found = ask()
+        return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    older = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(older and older())
+
+
+def fold_batch_norms(network: Network) -> Network:
+    """Fold every batch norm that follows a convolution inside an `nn.Sequential` into it; exact up to rounding."""
+    for module in network.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        children = list(module.named_children())
+        for (name, first), (next_name, second) in pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(first, second))
+                setattr(module, next_name, nn.Identity())
+    return network
