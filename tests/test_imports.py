@@ -29,6 +29,7 @@ ROWS = {
 }
 ROOMS = {
     "torch": {"networks", "predict", "train"},
+    "openvino": {"networks"},
     "pyvips": {"image", "output", "synthesize"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -97,7 +97,7 @@ def export(
     """
     from gigacount.networks import find_record
     from gigacount.networks.export import export_network
-    from gigacount.output.folder import explained
+    from gigacount.output.files import explained
     from gigacount.train.calibrate import pictures_at_all_scales
 
     record = find_record(network)

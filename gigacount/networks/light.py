@@ -148,11 +148,12 @@ def in_sight(heat: Tensor, cells: Tensor) -> Tensor:
     H, W: multiples of 32. Near is in the same square of 32 px or in one of the 24 around it.
     """
     side = SQUARE // STRIDE
-    surest = F.max_pool2d(heat, SQUARE // POINT_STRIDE)  # (B, H/32, W/32)
-    people = F.avg_pool2d(cells, side) * side**2
+    surest = F.max_pool2d(heat[:, None], SQUARE // POINT_STRIDE)  # (B, 1, H/32, W/32); ONNX pools no less than 4 axes
+    people = F.avg_pool2d(cells[:, None], side) * side**2
     together = F.avg_pool2d(people, 3, stride=1, padding=1) * 3**2  # in the 3 x 3 squares around
     head = F.max_pool2d(surest, 5, stride=1, padding=2) > math.log(SURE / (1 - SURE))
     near = head & (F.max_pool2d(together, 3, stride=1, padding=1) > SOMEBODY)
+    near = near[:, 0]
     return near.repeat_interleave(side, 1).repeat_interleave(side, 2)
 
 
