@@ -121,7 +121,7 @@ def cost(predictor: Predictor) -> dict[str, Any]:
         began = time.perf_counter()
         predictor.predict([picture])
         seconds = min(seconds, time.perf_counter() - began)
-    cuda = predictor.device.type == "cuda"
+    cuda = predictor.device.startswith("cuda")
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "multiply_accumulates_per_pixel": round(counter.get_total_flops() / 2 / COUNTED_PX**2),
