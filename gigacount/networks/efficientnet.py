@@ -49,7 +49,11 @@ class ConvUnit(nn.Module):
         if conv.groups > 1 and x.device.type == "cpu" and torch.is_grad_enabled():
             x = cast(Tensor, DepthwiseConv.apply(x, weight, conv.bias, conv.stride[0]))  # type: ignore[no-untyped-call]
             return x if self.linear else F.relu6(x, inplace=True)
-        if conv.stride[0] == 2:
+        if conv.stride[0] == 2 and torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            # Graphs join the padding to the convolution, and ONNX wants kernels whose size is written down.
+            before = (conv.kernel_size[0] - 2) // 2
+            x, padding = F.pad(x, (before, conv.kernel_size[0] - 2 - before) * 2), 0
+        elif conv.stride[0] == 2:
             weight, padding = same_padded(weight), padding + 1
         if not self.linear and fuses(x, weight):
             # oneDNN cuts off while the sums are still in registers; a pass of its own takes an eighth of a look.
