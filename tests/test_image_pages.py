@@ -211,6 +211,14 @@ class TestOddTiffs:
         read, _ = look(path, 8)
         assert read.std() > 10
 
+    def test_more_bands_than_any_camera_has(self, tmp_path: Path, pixels: Pixels) -> None:
+        """Nothing is allocated for what a damaged tag declares."""
+        path = tmp_path / "bands.tif"
+        tifffile.imwrite(path, pixels, compression="zstd", **TILES)
+        self.change(path, 277, value=9999)
+        with pytest.raises(ImageError, match="9999 bands"):
+            look(path)
+
     def test_twelve_thousand_pages(self, tmp_path: Path, pixels: Pixels) -> None:
         """libtiff would take 20 seconds for each time that the file is opened."""
         path = tmp_path / "many.tif"

@@ -7,6 +7,7 @@ files are refused by name.
 
 from __future__ import annotations
 
+import math
 import struct
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 ODD = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError, OSError, struct.error)
 """What tifffile and imagecodecs raise for odd files."""
+
+MAX_BANDS = 1024
+"""Bands of a picture; cameras of hundreds of wavelengths have less."""
 
 MAX_SEGMENT_BYTES = 2**28
 """Bytes of a decoded tile or strip, which is decoded whole."""
@@ -102,6 +106,8 @@ def _refusal(page: Any, main: Directory) -> str | None:
     width, height = main.segment_wh
     if width * height * main.samples * max(main.bits // 8, 1) > MAX_SEGMENT_BYTES:
         return f"pieces of {width} x {height} pixels, too large to decode,"
+    if main.samples > MAX_BANDS:
+        return f"{main.samples} bands"
     if (page.imagewidth, page.imagelength, page.samplesperpixel) != (*main.size_wh, main.samples):
         return "contradicting tags"
     return None
@@ -188,7 +194,9 @@ class CodecLevel(Level):
 
     def chunk_wh(self, width: int) -> tuple[int, int]:
         if self._directory.tiled:
-            return CHUNK_PIXELS, CHUNK_PIXELS
+            pixel_bytes = self._directory.samples * self._page.dtype.itemsize
+            side = CHUNK_PIXELS // max(1, math.isqrt(pixel_bytes // 4))
+            return side, side
         row_bytes = self.size_wh[0] * self._directory.samples * self._page.dtype.itemsize
         return self.size_wh[0], max(CHUNK_BYTES // row_bytes, self._directory.segment_wh[1])
 
@@ -207,6 +215,8 @@ class CodecLevel(Level):
                 raise ValueError("the file ends before it")
             tables = {"jpegtables": self._page.jpegtables} if self._page.jpegtables else {}
             decoded: NDArray[np.generic] = self._page.decode(data, number, **tables)[0][0]
+            if decoded.ndim != 3 or decoded.shape[2] != (1 if self._directory.separate else self._directory.samples):
+                raise ValueError(f"its pixels are {decoded.shape}")
         except ODD as error:
             if self._forgiving:
                 return None
