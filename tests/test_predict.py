@@ -183,8 +183,10 @@ def test_a_device_that_is_not_there_is_said() -> None:
 def test_every_shipped_record_loads() -> None:
     assert "light" in records()
     for record in records().values():
-        assert load(record).stride == record.stride
+        network = load(record)
+        assert network.stride == record.stride
         assert record.errors
+        assert record.cost["parameters"] == sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.weights

@@ -13,13 +13,13 @@ from gigacount.errors import OutputError
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """OutputError for what writing raises: OSError, torch's RuntimeError, safetensors' own.
+    """OutputError with this advice for what writing raises: OSError, torch's RuntimeError, safetensors' own, ours.
 
     Every file of a run is written under another name and then renamed, or appended to: what was saved stays.
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError, OutputError) as error:
         raise OutputError(
             f"{path}: cannot write ({reason(error)}); the last checkpoint is intact: free space, then --resume"
         ) from error
