@@ -27,6 +27,7 @@ from gigacount.networks.record import Graph, NetworkRecord, hash_file, write_rec
 EXAMPLE_SHAPE = (1, 128, 192, 3)  # of the picture that is traced; the graph takes any other
 OUTPUTS = ("density", "heads")
 ONNX_OPSET = 17
+FEWEST = 3.0  # people in a picture that says by how much int8 errs
 
 Pictures = Iterable[NDArray[np.uint8]]
 
@@ -77,9 +78,10 @@ def export_network(record: NetworkRecord, backend: str, precision: str, folder: 
 def export_openvino(record: NetworkRecord, folder: Path, pictures: Pictures = ()) -> NetworkRecord:
     """Write the graphs of a record's weights, the weights and the record to `folder`; the record, which names them.
 
-    pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which its counts
-    add up to those in fp32, are settled on them. Raises UsageError where the network cannot be exported, or a tool for
-    it is missing.
+    pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
+    have more people in int8 than in fp32 and half fewer, are settled on them.
+
+    Raises UsageError where the network cannot be exported, or a tool for it is missing.
     """
     openvino = tool("openvino")
     whole = WholePrediction(record)
@@ -104,11 +106,11 @@ def export_openvino(record: NetworkRecord, folder: Path, pictures: Pictures = ()
 
 
 def export_int8(
-    model: Any, record: NetworkRecord, pictures: list[NDArray[np.uint8]], exact: tuple[str, ...]
+    model: Any, record: NetworkRecord, pictures: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]
 ) -> NetworkRecord:
-    """The record with an int8 graph beside its fp32 one; layers of `exact` stay in fp32."""
+    """The record with an int8 graph beside its fp32 one; `exact_layers` stay in fp32."""
     nncf = tool("nncf")
-    ignored = nncf.IgnoredScope(patterns=[rf".*\.network\.{name}/.*" for name in exact], validate=False)
+    ignored = nncf.IgnoredScope(patterns=[rf".*\.network\.{name}/.*" for name in exact_layers], validate=False)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of ranges that a picture leaves empty
         quantised = nncf.quantize(
@@ -119,13 +121,15 @@ def export_int8(
             ignored_scope=ignored,
         )
     record = save_graph(quantised, record, "int8")
-    totals = [
-        sum(float(backend.see(picture[None], locate=False)[0].sum(dtype=np.float64)) for picture in pictures)
+    exact, quick = (
+        np.array([float(backend.see(picture[None], locate=False)[0].sum(dtype=np.float64)) for picture in pictures])
         for backend in (OpenVINO(record, "cpu", "fp32"), OpenVINO(record, "cpu", "int8"))
-    ]
-    if not all(total > 0 and np.isfinite(total) for total in totals):
+    )
+    peopled = (exact >= FEWEST) & (quick > 0)
+    if not peopled.any():
         raise WeightsError(f"{record.name}: nobody is seen in the pictures to calibrate on; give pictures of people")
-    scale_density(quantised, totals[0] / totals[1])
+    # The middle picture's, not that of the totals: those are of a few dense crowds, of which int8 loses most.
+    scale_density(quantised, float(np.median(exact[peopled] / quick[peopled])))
     return save_graph(quantised, record, "int8")
 
 
