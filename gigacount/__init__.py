@@ -16,11 +16,14 @@ _HOMES = {
     "DensityMap": "gigacount.density",
     "Predictor": "gigacount.predict",
     "CountOptions": "gigacount.options",
-    "CountResult": "gigacount.count",
+    "CountResult": "gigacount.results",
     "count_image": "gigacount.count",
-    "LocalizeOptions": "gigacount.options",
-    "LocalizeResult": "gigacount.results",
-    "localize_image": "gigacount.localize",
+    "StrategyOptions": "gigacount.options",
+    "PeakOptions": "gigacount.options",
+    "ReadOptions": "gigacount.options",
+    "RegionOptions": "gigacount.options",
+    "Counter": "gigacount.count",
+    "localize_image": "gigacount.count",
     "GigacountError": "gigacount.errors",
 }
 __all__ = ["__version__", *_HOMES]

@@ -1,21 +1,24 @@
-"""Count one picture: open, look, add up."""
+"""Count one picture, and locate its people where asked: open, look, add up."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gigacount.errors import ImageError
+from gigacount.errors import ImageError, UsageError
+from gigacount.geometry import View
 from gigacount.image import GigaImage
-from gigacount.look import Looked, Looker, Progress
-from gigacount.memory import keep_freed_memory
-from gigacount.networks import find_record
-from gigacount.options import CountOptions
-from gigacount.output.identity import image_identity
+from gigacount.image.array import ArrayImage, pixels_of
+from gigacount.key import RunKey, content_hash, image_identity, records_of
+from gigacount.look import Looker, Progress
+from gigacount.networks.record import NetworkRecord
+from gigacount.options import CountOptions, StrategyOptions
 from gigacount.regions import read_regions
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
@@ -23,77 +26,114 @@ from gigacount.strategies import find_strategy
 if TYPE_CHECKING:
     from gigacount.predict import Predictor
 
-__all__ = ["CountOptions", "CountResult", "Counter", "count_image"]
+__all__ = ["CountOptions", "CountResult", "Counter", "count_image", "localize_image"]
+
+_users: set[int] = set()
+"""Processes that have counted: libvips and torch do not work in their forks."""
 
 
 class Counter:
     """Counts pictures with networks that are loaded once, in the background, while the first picture is decoded.
 
+    locate: whether people are located as well. preview: whether results have a small copy of the picture, for drawing.
     notify: called with a line for the user, such as where the scratch file is. Raises UnknownNameError and
     WeightsError for networks that are not there; whatever else is wrong with them, `predictor` raises.
     """
 
-    def __init__(self, options: CountOptions, notify: Callable[[str], None] = lambda line: None) -> None:
-        self.options = options
-        self.looking = options.looking
+    def __init__(
+        self,
+        options: CountOptions,
+        notify: Callable[[str], None] = lambda line: None,
+        locate: bool = False,
+        preview: bool = True,
+    ) -> None:
+        demand_no_fork()
+        self.options, self.notify = options, notify
+        self.locate, self.preview = locate, preview
+        self.records = records_of(options)
+        self.key = RunKey.of(options, self.records)
+        self.looking = looking_of(options, self.records)
         self.strategy = find_strategy(options.strategy)
-        self.notify = notify
-        names = {"network": options.network, "coarse_network": options.coarse_network}
-        used = {role: name for role, name in names.items() if name is not None}
-        for name in used.values():
-            find_record(name)
-        keep_freed_memory()
         self._loader = ThreadPoolExecutor(1, "load")
-        self._loading = {role: self._loader.submit(self.predictor_for, name) for role, name in used.items()}
+        self._loading: dict[str, Future[Predictor]] = {}
+
+    def load(self) -> None:
+        """Begin to load the networks in the background, unless that has begun."""
+        for role, record in self.records.items():
+            if role not in self._loading:
+                self._loading[role] = self._loader.submit(self._load, role, record)
 
     @property
     def predictor(self) -> Predictor:
+        """The network, loaded. Raises UsageError and WeightsError where it cannot be."""
+        self.load()
         return self._loading["network"].result()
 
     @property
     def coarse(self) -> Predictor | None:
-        loading = self._loading.get("coarse_network")
-        return loading.result() if loading else None
+        """The network for the first look at the whole picture, where there is one of its own."""
+        self.load()
+        return self._loading["coarse_network"].result() if "coarse_network" in self.records else None
 
-    def predictor_for(self, network: str) -> Predictor:
+    def _load(self, role: str, record: NetworkRecord) -> Predictor:
         from gigacount.predict import Locator, Predictor
 
-        if self.options.fuse:
-            return Locator(self.options, network)
         options = self.options
-        return Predictor(network, options.device, options.precision, options.settings_of(network), options.backend)
+        name = str(options.network if role == "network" else options.coarse_network)
+        if self.locate or options.fuse:
+            return Locator(options, name, options.min_score)
+        return Predictor(name, options.device, options.precision, options.settings_of(name), options.backend)
 
-    def count(self, path: Path, progress: Progress | None = None) -> CountResult:
-        """Count the people in the picture at `path`.
+    def count(self, picture: Any, progress: Progress | None = None) -> CountResult:
+        """Count the people in a picture: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
 
-        Raises ImageError where it cannot be read, DataError for regions that do not fit it.
+        Raises ImageError where it cannot be read, DataError for regions that do not fit it, UsageError in a process
+        that was forked from one that has counted.
         """
-        return self.survey(path, progress)[0]
-
-    def survey(self, path: Path, progress: Progress | None = None) -> tuple[CountResult, list[Looked]]:
-        """Count as `count` does, and tell all that every look saw."""
-        start = time.perf_counter()
-        options, identity = self.options, image_identity(path)
-        with GigaImage.open(path, options.reading, self.notify) as image:
-            regions = read_regions(options.regions, image.size_wh, image.georeference) if options.regions else None
-            planned = sum(level.looks for level in self.strategy.plan(image.size_wh, self.looking))
-            if planned > 1:  # of one look there is nothing to cluster
-                for library in self.strategy.libraries:
-                    self._loader.submit(import_module, library)
-            image.prepare(planned)
-            look = Looker(image, self.predictor, self.coarse, planned=planned, progress=progress)
-            density = self.strategy.run(look, image.size_wh, self.looking)
-            preview = look.preview()
+        demand_no_fork()
+        if not isinstance(picture, str | Path):
+            return self._count(ArrayImage(pixels_of(picture)), None, {}, progress)
+        path = Path(picture)
+        identity = image_identity(path)
+        with GigaImage.open(path, self.options.reading, self.notify) as image:
+            result = self._count(image, path, identity | content_hash(path), progress)
         if image_identity(path) != identity:
             raise ImageError(f"{path}: the file changed while it was read; count it again")
-        result = CountResult(
+        return result
+
+    def _count(
+        self,
+        image: GigaImage | ArrayImage,
+        path: Path | None,
+        identity: dict[str, int | str],
+        progress: Progress | None,
+    ) -> CountResult:
+        start = time.perf_counter()
+        _users.add(os.getpid())
+        options, size_wh = self.options, image.size_wh
+        regions = read_regions(options.regions, size_wh, image.georeference) if options.regions else None
+        self.load()
+        planned = sum(level.looks for level in self.strategy.plan(size_wh, self.looking))
+        if planned > 1:  # of one look there is nothing to cluster
+            for library in self.strategy.libraries:
+                self._loader.submit(import_module, library)
+        image.prepare(planned)
+        with Looker(image, self.predictor, self.coarse, self.locate, planned, progress) as look:
+            density = self.strategy.run(look, size_wh, self.looking)
+            preview = look.preview() if self.preview else None
+        heads = None
+        if self.locate:
+            from gigacount.localize import locate  # brings scipy
+
+            heads = locate(density, look.looked, self._least_head)
+        return CountResult(
             image=path,
             density=density,
-            looked=[(looked.view, looked.count) for looked in look.looked],
-            preview=preview,
-            networks={role: identity_of(loading.result()) for role, loading in self._loading.items()},
+            looked=look.looked,
+            networks=self.key.networks,
             options=options,
             identity=identity,
+            key=self.key.hash,
             inferences=look.inferences,
             device=self.predictor.device,
             precision=self.predictor.precision,
@@ -102,16 +142,39 @@ class Counter:
                 "network": look.network_seconds,
                 "total": time.perf_counter() - start,
             },
+            heads=heads,
             regions=regions,
+            preview=preview,
             georeference=image.georeference,
+            notes=image.notes,
         )
-        return result, look.looked
+
+    def _least_head(self, view: View) -> float:
+        """The smallest head diameter in read pixels that the network of a look works on."""
+        return self.records["coarse_network" if view.coarse and self.coarse else "network"].head_px[0]
 
 
-def identity_of(predictor: Predictor) -> dict[str, str]:
-    return {"name": predictor.record.name, "sha256": predictor.record.sha256}
+def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> StrategyOptions:
+    """Where to look, with what the record of the network says where the options leave it open."""
+    if options.looking.enlarge is not None:
+        return options.looking
+    return replace(options.looking, enlarge=records.get("coarse_network", records["network"]).enlarge)
 
 
-def count_image(path: Path, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
-    """Count one picture. For several, make one `Counter`: it loads the network once."""
-    return Counter(options or CountOptions()).count(path, progress)
+def demand_no_fork() -> None:
+    """Raise UsageError in a process that was forked from one that has counted: a count there would wait for ever."""
+    if _users and os.getpid() not in _users:
+        raise UsageError("this process was forked from one that has counted; start processes with 'spawn' instead")
+
+
+def count_image(picture: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
+    """Count the people in one picture: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
+
+    For several, make one `Counter`: it loads the network once.
+    """
+    return Counter(options or CountOptions()).count(picture, progress)
+
+
+def localize_image(picture: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
+    """Count the people in one picture as `count_image` does, and locate their heads: see the result's `points`."""
+    return Counter(options or CountOptions(), locate=True).count(picture, progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gigacount.count import Counter
 from gigacount.options import CountOptions
-from gigacount.output import ResultFolder, result_folder, write_count
+from gigacount.output import ResultFolder, result_folder, write_result
 from gigacount.synthesize import SceneOptions, draw_scene, write_scene, write_truth
 
 SCENE = SceneOptions(people=4000, seed=2023)
@@ -31,7 +31,7 @@ def main(folder: Path, scene_options: SceneOptions = SCENE) -> float:
     result = Counter(CountOptions(), tell).count(image)
     seconds = time.perf_counter() - start
     results = ResultFolder(result_folder(image, None))
-    write_count(result, results, ("tif", "overlay"))
+    write_result(result, results, ("tif", "overlay"))
 
     error = (result.count - truth) / truth if truth else result.count
     print(f"truth     {truth:,} people")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Size = tuple[int, int]
 
@@ -55,12 +55,14 @@ class View:
 
     context: full-resolution pixels around the window that are read along, so that the network sees whole heads and
     their surroundings at its edge. The density is the window's alone.
+    coarse: whether this is the first look at the whole picture, which may have a network of its own.
     """
 
     window: Window
     size_wh: Size
     level: int = 0
     context: int = 0
+    coarse: bool = False
 
     def with_context(self, bounds: Window) -> View:
         """The look that is taken: the window and its context, as far as `bounds` reach, at the same scale."""
@@ -72,7 +74,7 @@ class View:
         outer = Window(left, top, right - left, bottom - top)
         sides = zip(outer.size_wh, inner.size_wh, self.size_wh, strict=True)
         width, height = (max(round(side * read / length), 1) for side, length, read in sides)
-        return View(outer, (width, height), self.level)
+        return replace(self, window=outer, size_wh=(width, height), context=0)
 
     @property
     def scale(self) -> float:

@@ -1,28 +1,16 @@
-"""Locate the people of one picture: look as for counting, own every head once, say what was seen too coarsely."""
+"""Locate people: own every head once, and tell where heads were seen too coarsely."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.count import Counter
 from gigacount.density import BAND_CELLS, DensityMap
 from gigacount.geometry import View
-from gigacount.look import Progress
-from gigacount.networks import find_record
-from gigacount.options import LocalizeOptions
 from gigacount.points import NOBODY, Ownership, Points, gather
-from gigacount.results import LocalizeResult, Located
-
-if TYPE_CHECKING:
-    from gigacount.predict import Predictor
-
-__all__ = ["LocalizeOptions", "LocalizeResult", "Localizer", "localize_image"]
+from gigacount.results import Located, LocatedHeads, Looked
 
 BLOCK_PX = 128
 """Side in read pixels of the squares in which people are compared with points: a few heads wide at the least."""
@@ -31,42 +19,16 @@ FOUND_SHARE = 0.75
 """A square with fewer points than this share of its people, and a person short at the least, was seen too coarsely."""
 
 
-class Localizer(Counter):
-    """Locates people in pictures with networks that are loaded once."""
+def locate(density: DensityMap, looked: Sequence[Looked], least_head: Callable[[View], float]) -> LocatedHeads:
+    """The heads that the looks at a picture saw, each once, beside the people of its density.
 
-    def __init__(self, options: LocalizeOptions, notify: Callable[[str], None] = lambda line: None) -> None:
-        self.min_score = options.min_score
-        super().__init__(options.counting, notify)
-        if self.looking.enlarge is None:
-            first = find_record(self.options.coarse_network or self.options.network)
-            self.looking = replace(self.looking, enlarge=first.enlarge)
-
-    def predictor_for(self, network: str) -> Predictor:
-        from gigacount.predict import Locator
-
-        return Locator(self.options, network, self.min_score)
-
-    def localize(self, path: Path, progress: Progress | None = None) -> LocalizeResult:
-        """Locate the people in the picture at `path`; raises as `count` does."""
-        counted, looked = self.survey(path, progress)
-        views = [look.view for look in looked]
-        ownership = Ownership.of([view.window for view in views], counted.size_wh, counted.density.cell_px)
-        points = gather(views, [NOBODY if look.points is None else look.points for look in looked], ownership)
-        looks = [(view, self._least_head(view)) for view in views]
-        levels, too_coarse = judge(counted.density, points, ownership, looks)
-        return LocalizeResult(counted, points, levels, too_coarse)
-
-    def _least_head(self, view: View) -> float:
-        """The smallest head diameter in read pixels that the network of a look works on."""
-        predictor = self.coarse if view.level == 0 and self.coarse else self.predictor
-        return predictor.record.head_px[0]
-
-
-def localize_image(
-    path: Path, options: LocalizeOptions | None = None, progress: Progress | None = None
-) -> LocalizeResult:
-    """Locate people in one picture. For several, make one `Localizer`: it loads the network once."""
-    return Localizer(options or LocalizeOptions()).localize(path, progress)
+    least_head: the smallest head diameter, in read pixels, that the network of a look works on.
+    """
+    views = [look.view for look in looked]
+    ownership = Ownership.of([view.window for view in views], density.size_wh, density.cell_px)
+    points = gather(views, [NOBODY if look.points is None else look.points for look in looked], ownership)
+    levels, too_coarse = judge(density, points, ownership, [(view, least_head(view)) for view in views])
+    return LocatedHeads(points, levels, too_coarse)
 
 
 def judge(

@@ -1,32 +1,30 @@
 """`look`: the one place where windows become densities, for every strategy.
 
-Reading the next window, the network's work on this one and the strategy's thoughts about the last one overlap. What was
-looked at is kept for the report.
+Reading the next window, the network's work on this one and the strategy's own work overlap. What was looked at is kept
+for the result.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.density import Density, crop
 from gigacount.geometry import Size, View, Window, fit, whole
-from gigacount.image import GigaImage
+from gigacount.results import Looked
 
 if TYPE_CHECKING:
     from gigacount.predict import Found, Predictor
 
 PREVIEW_WH = (2560, 1440)
-
-UNDER_WAY = 3
-"""Looks at a time: the network is at one, the next has been read, and one more is being read."""
 
 REMEMBERED = 32
 """Last looks that are not taken anew: zooms that have met ask for the same views."""
@@ -35,62 +33,94 @@ Progress = Callable[[int, int], None]
 """Called with windows done and windows planned (an upper bound)."""
 
 
+class Readable(Protocol):
+    """A picture to look at, such as a `GigaImage`."""
+
+    @property
+    def size_wh(self) -> Size:
+        """Width and height in pixels, upright."""
+
+    def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+        """The pixels of a window at a size, (H, W, 3)."""
+
+
 @dataclass(frozen=True)
-class Looked:
-    """One look that was made: the view, the people in its window, and heads in full-resolution pixels (N, 3).
+class Glance:
+    """A look under way (`strategies.Pending`)."""
 
-    The heads are all that were seen, those in the view's context as well: see `points.gather`.
-    """
-
+    looker: Looker
+    number: int
     view: View
-    count: float
-    points: NDArray[np.float32] | None = None
+    future: Future[Found]
+
+    def result(self) -> Density:
+        """People per cell of the view; waits for them, and puts the look on record."""
+        found = self.future.result()
+        self.looker.record(self, found)
+        return found.density
 
 
 @dataclass
 class Looker:
-    """Callable as a strategy's `look`.
+    """Callable as a strategy's `look`. A context manager: leaving it ends what is still under way.
 
-    coarse_predictor looks at level 0 when given. locate: whether heads are located as well.
+    coarse_predictor: takes the look that is marked `coarse`, when given. locate: whether heads are located as well.
     """
 
-    image: GigaImage
+    image: Readable
     predictor: Predictor
     coarse_predictor: Predictor | None = None
     locate: bool = False
     planned: int = 1
     progress: Progress | None = None
-    looked: list[Looked] = field(default_factory=list)
     inferences: int = 0
     read_seconds: float = 0.0
     network_seconds: float = 0.0
     whole_picture: NDArray[np.uint8] | None = None
+    _begun: int = 0
+    _recorded: dict[int, Looked] = field(default_factory=dict)
     _taken: OrderedDict[View, Future[Found]] = field(default_factory=OrderedDict)
 
-    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
-        """People per cell of each view, in their order; `views` may grow meanwhile (see strategies.base.Look)."""
-        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "network") as network:
-            looks: deque[Future[Found]] = deque()
-            done = 0
-            try:
-                while done < len(views):
-                    for view in views[done + len(looks) : done + UNDER_WAY]:
-                        looks.append(self._take(view, reader, network))
-                    found = looks.popleft().result()
-                    self._report(views[done], found)
-                    done += 1
-                    yield found.density
-            finally:
-                for look in looks:
-                    look.cancel()
+    def __post_init__(self) -> None:
+        self._reader, self._network = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "network")
 
-    def _take(self, view: View, reader: ThreadPoolExecutor, network: ThreadPoolExecutor) -> Future[Found]:
+    def __call__(self, view: View) -> Glance:
         """Begin a look, unless it is among the last ones."""
         if view not in self._taken:
-            self._taken[view] = network.submit(self._predict, view, reader.submit(self._read, view))
+            self._taken[view] = self._network.submit(self._predict, view, self._reader.submit(self._read, view))
             if len(self._taken) > REMEMBERED:
                 self._taken.popitem(last=False)
-        return self._taken[view]
+        self._begun += 1
+        return Glance(self, self._begun, view, self._taken[view])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pool in (self._network, self._reader):
+            pool.shutdown(cancel_futures=True)
+
+    @property
+    def looked(self) -> list[Looked]:
+        """The looks whose densities were asked for, in the order in which they were begun."""
+        return [self._recorded[number] for number in sorted(self._recorded)]
+
+    def record(self, glance: Glance, found: Found) -> None:
+        """Keep what a look saw, its heads in full-resolution pixels, and tell how far the picture is."""
+        if glance.number in self._recorded:
+            return
+        points = None
+        if found.points is not None:
+            window, (width, height) = self._seen(glance.view)
+            points = found.points.copy()
+            points[:, 0] = window.left + points[:, 0] * (window.width / width)
+            points[:, 1] = window.top + points[:, 1] * (window.height / height)
+        count = float(found.density.sum(dtype=np.float64))
+        self._recorded[glance.number] = Looked(glance.view, count, points)
+        if self.progress:
+            self.progress(len(self._recorded), max(self.planned, len(self._recorded)))
 
     def preview(self) -> NDArray[np.uint8]:
         """The whole picture at most 2560 x 1440 px large, uint8 (H, W, 3): a look's own pixels where there are some."""
@@ -110,7 +140,7 @@ class Looker:
     def _predict(self, view: View, reading: Future[NDArray[np.uint8]]) -> Found:
         picture = reading.result()
         start = time.perf_counter()
-        predictor = self.coarse_predictor if view.level == 0 and self.coarse_predictor else self.predictor
+        predictor = self.coarse_predictor if view.coarse and self.coarse_predictor else self.predictor
         (found,) = predictor.predict([picture], self.locate)
         self.network_seconds += time.perf_counter() - start
         self.inferences += 1
@@ -125,14 +155,3 @@ class Looker:
         """What is read for a view: its window with the context, and the size."""
         seen = view.with_context(whole(self.image.size_wh))
         return seen.window, seen.size_wh
-
-    def _report(self, view: View, found: Found) -> None:
-        points = None
-        if found.points is not None:
-            window, (width, height) = self._seen(view)
-            points = found.points.copy()
-            points[:, 0] = window.left + points[:, 0] * (window.width / width)
-            points[:, 1] = window.top + points[:, 1] * (window.height / height)
-        self.looked.append(Looked(view, float(found.density.sum(dtype=np.float64)), points))
-        if self.progress:
-            self.progress(len(self.looked), max(self.planned, len(self.looked)))

@@ -81,8 +81,8 @@ class StrategyOptions:
     start: the level of the first windows; the looks of the levels before it are saved.
     overzoom: further zoom-ins past 1:1, at the last ratio.
     max_size: (width, height) of what the network takes at once. peaks: how zoom centres are found.
-    enlarge: a picture smaller than that is seen enlarged by at most this; `sliding` has its scales instead. None: not
-        at all where people are counted; where they are located, by what the network's record says.
+    enlarge: a picture smaller than that is seen enlarged by at most this; `sliding` has its scales instead. None: by
+        what the network's record says.
     tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
         and 1/64 by area). `full` has the same windows at the finest of these scales.
     context: read pixels that `full` sees around each of its windows.
@@ -139,6 +139,7 @@ class CountOptions:
 
     fuse: fuse the density with the located heads, as RAZ-Net does. regions: None counts the whole picture only.
     density_branch: of DeepCount, 1 to 5, whose map spreads a count; 0 spreads it evenly, None is the record's choice.
+    min_score: heads that the network is less sure of are not located; None takes the threshold of its record.
     backend: what runs the network: auto, openvino, torch.
     """
 
@@ -152,32 +153,19 @@ class CountOptions:
     fuse: bool = False
     regions: RegionOptions | None = None
     density_branch: int | None = None
+    min_score: float | None = None
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        branch = self.density_branch
+        branch, score = self.density_branch, self.min_score
         demand(branch is None or 0 <= branch <= 5, f"density-branch must be between 0 and 5, not {branch}")
+        demand(score is None or 0 <= score <= 1, f"min-score must be between 0 and 1, not {score}")
 
     def settings_of(self, network: str) -> dict[str, int | None]:
         """What these options set in a network, instead of its record; the coarse network keeps its own."""
         if self.density_branch is None or network != self.network:
             return {}
         return {"density_branch": self.density_branch or None}
-
-
-@dataclass(frozen=True)
-class LocalizeOptions:
-    """What decides where people are located.
-
-    min_score: heads that the network is less sure of are left out; None takes the threshold of its record.
-    """
-
-    counting: CountOptions = field(default_factory=CountOptions)
-    min_score: float | None = None
-
-    def __post_init__(self) -> None:
-        score = self.min_score
-        demand(score is None or 0 <= score <= 1, f"min-score must be between 0 and 1, not {score}")
 
 
 @dataclass(frozen=True)

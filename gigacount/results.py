@@ -1,10 +1,10 @@
-"""What counting and locating give back: values only, no I/O."""
+"""What counting gives back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,42 +16,19 @@ from gigacount.options import CountOptions
 if TYPE_CHECKING:
     from gigacount.image.georeference import Georeference
     from gigacount.points import Points
-    from gigacount.regions import Regions
+    from gigacount.regions import RegionCount, Regions
 
 
 @dataclass(frozen=True)
-class CountResult:
-    """The count of one picture, where it comes from, and what it took.
+class Looked:
+    """One look that was made: the view, the people in its window, and heads in full-resolution pixels (N, 3).
 
-    density: people per cell over the whole picture. looked: views and the people seen in each, in order.
-    preview: the picture shrunk, uint8 (H, W, 3). networks: role -> name and SHA-256 of the weights.
-    identity: the file's size in bytes and time of change, by which a later run knows it again.
-    seconds: by stage; reading overlaps with the network, so stages may add up to more than the total.
-    regions: the parts of the picture to report on one by one; None where none were asked for. georeference: where the
-    picture lies on the earth; None where its file does not say.
+    The heads are all that were seen, those in the view's context as well: see `points.gather`.
     """
 
-    image: Path
-    density: DensityMap
-    looked: list[tuple[View, float]]
-    preview: NDArray[np.uint8]
-    networks: dict[str, dict[str, str]]
-    options: CountOptions
-    identity: dict[str, int]
-    inferences: int
-    device: str
-    precision: str
-    seconds: dict[str, float]
-    regions: Regions | None = None
-    georeference: Georeference | None = None
-
-    @property
-    def count(self) -> float:
-        return self.density.count
-
-    @property
-    def size_wh(self) -> Size:
-        return self.density.size_wh
+    view: View
+    count: float
+    points: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,19 +41,105 @@ class Located:
 
 
 @dataclass(frozen=True)
-class LocalizeResult:
-    """The located people of one picture beside the count that their densities give.
+class LocatedHeads:
+    """The heads of one picture, each once.
 
     levels: zoom level -> what the looks of that level own. too_coarse: where heads are too small or too close to tell
     apart: the density holds people there that have no point.
     """
 
-    counted: CountResult
     points: Points
     levels: dict[int, Located]
     too_coarse: Located
 
+
+@dataclass(frozen=True, repr=False)
+class CountResult:
+    """The count of one picture, where it comes from, and what it took.
+
+    image: None for a picture that was given as pixels. density: people per cell over the whole picture. looked: the
+    looks in order. networks: role -> name, SHA-256 of the weights, and hash of the record. identity: the file's size
+    in bytes, time of change and hash, by which a later run knows it again. key: hash of all that decides the count but
+    the picture. seconds: by stage; reading overlaps with the network, so stages may add up to more than the total.
+    heads: where people were located. regions: the parts of the picture to report on one by one, where asked for.
+    preview: the picture shrunk, uint8 (H, W, 3), where asked for. georeference: where the picture lies on the earth;
+    None where its file does not say. notes: what was assumed about the picture and what is odd about it, a line each.
+    """
+
+    image: Path | None
+    density: DensityMap
+    looked: list[Looked]
+    networks: dict[str, dict[str, str]]
+    options: CountOptions
+    identity: dict[str, int | str]
+    key: str
+    inferences: int
+    device: str
+    precision: str
+    seconds: dict[str, float]
+    heads: LocatedHeads | None = None
+    regions: Regions | None = None
+    preview: NDArray[np.uint8] | None = None
+    georeference: Georeference | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        width, height = self.size_wh
+        located = f", {len(self.points):,} located" if self.points is not None else ""
+        return f"<CountResult: {self.count:,.1f} people{located} in {self.name}, {width} x {height} px>"
+
+    @property
+    def name(self) -> str:
+        """The picture's file name."""
+        return self.image.name if self.image else "picture"
+
+    @property
+    def count(self) -> float:
+        """People in the whole picture."""
+        return self.density.count
+
+    @property
+    def points(self) -> Points | None:
+        """The located heads; None where people were only counted."""
+        return self.heads.points if self.heads else None
+
+    @property
+    def size_wh(self) -> Size:
+        return self.density.size_wh
+
     @property
     def coarse_share(self) -> float:
         """Share of the counted people who were seen too coarsely to be located, 0..1."""
-        return self.too_coarse.people / self.counted.count if self.counted.count > 0 else 0.0
+        return self.heads.too_coarse.people / self.count if self.heads and self.count > 0 else 0.0
+
+    def region_counts(self) -> list[RegionCount]:
+        """The people in each region; empty where no regions were asked for."""
+        if self.regions is None:
+            return []
+        return self.regions.measure(self.density, self.points.xy if self.points else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the map, the heads and the pixels, as plain values; what stands in count.json."""
+        from gigacount.output.writers import count_json
+
+        return count_json(self)
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """The preview with the density, or the located heads, drawn over it, uint8 (H, W, 3)."""
+        from gigacount.output.overlay import draw_overlay
+
+        return draw_overlay(self)
+
+    def save(self, folder: Path | str, formats: tuple[str, ...] | None = None, overwrite: bool = False) -> Path:
+        """Write the result into a new folder, and return its path.
+
+        formats: names of `output.WRITERS`; by default density and overlay, and heads as CSV where they were located.
+        Raises OutputError where the folder exists already (unless `overwrite`) or cannot be written.
+        """
+        from gigacount.output import ResultFolder, write_result
+
+        target = ResultFolder(Path(folder))
+        target.demand_free(overwrite)
+        usual = ("tif", "overlay") if self.points is None else ("tif", "overlay", "csv")
+        write_result(self, target, usual if formats is None else formats)
+        return target.path

@@ -35,7 +35,7 @@ import tiny_datasets as tiny
 from image_files import save, scene
 from untrained import untrained_light
 
-from gigacount.batch import CountWork, Item, LocalizeWork, Progress, Row, Task, runner
+from gigacount.batch import CountWork, Item, Progress, Row, Task, runner
 from gigacount.batch.work import attempt
 from gigacount.batch.workers import Finished, Ready, Report, Worker
 from gigacount.cli.batch import Answering, work_through
@@ -46,7 +46,7 @@ from gigacount.image import source
 from gigacount.image.georeference import Georeference
 from gigacount.image.geotags import georeference_of
 from gigacount.networks.record import hash_file
-from gigacount.options import BatchOptions, CountOptions, LocalizeOptions, ReadOptions, RegionOptions, StrategyOptions
+from gigacount.options import BatchOptions, CountOptions, ReadOptions, RegionOptions, StrategyOptions
 from gigacount.output.files import process_space
 from gigacount.predict import Predictor
 from gigacount.regions import read_regions
@@ -179,7 +179,7 @@ def pictures(folder: Path, rng: random.Random) -> Attempts:
     for allow in (False, True):
         reading = ReadOptions(allow_damaged=allow, max_pixels=10_000_000, scratch_folder=folder / "scratch")
         options = CountOptions(network=str(record), looking=LOOKING, reading=reading)
-        works += [CountWork(options, ("tif", "overlay")), LocalizeWork(LocalizeOptions(options), ("csv", "overlay"))]
+        works += [CountWork(options, ("tif", "overlay")), CountWork(options, ("csv", "overlay"), locate=True)]
     for work in works:
         work.prepare(lambda message: None)
     while True:
@@ -267,9 +267,10 @@ class Quick(CountWork):
         """Nothing is loaded."""
 
     def process(self, task: Task, progress: Progress | None) -> Row:
+        from gigacount.output.identity import image_identity
+
         from gigacount.batch.work import count_row
         from gigacount.output import ResultFolder
-        from gigacount.output.identity import image_identity
 
         image = self.template["image"] | image_identity(task.item.path) | {"path": str(task.item.path.absolute())}
         content = self.template | {"image": image}

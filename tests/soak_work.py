@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from gigacount.batch import CountWork, LocalizeWork, Progress, Row, Task
+from gigacount.batch import CountWork, Progress, Row, Task
 from gigacount.batch.work import Say
 from gigacount.image import source
 
@@ -25,19 +25,6 @@ class SoakedCount(CountWork):
 
     def prepare(self, say: Say) -> None:
         source.REDUCED_PIXELS = 200_000  # so that small pictures are streamed into a scratch file, as large ones are
-        super().prepare(say)
-
-    def process(self, task: Task, progress: Progress | None) -> Row:
-        row = super().process(task, progress)
-        note(Path(self.options.network).with_suffix(".trace"))
-        return row
-
-
-class SoakedLocalize(LocalizeWork):
-    """As `LocalizeWork`, with a trace beside the weights."""
-
-    def prepare(self, say: Say) -> None:
-        source.REDUCED_PIXELS = 200_000
         super().prepare(say)
 
     def process(self, task: Task, progress: Progress | None) -> Row:

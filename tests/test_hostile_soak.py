@@ -9,10 +9,10 @@ import pytest
 from batch_tools import leftovers, summary
 from fuzz import network
 from image_files import save
-from soak_work import SoakedCount, SoakedLocalize
+from soak_work import SoakedCount
 
-from gigacount.batch import CountWork, run_batch, work_list
-from gigacount.options import BatchOptions, CountOptions, LocalizeOptions, StrategyOptions
+from gigacount.batch import run_batch, work_list
+from gigacount.options import BatchOptions, CountOptions, StrategyOptions
 
 FORMATS = {
     "a.jpg": {},
@@ -34,11 +34,7 @@ def soak(folder: Path, count: int, locate: bool) -> np.ndarray:
         model = files[number % len(files)]
         (folder / "in" / f"{number:03}{model.suffix}").hardlink_to(model)
     options = CountOptions(network=str(record), looking=StrategyOptions(levels=2, max_size=(256, 192)))
-    work: CountWork
-    if locate:
-        work = SoakedLocalize(LocalizeOptions(options), ("csv", "overlay"))
-    else:
-        work = SoakedCount(options, ("tif", "overlay"))
+    work = SoakedCount(options, ("csv", "overlay") if locate else ("tif", "overlay"), locate)
     items = work_list([folder / "in"], folder / "out")
     tally = run_batch(items, work, BatchOptions(out=folder / "out"))
     assert (tally.done, tally.failed) == (count, 0)

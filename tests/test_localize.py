@@ -17,25 +17,26 @@ import pytest
 import pyvips
 import torch
 from numpy.typing import NDArray
-from untrained import untrained_light
+from untrained import untrained, untrained_light
 
-from gigacount.count import Counter, count_image
+from gigacount.count import Counter, count_image, localize_image
 from gigacount.density import DensityMap, crop, points_to_density
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, View, Window, whole
-from gigacount.image import GigaImage
-from gigacount.localize import Localizer, judge, localize_image
-from gigacount.look import REMEMBERED, UNDER_WAY, Looker
+from gigacount.key import RunKey, records_of
+from gigacount.localize import judge
+from gigacount.look import REMEMBERED, Looker
 from gigacount.networks.heads import heads_in
 from gigacount.networks.peaks import summits
 from gigacount.networks.record import NetworkRecord, read_record, write_record
-from gigacount.options import CountOptions, LocalizeOptions, RegionOptions, StrategyOptions
-from gigacount.output import ResultFolder, reusable, write_count
-from gigacount.output.identity import options_dict
+from gigacount.options import CountOptions, RegionOptions, StrategyOptions
+from gigacount.output import ResultFolder, write_result
+from gigacount.output.finished import Wanted
 from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.predict import Found, Locator, Predictor
 from gigacount.results import Located
 from gigacount.strategies import find_strategy
+from gigacount.strategies.base import UNDER_WAY
 
 SIZE = (5003, 3002)
 RNG = np.random.default_rng(0)
@@ -86,7 +87,7 @@ class KnownPeople:
 def survey(
     people: KnownPeople, options: StrategyOptions, strategy: str = "full"
 ) -> tuple[DensityMap, Points, list[View], Ownership]:
-    look = Looker(cast(GigaImage, people), cast(Predictor, people), locate=True)
+    look = Looker(people, cast(Predictor, people), locate=True)
     density = find_strategy(strategy).run(look, people.size_wh, options)
     views = [looked.view for looked in look.looked]
     ownership = Ownership.of([view.window for view in views], density.size_wh, density.cell_px)
@@ -167,7 +168,7 @@ def test_full_holds_a_few_looks_at_a_time() -> None:
         people = Nobody(np.zeros((0, 2)), (side, side))
         tracemalloc.start()
         find_strategy("full").run(
-            Looker(cast(GigaImage, people), cast(Predictor, people)), (side, side), StrategyOptions(tile=(1000, 1000))
+            Looker(people, cast(Predictor, people)), (side, side), StrategyOptions(tile=(1000, 1000))
         )
         peaks.append(tracemalloc.get_traced_memory()[1] - side**2 / 16)
         tracemalloc.stop()
@@ -270,7 +271,7 @@ def test_fusion_by_hand() -> None:
 
 def test_scores_outside_0_to_1_are_refused() -> None:
     with pytest.raises(UsageError, match="min-score"):
-        LocalizeOptions(min_score=1.5)
+        CountOptions(min_score=1.5)
 
 
 # ---- from end to end, with weights that have learned nothing
@@ -342,19 +343,22 @@ def test_small_pictures_are_enlarged_as_the_record_says(network: Path, picture: 
 
     def seen(enlarge: float | None = None) -> Size:
         options = CountOptions(network=str(record), looking=StrategyOptions(enlarge=enlarge))
-        return localize_image(picture, LocalizeOptions(options)).counted.looked[0][0].size_wh
+        return localize_image(picture, options).looked[0].view.size_wh
 
     assert seen() == (480, 300)
     assert seen(enlarge=1.0) == (320, 200)
     assert seen(enlarge=2.0) == (640, 400)
-    assert count_image(picture, CountOptions(network=str(record))).looked[0][0].size_wh == (320, 200)
+    assert count_image(picture, CountOptions(network=str(record))).looked[0].view.size_wh == (480, 300)
 
 
-def test_finished_results_are_found_again_although_the_record_enlarges(network: Path, picture: Path) -> None:
-    record = network.with_name("close.toml")
-    write_record(replace(read_record(network), enlarge=1.5), record)
-    options = LocalizeOptions(CountOptions(network=str(record)))
-    assert options_dict(localize_image(picture, options).counted.options) == options_dict(options.counting)
+@pytest.mark.parametrize("name", ["light", "raz-net", "iim-vgg"])
+def test_locating_counts_as_counting_does(name: str, tmp_path: Path, picture: Path) -> None:
+    options = CountOptions(network=str(untrained(name, tmp_path)), precision="fp32")
+    counted, located = count_image(picture, options), localize_image(picture, options)
+    assert located.count == counted.count
+    assert located.key == counted.key
+    np.testing.assert_array_equal(located.density.cells, counted.density.cells)
+    assert (counted.points is None, located.points is None) == (True, False)
 
 
 def test_the_command_prints_how_many_and_writes_them(run: Run, picture: Path) -> None:
@@ -379,7 +383,7 @@ def test_regions_add_up_to_the_whole(run: Run, picture: Path, tmp_path: Path) ->
     assert len(json.loads(out.read_text())["features"]) == answer["located"]
     assert sum(region["count"] for region in answer["regions"]) == pytest.approx(answer["count"], abs=0.01)
     assert sum(region["points"] for region in answer["regions"]) == answer["located"]
-    with (tmp_path / "out" / "regions.csv").open() as file:
+    with (tmp_path / "out" / "heads.regions.csv").open() as file:
         assert [row["region"] for row in csv.DictReader(file)] == ["left", "right"]
 
 
@@ -412,13 +416,13 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_work(
 def test_defaults_of_the_command_are_those_of_the_options() -> None:
     from gigacount.cli.localize import localize
 
-    options = LocalizeOptions()
+    options = CountOptions()
     defaults = {name: parameter.default for name, parameter in inspect.signature(localize).parameters.items()}
     assert defaults["min_score"] == options.min_score
     for name in ("strategy", "network", "coarse_network", "device", "precision", "fuse"):
-        assert defaults[name] == getattr(options.counting, name)
+        assert defaults[name] == getattr(options, name)
     for name in ("levels", "zoom", "clusters", "overzoom", "context"):
-        assert defaults[name] == getattr(options.counting.looking, name)
+        assert defaults[name] == getattr(options.looking, name)
 
 
 def test_counting_reports_regions_too(network: Path, picture: Path, tmp_path: Path) -> None:
@@ -426,7 +430,7 @@ def test_counting_reports_regions_too(network: Path, picture: Path, tmp_path: Pa
     polygons.write_text(json.dumps(HALVES))
     options = CountOptions(network=str(network), regions=RegionOptions(polygons, 0.5))
     folder = ResultFolder(tmp_path / "crowd.gigacount")
-    content = write_count(Counter(options).count(picture), folder, ())
+    content = write_result(Counter(options).count(picture), folder, ())
     left, right = content["regions"]
     assert left["count"] + right["count"] == pytest.approx(content["count"], abs=0.01)
     assert left["points"] is None
@@ -434,15 +438,17 @@ def test_counting_reports_regions_too(network: Path, picture: Path, tmp_path: Pa
     assert (
         (folder.path / "regions.csv").read_text().startswith("region,count,points,area_px,area_m2,people_per_m2\nleft,")
     )
-    assert reusable(folder, picture, options, ()) == content
+    assert Wanted(RunKey.of(options, records_of(options))).finished(folder, picture) == content
     polygons.write_text(json.dumps(HALVES).replace("163", "164"))
-    assert reusable(folder, picture, options, ()) is None
+    (difference,) = Wanted(RunKey.of(options, records_of(options))).differences(folder, picture)
+    assert difference.startswith("regions.sha256: ")
 
 
 def test_fusing_changes_the_count_towards_the_heads(network: Path, picture: Path) -> None:
-    plain = Localizer(LocalizeOptions(CountOptions(network=str(network)))).localize(picture)
+    plain = localize_image(picture, CountOptions(network=str(network)))
+    assert plain.points is not None
     fused = Counter(CountOptions(network=str(network), fuse=True)).count(picture)
-    assert fused.count == pytest.approx((plain.counted.count + len(plain.points)) / 2, rel=1e-3)
+    assert fused.count == pytest.approx((plain.count + len(plain.points)) / 2, rel=1e-3)
 
 
 def test_equal_neighbours_in_a_heat_map_are_one_head() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
 from gigacount.geometry import Size, View, Window, whole
-from gigacount.image import GigaImage
 from gigacount.look import Looker
 from gigacount.predict import Found, Predictor
+from gigacount.strategies.base import UNDER_WAY, look_at_all
 
 SIZE = (4000, 2000)
 
@@ -54,7 +55,11 @@ class FakePredictor:
 
 def looker(image: FakeImage, **settings: Any) -> Looker:
     predictor = cast(Predictor, FakePredictor(image))
-    return Looker(cast(GigaImage, image), predictor, **settings)
+    return Looker(image, predictor, **settings)
+
+
+def take(look: Looker, views: Sequence[View]) -> list[NDArray[np.float32]]:
+    return [density for _, density in look_at_all(look, views)]
 
 
 VIEWS = [View(Window(left, 0, 800, 400), (200, 100), 1) for left in (0, 1600, 800)]
@@ -62,7 +67,7 @@ VIEWS = [View(Window(left, 0, 800, 400), (200, 100), 1) for left in (0, 1600, 80
 
 def test_densities_come_in_the_order_of_the_views() -> None:
     look = looker(FakeImage())
-    assert [density[0, 0] for density in look(VIEWS)] == [0, 16, 8]
+    assert [density[0, 0] for density in take(look, VIEWS)] == [0, 16, 8]
     assert [looked.view for looked in look.looked] == VIEWS
     assert [looked.count for looked in look.looked] == [0, 96, 48]
 
@@ -70,19 +75,29 @@ def test_densities_come_in_the_order_of_the_views() -> None:
 def test_the_next_window_is_read_while_the_network_works() -> None:
     image = FakeImage()
     predictor = FakePredictor(image)
-    look = Looker(cast(GigaImage, image), cast(Predictor, predictor))
-    list(look(VIEWS[:2]))
+    look = Looker(image, cast(Predictor, predictor))
+    take(look, VIEWS[:2])
     assert predictor.overlapped
 
 
-def test_views_may_be_added_while_densities_come() -> None:
+def test_a_look_is_on_record_once_its_density_was_asked_for_in_the_order_of_beginning() -> None:
     look = looker(FakeImage())
-    views, densities = VIEWS[:1], []
-    for view, density in zip(views, look(views), strict=True):
-        densities.append(density[0, 0])
-        views += VIEWS[len(views) : len(views) + 1]
-        assert look.looked[-1].view == view
-    assert densities == [0, 16, 8]
+    first, _, third = (look(view) for view in VIEWS)
+    assert third.result()[0, 0] == 8
+    assert [looked.view for looked in look.looked] == [VIEWS[2]]
+    assert first.result()[0, 0] == 0
+    first.result()
+    assert [looked.view for looked in look.looked] == [VIEWS[0], VIEWS[2]]
+
+
+def test_many_views_are_not_all_read_ahead() -> None:
+    image = FakeImage()
+    look = looker(image)
+    views = (View(Window(8 * n, 0, 800, 400), (200, 100), 1) for n in range(50))
+    seen = look_at_all(look, views)
+    next(seen)
+    assert len(image.reads) <= UNDER_WAY
+    assert len(list(seen)) == 49
 
 
 def test_the_next_window_of_a_zoom_is_read_while_the_network_is_at_another_zoom() -> None:
@@ -110,13 +125,16 @@ def test_the_next_window_of_a_zoom_is_read_while_the_network_is_at_another_zoom(
             return [Found(np.full((2, 3), left, np.float32), None)]
 
     image = Image()
-    look = Looker(cast(GigaImage, image), cast(Any, Predictor(image)))
+    look = Looker(image, cast(Any, Predictor(image)))
     views = [View(Window(left, 0, 800, 400), (200, 100), 1) for left in (0, 2000)]
-    for view, density in zip(views, look(views), strict=True):
-        assert density[0, 0] == view.window.left
+    zooms = deque((view, look(view)) for view in views)
+    while zooms:
+        view, pending = zooms.popleft()
+        assert pending.result()[0, 0] == view.window.left
         if view.level < 3:
             window = Window(view.window.left + 100, 0, 800, 400)
             views.append(View(window, (200, 100), view.level + 1))
+            zooms.append((views[-1], look(views[-1])))
     assert [left for what, left in events if what == "network"] == [0, 2000, 100, 2100, 200, 2200]
     assert [looked.view for looked in look.looked] == views
 
@@ -124,25 +142,24 @@ def test_the_next_window_of_a_zoom_is_read_while_the_network_is_at_another_zoom(
 def test_zooms_that_meet_are_looked_at_once_but_reported_twice() -> None:
     image = FakeImage()
     look = looker(image)
-    list(look([VIEWS[1], VIEWS[1]]))
-    list(look([VIEWS[1], VIEWS[2]]))
+    take(look, [VIEWS[1], VIEWS[1]])
+    take(look, [VIEWS[1], VIEWS[2]])
     assert len(image.reads) == 2
     assert look.inferences == 2
     assert len(look.looked) == 4
 
 
-def test_the_coarse_network_looks_at_level_0_alone() -> None:
+def test_the_coarse_network_takes_the_look_that_is_marked_coarse_alone() -> None:
     image = FakeImage()
     coarse = cast(Predictor, FakePredictor(image, people=0.0))
     look = looker(image, coarse_predictor=coarse)
-    first, second = look([View(VIEWS[1].window, (200, 100), 0), VIEWS[1]])
-    assert first.sum() == 0
-    assert second.sum() == 96
+    views = [View(VIEWS[1].window, (200, 100), coarse=True), View(VIEWS[1].window, (200, 100)), VIEWS[1]]
+    assert [density.sum() for density in take(look, views)] == [0, 96, 96]
 
 
 def test_points_come_in_the_pixels_of_the_picture() -> None:
     look = looker(FakeImage(), locate=True)
-    list(look(VIEWS[1:2]))
+    take(look, VIEWS[1:2])
     points = look.looked[0].points
     assert points is not None
     np.testing.assert_allclose(points, [[1600 + 10 * 4, 20 * 4, 0.9]])
@@ -151,20 +168,20 @@ def test_points_come_in_the_pixels_of_the_picture() -> None:
 def test_progress_is_told_window_by_window() -> None:
     told: list[tuple[int, int]] = []
     look = looker(FakeImage(), planned=2, progress=lambda done, planned: told.append((done, planned)))
-    list(look(VIEWS))
+    take(look, VIEWS)
     assert told == [(1, 2), (2, 2), (3, 3)]
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller() -> None:
     look = looker(FakeImage())
     with pytest.raises(ImageError, match="damaged there"):
-        list(look([VIEWS[0], View(Window(1300, 0, 80, 80), (80, 80), 1), VIEWS[1]]))
+        take(look, [VIEWS[0], View(Window(1300, 0, 80, 80), (80, 80), 1), VIEWS[1]])
 
 
 def test_the_preview_uses_pixels_already_read() -> None:
     image = FakeImage()
     look = looker(image)
-    list(look([View(whole(SIZE), (2715, 1358))]))
+    take(look, [View(whole(SIZE), (2715, 1358))])
     reads = len(image.reads)
     assert look.preview().shape == (1358, 2715, 3)
     assert len(image.reads) == reads
@@ -173,6 +190,6 @@ def test_the_preview_uses_pixels_already_read() -> None:
 def test_the_preview_is_read_where_no_look_saw_the_whole() -> None:
     image = FakeImage()
     look = looker(image)
-    list(look(VIEWS))
+    take(look, VIEWS)
     assert look.preview().shape == (1358, 2715, 3)
     assert image.reads[-1] == whole(SIZE)

@@ -17,14 +17,19 @@ import tifffile
 from gigacount.density import DensityMap
 from gigacount.errors import OutputError
 from gigacount.geometry import View, Window, whole
+from gigacount.key import RunKey, content_hash, image_identity, plain_options
+from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, ReadOptions, StrategyOptions
-from gigacount.output import WRITERS, ResultFolder, result_folder, reusable, write_count
+from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
 from gigacount.output.files import discard_leftovers, replacing, write_whole, writer
-from gigacount.output.identity import image_identity, options_dict
-from gigacount.output.overlay import GLYPHS, blend_density, write_overlay, write_text
-from gigacount.results import CountResult
+from gigacount.output.finished import Wanted
+from gigacount.output.overlay import GLYPHS, blend_density, draw_map, save_jpeg, write_text
+from gigacount.results import CountResult, Looked
 
 SIZE = (3001, 1999)
+RECORD = NetworkRecord("light", "light", "light.safetensors", "abc")
+RECORDS = {"network": RECORD}
+KEY = RunKey.of(CountOptions(), RECORDS)
 
 
 def density(people: float = 500) -> DensityMap:
@@ -41,11 +46,12 @@ def result(tmp_path: Path) -> CountResult:
     return CountResult(
         image=image,
         density=density(),
-        looked=[(views[0], 480.0), (views[1], 500.0)],
+        looked=[Looked(views[0], 480.0), Looked(views[1], 500.0)],
         preview=np.full((1000, 1500, 3), 120, np.uint8),
-        networks={"network": {"name": "light", "sha256": "abc"}},
+        networks=KEY.networks,
+        key=KEY.hash,
         options=CountOptions(),
-        identity=image_identity(image),
+        identity=image_identity(image) | content_hash(image),
         inferences=2,
         device="cpu",
         precision="fp32",
@@ -60,7 +66,7 @@ def test_the_folder_is_named_after_the_whole_file_name() -> None:
 
 def test_count_in_json_equals_the_sum_of_the_map(result: CountResult, tmp_path: Path) -> None:
     folder = ResultFolder(tmp_path / "r.gigacount")
-    write_count(result, folder, ("tif", "overlay"))
+    write_result(result, folder, ("tif", "overlay"))
     content = json.loads((folder.path / "count.json").read_text())
     cells = tifffile.imread(folder.path / "density.tif")
     assert content["count"] == pytest.approx(float(cells.sum(dtype=np.float64)), rel=1e-3)
@@ -85,7 +91,7 @@ def test_the_map_is_a_tiled_float_tiff_that_says_what_it_holds(result: CountResu
 
 
 def test_overlay_shows_density_windows_and_count(result: CountResult, tmp_path: Path) -> None:
-    write_overlay(result.preview, result.density, [view for view, _ in result.looked], tmp_path / "o.jpg")
+    save_jpeg(result.overlay(), tmp_path / "o.jpg")
     picture = pyvips.Image.new_from_file(str(tmp_path / "o.jpg")).numpy()
     assert picture.shape == (1000, 1500, 3)
     assert np.ptp(picture[480, 960].astype(int)) > 40  # coloured where the people are
@@ -131,43 +137,70 @@ def test_every_letter_of_a_count_has_a_glyph() -> None:
 def test_overlay_of_odd_shapes(size: tuple[int, int], tmp_path: Path) -> None:
     canvas = DensityMap.empty(size)
     canvas.cells[:] = 0.25
-    write_overlay(np.zeros((size[1], size[0], 3), np.uint8), canvas, [], tmp_path / "o.jpg")
+    save_jpeg(draw_map(np.zeros((size[1], size[0], 3), np.uint8), canvas, []), tmp_path / "o.jpg")
     assert pyvips.Image.new_from_file(str(tmp_path / "o.jpg")).width == size[0]
 
 
-def test_a_result_is_reused_for_the_same_file_options_and_weights_alone(
-    result: CountResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Record:
-        sha256 = "abc"
+def found(result: CountResult, folder: ResultFolder, key: RunKey = KEY, formats: tuple[str, ...] = ()) -> object:
+    assert result.image is not None
+    return Wanted(key, formats).finished(folder, result.image)
 
-    monkeypatch.setattr("gigacount.output.identity.find_record", lambda name: Record)
+
+def differences(result: CountResult, folder: ResultFolder, wanted: Wanted) -> str:
+    assert result.image is not None
+    return "; ".join(wanted.differences(folder, result.image))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (RunKey.of(CountOptions(strategy="full"), RECORDS), 'strategy: "gigazoom" -> "full"'),
+        (RunKey.of(CountOptions(looking=StrategyOptions(levels=5)), RECORDS), "looking.levels: 10 -> 5"),
+        (RunKey.of(CountOptions(), {"network": replace(RECORD, sha256="def")}), 'sha256: "abc" -> "def"'),
+        (RunKey.of(CountOptions(), {"network": replace(RECORD, density_divisor=2.0)}), "networks.network.record: "),
+        (RunKey.of(CountOptions(), {"network": replace(RECORD, min_score=0.5)}), "networks.network.record: "),
+        (RunKey.of(CountOptions(), {"network": RECORD, "coarse_network": RECORD}), "networks.coarse_network: null -> "),
+        (replace(KEY, rules=KEY.rules + 1), f"rules: {KEY.rules} -> {KEY.rules + 1}"),
+    ],
+)
+def test_a_result_by_another_key_is_not_reused_and_what_differs_is_named(
+    result: CountResult, tmp_path: Path, key: RunKey, words: str
+) -> None:
     folder = ResultFolder(tmp_path / "r.gigacount")
-    assert reusable(folder, result.image, result.options, ()) is None
-    write_count(result, folder, ("tif",))
-    earlier = reusable(folder, result.image, result.options, ("tif",))
-    assert earlier is not None
-    assert earlier["count"] == result.count
-    assert reusable(folder, result.image, result.options, ("overlay",)) is None
-    assert reusable(folder, result.image, replace(result.options, strategy="sliding"), ()) is None
-    levels = replace(result.options, looking=StrategyOptions(levels=5))
-    assert reusable(folder, result.image, levels, ()) is None
-    Record.sha256 = "def"
-    assert reusable(folder, result.image, result.options, ()) is None
-    Record.sha256 = "abc"
+    write_result(result, folder, ())
+    assert found(result, folder, key) is None
+    assert words in differences(result, folder, Wanted(key))
+
+
+def test_a_result_by_the_same_key_is_reused(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    assert found(result, folder) is None
+    content = write_result(result, folder, ("tif",))
+    described = replace(RECORD, about="other words", errors=[{"mae": 1.0}], folder=tmp_path)
+    assert found(result, folder, RunKey.of(CountOptions(), {"network": described}), ("tif",)) == content
+    assert differences(result, folder, Wanted(KEY, ("tif", "overlay"))) == "formats: json, tif -> overlay"
+    assert differences(result, folder, Wanted(KEY, (), locate=True)) == "heads: not located -> located"
+
+
+def test_a_copied_picture_is_known_by_its_content_and_a_changed_one_is_not(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_result(result, folder, ())
+    assert result.image is not None
     os.utime(result.image, ns=(1, 1))
-    assert reusable(folder, result.image, result.options, ()) is None
+    assert found(result, folder) is not None
+    result.image.write_bytes(b"A picture")
+    assert found(result, folder) is None
 
 
 def test_options_that_cannot_change_a_count_are_not_compared() -> None:
     elsewhere = CountOptions(reading=ReadOptions(scratch_folder=Path("/x"), max_pixels=7))
-    assert options_dict(CountOptions()) == options_dict(elsewhere)
-    assert options_dict(CountOptions()) != options_dict(CountOptions(reading=ReadOptions(allow_damaged=True)))
+    assert plain_options(CountOptions()) == plain_options(elsewhere)
+    assert plain_options(CountOptions()) != plain_options(CountOptions(reading=ReadOptions(allow_damaged=True)))
 
 
 def test_an_existing_result_is_not_overwritten_silently(result: CountResult, tmp_path: Path) -> None:
     folder = ResultFolder(tmp_path / "r.gigacount")
-    write_count(result, folder, ())
+    write_result(result, folder, ())
     with pytest.raises(OutputError, match="--overwrite"):
         folder.demand_free(overwrite=False)
     folder.demand_free(overwrite=True)
@@ -177,7 +210,7 @@ def test_files_are_written_side_by_side(result: CountResult, tmp_path: Path, mon
     meeting = Barrier(2, timeout=20)
     for name in ("tif", "overlay"):
         monkeypatch.setitem(WRITERS, name, lambda result, folder: meeting.wait() and None)
-    write_count(result, ResultFolder(tmp_path / "r.gigacount"), ("tif", "overlay"))
+    write_result(result, ResultFolder(tmp_path / "r.gigacount"), ("tif", "overlay"))
 
 
 @pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only")])
@@ -185,7 +218,7 @@ def test_a_failing_write_leaves_what_was_there(
     result: CountResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
 ) -> None:
     folder = ResultFolder(tmp_path / "r.gigacount")
-    write_count(result, folder, ())
+    write_result(result, folder, ())
 
     def fail(result: CountResult, path: Path) -> None:
         (path / "half").write_text("written")
@@ -193,7 +226,7 @@ def test_a_failing_write_leaves_what_was_there(
 
     monkeypatch.setitem(WRITERS, "tif", fail)
     with pytest.raises(OutputError, match=words):
-        write_count(replace(result, density=density(7)), folder, ("tif",))
+        write_result(replace(result, density=density(7)), folder, ("tif",))
     finished = folder.finished()
     assert finished is not None
     assert finished["count"] == pytest.approx(500, rel=1e-5)
@@ -202,8 +235,8 @@ def test_a_failing_write_leaves_what_was_there(
 
 def test_an_overwrite_replaces_everything(result: CountResult, tmp_path: Path) -> None:
     folder = ResultFolder(tmp_path / "r.gigacount")
-    write_count(result, folder, ("tif",))
-    write_count(replace(result, density=density(7)), folder, ())
+    write_result(result, folder, ("tif",))
+    write_result(replace(result, density=density(7)), folder, ())
     assert sorted(p.name for p in folder.path.iterdir()) == ["count.json"]
     finished = folder.finished()
     assert finished is not None
@@ -214,7 +247,7 @@ def test_leftovers_of_killed_processes_go_and_an_old_result_comes_back(result: C
     folder = ResultFolder(tmp_path / "r.gigacount")
     dead = f".r.gigacount.{writer()}.999999999.0123abcd"
     (tmp_path / dead).mkdir()
-    write_count(result, folder, ())
+    write_result(result, folder, ())
     assert not (tmp_path / dead).exists()
     folder.path.rename(tmp_path / f"{dead}.old")  # as if killed between the two renames of an overwrite
     discard_leftovers(folder.path)
@@ -227,7 +260,7 @@ def test_work_under_way_elsewhere_is_left_alone(result: CountResult, tmp_path: P
     other_host, alive = ".r.gigacount.elsewhere.0.1.0123abcd", f".r.gigacount.{writer()}.{os.getpid()}.0123abcd"
     for name in (other_host, alive):
         (tmp_path / name).mkdir()
-    write_count(result, folder, ())
+    write_result(result, folder, ())
     assert (tmp_path / other_host).exists()
     assert (tmp_path / alive).exists()
 

@@ -21,18 +21,18 @@ from gigacount.errors import OutputError, UnknownNameError
 from gigacount.geometry import Size
 from gigacount.image.georeference import Georeference
 from gigacount.options import CountOptions, RegionOptions
-from gigacount.output.located import LocatedFiles
 from gigacount.output.points import POINT_WRITERS, geojson_text, rows, write_points
+from gigacount.output.writers import LooseFiles
 from gigacount.points import Points
 from gigacount.regions import read_regions
-from gigacount.results import CountResult, LocalizeResult, Located
+from gigacount.results import CountResult, Located, LocatedHeads
 
 RNG = np.random.default_rng(0)
 
 
 def result_of(
     xy: NDArray[np.floating], image: Path = Path("crowd photo.jpg"), size_wh: Size = (40_000, 20_000)
-) -> LocalizeResult:
+) -> CountResult:
     n = len(xy)
     points = Points(
         xy.astype(np.float32),
@@ -41,7 +41,7 @@ def result_of(
         np.arange(n, dtype=np.int32),
     )
     density = DensityMap.empty(size_wh, 64)
-    counted = CountResult(
+    return CountResult(
         image=image,
         density=density,
         looked=[],
@@ -53,8 +53,9 @@ def result_of(
         device="cpu",
         precision="fp32",
         seconds={},
+        key="",
+        heads=LocatedHeads(points, {0: Located(1, 0, n)}, Located(0, 0, 0)),
     )
-    return LocalizeResult(counted, points, {0: Located(1, 0, n)}, Located(0, 0, 0))
 
 
 THREE = np.array([[10.25, 20.5], [0, 0], [39_999.75, 19_999.5]])
@@ -103,7 +104,7 @@ def test_geojson_is_valid_and_what_qupath_imports(tmp_path: Path) -> None:
 def test_geojson_has_map_coordinates_of_a_geotiff() -> None:
     result = result_of(THREE)
     place = Georeference((0.1, 0, 390_000, 0, -0.1, 5_800_000), "EPSG:32633")
-    result = replace(result, counted=replace(result.counted, georeference=place))
+    result = replace(result, georeference=place)
     content = json.loads("".join(geojson_text(result)))
     check_geojson(content)
     assert content["map_crs"] == "EPSG:32633"
@@ -152,15 +153,15 @@ def test_many_points_take_seconds_and_little_memory(heads: int, suffix: str, tmp
 
 def test_unknown_extensions_list_the_choices(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"'\.shp'; choose one of: \.csv, \.geojson, \.json, \.txt"):
-        LocatedFiles(tmp_path / "heads.shp").demand_free()
+        LooseFiles(tmp_path / "heads.shp").demand_free()
     with pytest.raises(UnknownNameError, match="'heads'"):
-        LocatedFiles(tmp_path / "heads").demand_free()
+        LooseFiles(tmp_path / "heads").demand_free()
 
 
 def test_files_that_stand_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
     standing = tmp_path / "heads.csv"
     standing.write_text("precious")
-    for attempt in (LocatedFiles(standing).demand_free, lambda: write_points(result_of(THREE), standing)):
+    for attempt in (LooseFiles(standing).demand_free, lambda: write_points(result_of(THREE), standing)):
         with pytest.raises(OutputError, match=r"exists already; use --overwrite"):
             attempt()
     assert standing.read_text() == "precious"
@@ -168,11 +169,11 @@ def test_files_that_stand_are_kept_unless_told_otherwise(tmp_path: Path) -> None
     assert standing.read_text().startswith("x,y,")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        LocatedFiles(tmp_path / "folder.csv").demand_free()
+        LooseFiles(tmp_path / "folder.csv").demand_free()
 
 
 def test_a_failure_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(result: LocalizeResult) -> Any:
+    def fail(result: CountResult) -> Any:
         yield "half"
         raise OSError(28, "No space left on device")
 
@@ -190,16 +191,14 @@ def test_all_files_of_a_picture(tmp_path: Path) -> None:
     polygons = tmp_path / "gate.geojson"
     polygons.write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
     result = result_of(THREE)
-    regions = read_regions(RegionOptions(polygons, 0.5), result.counted.size_wh)
-    result.counted.density.cells[0, 0] = 4.096
-    result = LocalizeResult(
-        CountResult(**{**vars(result.counted), "regions": regions}), result.points, result.levels, result.too_coarse
-    )
-    files = LocatedFiles(tmp_path / "new" / "heads.csv", tmp_path / "new" / "heads.jpg", with_regions=True)
+    regions = read_regions(RegionOptions(polygons, 0.5), result.size_wh)
+    result.density.cells[0, 0] = 4.096
+    result = replace(result, regions=regions)
+    files = LooseFiles(tmp_path / "new" / "heads.csv", tmp_path / "new" / "heads.jpg", with_regions=True)
     files.demand_free()
     answer = files.write(result)
     assert answer["located"] == 3
-    with (tmp_path / "new" / "regions.csv").open() as file:
+    with (tmp_path / "new" / "heads.regions.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row == {
         "region": "1",
@@ -212,4 +211,4 @@ def test_all_files_of_a_picture(tmp_path: Path) -> None:
     assert answer["regions"][0]["points"] == 2
     picture = pyvips.Image.new_from_file(str(tmp_path / "new" / "heads.jpg"))
     assert (picture.width, picture.height) == (360, 180)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["heads.csv", "heads.jpg", "regions.csv"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["heads.csv", "heads.jpg", "heads.regions.csv"]

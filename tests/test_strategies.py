@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from itertools import pairwise
 
 import numpy as np
@@ -31,10 +31,11 @@ class PointLook:
         self.points_xy = points_xy
         self.views: list[View] = []
 
-    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
-        for view in views:  # a list that grows meanwhile is gone through to its end
-            self.views.append(view)
-            yield self.density(view)
+    def __call__(self, view: View) -> Future[Density]:
+        self.views.append(view)
+        done: Future[Density] = Future()
+        done.set_result(self.density(view))
+        return done
 
     def density(self, view: View) -> Density:
         shape = -(-view.size_wh[1] // 8), -(-view.size_wh[0] // 8)
@@ -92,17 +93,24 @@ def test_one_plus_k_times_l_looks(levels: int, clusters: int) -> None:
 def test_a_zoom_chooses_its_next_window_before_the_other_zoom_is_heard_of() -> None:
     """So that it can be read meanwhile; painting goes level by level all the same."""
 
-    class Told(PointLook):
-        def __call__(self, views: Sequence[View]) -> Iterator[Density]:
-            for view in views:
-                asked.append(len(views))
-                self.views.append(view)
-                yield self.density(view)
+    begun: list[int] = []  # looks begun when each density is asked for
 
-    asked: list[int] = []
+    class Told(PointLook):
+        def __call__(self, view: View) -> Future[Density]:
+            outer = self
+
+            class Asked(Future[Density]):
+                def result(self, timeout: float | None = None) -> Density:
+                    begun.append(len(outer.views))
+                    return super().result(timeout)
+
+            done = Asked()
+            done.set_result(super().__call__(view).result())
+            return done
+
     look = Told(TWO_CROWDS)
     gigazoom(look, PANDA, StrategyOptions(levels=3, clusters=2))
-    assert asked == [1, 2, 3, 4, 5, 6, 6]  # the first look; then two under way, and one more after each that was heard
+    assert begun == [1, 3, 4, 5, 6, 7, 7]  # the first look; then two under way, and one more after each that was heard
     assert [view.level for view in look.views] == [0, 1, 1, 2, 2, 3, 3]
     for zoom in (look.views[1::2], look.views[2::2]):
         assert all(outer.window.contains(inner.window) for outer, inner in pairwise(zoom))
@@ -270,7 +278,7 @@ def test_overzoom_enlarges() -> None:
 def test_downsample_looks_once() -> None:
     look = PointLook(TWO_CROWDS)
     downsample(look, PANDA, StrategyOptions())
-    assert look.views == [View(whole(PANDA), (2560, 1440))]
+    assert look.views == [View(whole(PANDA), (2560, 1440), coarse=True)]
 
 
 def test_sliding_averages_its_scales() -> None:

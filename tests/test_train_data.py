@@ -6,7 +6,6 @@ import gc
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from train_fakes import Tiny, add_fakes, options, write_photos
 from typer.testing import CliRunner
 
 from gigacount.cli import app
-from gigacount.count import CountResult
 from gigacount.datasets import read
 from gigacount.datasets.listed import names_apart, read_list
 from gigacount.density import DensityMap
@@ -25,7 +23,7 @@ from gigacount.geometry import whole
 from gigacount.networks import find_record
 from gigacount.options import CountOptions, LabelOptions, MixOptions
 from gigacount.points import Points
-from gigacount.results import LocalizeResult, Located
+from gigacount.results import CountResult, Located, LocatedHeads
 from gigacount.train import train
 from gigacount.train.crops import CropMaker
 from gigacount.train.mix import LABELS, mixed_source, people, scatter
@@ -236,15 +234,13 @@ def test_a_run_with_generated_pictures_says_so_in_its_record(photos: Path, tmp_p
     assert (training["mix"], training["mix_ratio"]) == (f"csv:{photos}", 0.5)
 
 
-def located(cells: np.ndarray, heads: list[tuple[float, float, float]], size_wh: tuple[int, int]) -> LocalizeResult:
+def located(cells: np.ndarray, heads: list[tuple[float, float, float]], size_wh: tuple[int, int]) -> CountResult:
     """What a teacher might see: density cells of 8 px, and heads x, y, score."""
     density = DensityMap(cells.astype(np.float32), size_wh, 8)
     array = np.array(heads, np.float32).reshape(-1, 3)
     numbers = np.zeros(len(array), np.int32)
-    counted: Any = CountResult(
-        Path(), density, [], np.zeros((1, 1, 3), np.uint8), {}, CountOptions(), {}, 1, "", "", {}
-    )
-    return LocalizeResult(counted, Points(array[:, :2], array[:, 2], numbers, numbers), {}, Located(0, 0, 0))
+    heads = LocatedHeads(Points(array[:, :2], array[:, 2], numbers, numbers), {}, Located(0, 0, 0))
+    return CountResult(Path(), density, [], {}, CountOptions(), {}, "", 1, "", "", {}, heads)
 
 
 def test_a_teachers_heads_are_as_many_as_it_counts() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gigacount.networks import build
 from gigacount.networks.light import Light
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.weights import save_weights
@@ -18,6 +19,15 @@ def fresh_light() -> Light:
     light = Light()
     nn.init.zeros_(light.points.get_parameter("bias"))
     return light
+
+
+def untrained(network: str, folder: Path) -> Path:
+    """Write fresh weights of a network of the table, `fresh.safetensors`, and their record, which is returned."""
+    torch.manual_seed(0)
+    weights = folder / "fresh.safetensors"
+    save_weights(fresh_light() if network == "light" else build(network), weights)
+    write_record(NetworkRecord("fresh", network, weights.name, hash_file(weights)), folder / "fresh.toml")
+    return folder / "fresh.toml"
 
 
 def untrained_light(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from gigacount.density import Density
@@ -23,8 +23,7 @@ class Taken:
 class SharedLooks:
     """The looks at one picture by one network; the longest unused ones are forgotten beyond `limit_bytes`.
 
-    Two looks are the same where window, size, context and network are: the level of a strategy matters only where
-    level 0 has a network of its own.
+    Two looks are the same where window, size, context and network are.
     """
 
     def __init__(self, looker: Looker, limit_bytes: int) -> None:
@@ -40,13 +39,12 @@ class SharedLooks:
 
     def take(self, view: View) -> Taken:
         """The look at a view, from memory where it is there."""
-        own_network = view.level == 0 and self._looker.coarse_predictor is not None
-        key = replace(view, level=0 if own_network else 1)
+        key = replace(view, level=0, coarse=view.coarse and self._looker.coarse_predictor is not None)
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
         start = time.perf_counter()
-        (density,) = self._looker([key])
+        density = self._looker(key).result()
         taken = Taken(density, time.perf_counter() - start)
         self._held[key] = taken
         self._held_bytes += density.nbytes
@@ -72,13 +70,14 @@ class Account:
     seconds: dict[View, float] = field(default_factory=dict)
     waited: float = 0.0
 
-    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
-        for view in views:
-            start = time.perf_counter()
-            taken = self.shared.take(view)
-            self.seconds[view] = taken.seconds
-            self.waited += time.perf_counter() - start
-            yield taken.density
+    def __call__(self, view: View) -> Future[Density]:
+        start = time.perf_counter()
+        taken = self.shared.take(view)
+        self.seconds[view] = taken.seconds
+        self.waited += time.perf_counter() - start
+        done: Future[Density] = Future()
+        done.set_result(taken.density)
+        return done
 
     @property
     def views(self) -> list[View]:

@@ -15,9 +15,8 @@ from gigacount.ablate.records import Records
 from gigacount.ablate.tables import TABLES, Row
 from gigacount.datasets import Sample, load
 from gigacount.image import GigaImage
+from gigacount.key import image_identity, record_identity
 from gigacount.look import Looker
-from gigacount.networks.record import NetworkRecord
-from gigacount.output.identity import image_identity
 from gigacount.predict import Predictor
 
 
@@ -79,16 +78,16 @@ class Ablation:
             due = {key: row for key, row in missing.items() if most is None or row.looks(image.size_wh) <= most}
             self._left_out |= missing.keys() - due.keys()
             image.prepare(sum(row.looks(image.size_wh) for row in due.values()))
-            looker = Looker(image, self.predictors[network], self.coarse)
-            shared = SharedLooks(looker, self.options.cache_mb * 2**20)
-            for key, row in due.items():
-                measurement = measure(key, row, sample, image.size_wh, shared)
-                self.records.add(measurement)
-                self.notify(
-                    f"  {network}: {row.label}: counted {measurement.count:,.1f} of {measurement.truth:,},"
-                    f" {measurement.inferences} looks"
-                )
-                yield measurement
+            with Looker(image, self.predictors[network], self.coarse) as looker:
+                shared = SharedLooks(looker, self.options.cache_mb * 2**20)
+                for key, row in due.items():
+                    measurement = measure(key, row, sample, image.size_wh, shared)
+                    self.records.add(measurement)
+                    self.notify(
+                        f"  {network}: {row.label}: counted {measurement.count:,.1f} of {measurement.truth:,},"
+                        f" {measurement.inferences} looks"
+                    )
+                    yield measurement
 
     def _cell(self, table: str, row: Row, network: str) -> Cell:
         keys = [self.key(row, network, sample) for sample in self.samples]
@@ -102,7 +101,7 @@ class Ablation:
         decisive = {
             "strategy": row.strategy,
             "looking": asdict(row.looking),
-            "networks": [None if one is None else _decisive(one.record) for one in (predictor, self.coarse)],
+            "networks": [None if one is None else record_identity(one.record) for one in (predictor, self.coarse)],
             "device": [predictor.device, predictor.precision],
             "picture": [sample.image.name, image_identity(sample.image)],
             "truth": hashlib.sha256(sample.points_xy.tobytes()).hexdigest(),
@@ -112,8 +111,3 @@ class Ablation:
 
     def _predictor(self, name: str) -> Predictor:
         return Predictor(name, self.options.device, self.options.precision)
-
-
-def _decisive(record: NetworkRecord) -> list[object]:
-    """What a record says that changes a count."""
-    return [record.sha256, record.density_divisor, record.mean, record.std, record.settings]

@@ -2,7 +2,7 @@
 
 pictures    which files are pictures
 worklist    arguments become items, each with a result folder of its own
-work        what is done with one picture; `CountWork`, `LocalizeWork`
+work        what is done with one picture: `CountWork`
 runner      `run_batch`
 ledger      what is remembered between runs and shared between processes, made of
 claims        who works on what
@@ -19,13 +19,12 @@ from __future__ import annotations
 from gigacount.batch.progress import Observer, Tally
 from gigacount.batch.records import Row
 from gigacount.batch.runner import run_batch
-from gigacount.batch.work import CountWork, LocalizeWork, Progress, Task, Work
+from gigacount.batch.work import CountWork, Progress, Task, Work
 from gigacount.batch.worklist import Item, is_one_picture, share, slurm_shard, work_list
 
 __all__ = [
     "CountWork",
     "Item",
-    "LocalizeWork",
     "Observer",
     "Progress",
     "Row",

@@ -166,7 +166,7 @@ class Batch:
         try:
             demand_no_pipe(item.path)
             return self.work.earlier(item)
-        except ImageError as error:
+        except (ImageError, OutputError) as error:
             return failed_row(item, str(error))
 
     def _settle(self, item: Item, row: Row, reused: bool) -> None:

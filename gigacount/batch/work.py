@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gigacount.batch.records import Row, failed_row
 from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
-from gigacount.options import CountOptions, LocalizeOptions
+from gigacount.key import RunKey, records_of
+from gigacount.options import CountOptions
+from gigacount.output import ResultFolder
+from gigacount.output.finished import Wanted
 
 if TYPE_CHECKING:
     from gigacount.count import Counter
-    from gigacount.localize import Localizer
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -45,14 +47,11 @@ class Work(Protocol):
     def differs(self, item: Item) -> list[str]:
         """In what a finished result differs from what is asked for now, as `option: stored -> wanted`."""
 
-    def begin(self, say: Say) -> None:
-        """Begin to load, in the background, what all pictures need. `say` gets lines for the user."""
-
     def prepare(self, say: Say) -> None:
         """Load what all pictures need; what is raised here ends the batch."""
 
     def check(self, task: Task) -> None:
-        """Raise GigacountError where a picture cannot be opened or its results not be written; needs no networks."""
+        """Raise GigacountError where the results of a picture cannot be written; needs no networks."""
 
     def process(self, task: Task, progress: Progress | None) -> Row:
         """Work on a picture, write its results, whole or not at all, and report; raises GigacountError."""
@@ -77,100 +76,61 @@ def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
 
 
 class CountWork:
-    """Counting, as `gigacount count` does it.
+    """Counting, as `gigacount count` does it, and locating, as `gigacount localize` does.
 
     demand_gpu: refuse to work on anything else. Raises UsageError and WeightsError for networks that are not there.
     """
 
-    done = "counted"
-
-    def __init__(self, options: CountOptions, formats: tuple[str, ...], demand_gpu: bool = False) -> None:
-        from gigacount.output.identity import Recipe
-
-        self.options, self.formats, self.demand_gpu = options, formats, demand_gpu
-        self.recipe = Recipe(options, formats)
+    def __init__(
+        self, options: CountOptions, formats: tuple[str, ...], locate: bool = False, demand_gpu: bool = False
+    ) -> None:
+        self.options, self.formats, self.locate, self.demand_gpu = options, formats, locate, demand_gpu
+        self.done = "located" if locate else "counted"
+        self.wanted = Wanted(RunKey.of(options, records_of(options)), formats, locate)
         self._counter: Counter | None = None
 
-    def earlier(self, item: Item) -> Row | None:
-        from gigacount.output import ResultFolder
+    def finished(self, item: Item) -> dict[str, Any] | None:
+        """The content of a result that stands already and is what is asked for."""
+        return self.wanted.finished(ResultFolder(item.folder), item.path)
 
-        content = self.recipe.finished(ResultFolder(item.folder), item.path)
+    def earlier(self, item: Item) -> Row | None:
+        content = self.finished(item)
         return count_row(item, content) if content else None
 
     def differs(self, item: Item) -> list[str]:
-        from gigacount.output import ResultFolder
+        return self.wanted.differences(ResultFolder(item.folder), item.path)
 
-        stored = (ResultFolder(item.folder).finished() or {"options": self.recipe.options})["options"]
-        wanted = self.recipe.options
-        return [
-            f"{name}: {stored.get(name)} -> {wanted.get(name)}" for name in wanted if stored.get(name) != wanted[name]
-        ]
-
-    def begin(self, say: Say) -> None:
+    def begin(self, say: Say) -> Counter:
+        """The counter, whose networks are loaded when the first picture is open. `say` gets lines for the user."""
         from gigacount.count import Counter
 
-        self._counter = Counter(self.options, say)
+        self._counter = Counter(self.options, say, self.locate, preview="overlay" in self.formats)
+        return self._counter
 
     def prepare(self, say: Say) -> None:
-        self.begin(say)
-        self._wait(self._counter)
+        counter = self.begin(say)
+        predictor, _ = counter.predictor, counter.coarse
+        if self.demand_gpu and not str(predictor.device).startswith("cuda"):
+            raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
 
     def check(self, task: Task) -> None:
-        from gigacount.image import GigaImage
-        from gigacount.output import ResultFolder
-
-        with GigaImage.open(task.item.path, self.options.reading):
-            ResultFolder(task.item.folder).demand_free(task.replace)
+        ResultFolder(task.item.folder).demand_free(task.replace)
 
     def process(self, task: Task, progress: Progress | None) -> Row:
-        from gigacount.output import ResultFolder, write_count
+        return count_row(task.item, self.run(task, progress))
+
+    def run(self, task: Task, progress: Progress | None) -> dict[str, Any]:
+        """Work on a picture and write its results; what stands in its count.json."""
+        from gigacount.output import write_result
 
         assert self._counter is not None, "prepare() comes first"
         result = self._counter.count(task.item.path, progress)
-        return count_row(task.item, write_count(result, ResultFolder(task.item.folder), self.formats))
+        return write_result(result, ResultFolder(task.item.folder), self.formats)
 
     def tidy(self, item: Item) -> None:
         from gigacount.output.files import discard_leftovers
 
         discard_leftovers(item.folder)
-
-    def _wait(self, counter: Counter | None) -> None:
-        """Until the networks are loaded; raises what stands in their way."""
-        assert counter is not None, "begin() comes first"
-        loaded = counter.predictor, counter.coarse
-        if self.demand_gpu and not loaded[0].device.startswith("cuda"):
-            raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
-
-
-class LocalizeWork(CountWork):
-    """Locating, as `gigacount localize` does it in many pictures: a count with points."""
-
-    done = "located"
-
-    def __init__(self, options: LocalizeOptions, formats: tuple[str, ...], demand_gpu: bool = False) -> None:
-        from gigacount.output.identity import Recipe
-
-        super().__init__(options.counting, formats, demand_gpu)
-        self.locating = options
-        self.recipe = Recipe(options, formats)
-        self._localizer: Localizer | None = None
-
-    def begin(self, say: Say) -> None:
-        from gigacount.localize import Localizer
-
-        self._localizer = Localizer(self.locating, say)
-
-    def prepare(self, say: Say) -> None:
-        self.begin(say)
-        self._wait(self._localizer)
-
-    def process(self, task: Task, progress: Progress | None) -> Row:
-        from gigacount.output import ResultFolder
-        from gigacount.output.located import write_located
-
-        assert self._localizer is not None, "prepare() comes first"
-        result = self._localizer.localize(task.item.path, progress)
-        return count_row(task.item, write_located(result, self.locating, ResultFolder(task.item.folder), self.formats))
 
 
 def count_row(item: Item, content: dict[str, Any]) -> Row:

@@ -21,7 +21,7 @@ from gigacount.options import BatchOptions
 from gigacount.text import one_line, plural, printable
 
 if TYPE_CHECKING:
-    from gigacount.batch import Item, Row, Tally, Work
+    from gigacount.batch import CountWork, Item, Row, Tally
 
 DEFAULTS = BatchOptions()
 
@@ -127,13 +127,21 @@ class Answering:
         label = f"{printable(str(item.path), keep_bytes=not sys.stdout.isatty())}\t" if with_path else ""
         return f"{label}{row.count:.1f}" if row.points is None else f"{label}{row.points}"
 
+    def answer(self, content: dict[str, Any]) -> str:
+        """The answer for one picture alone, from what stands in its count.json."""
+        from gigacount.output.stored import to_json
+
+        if self.as_json:
+            return to_json(content)
+        return str(content["located"]) if "located" in content else f"{content['count']:.1f}"
+
 
 def failure(source: str, message: str) -> dict[str, Any]:
     """The answer of --json for a picture without a result."""
     return {"count": None, "image": {"path": source}, "status": "failed", "message": message}
 
 
-def work_through(arguments: Sequence[Path], work: Work, options: BatchOptions, answering: Answering) -> int:
+def work_through(arguments: Sequence[Path], work: CountWork, options: BatchOptions, answering: Answering) -> int:
     """Work on what the arguments name, and answer; returns the exit code.
 
     One picture alone is worked on in this process, and what is wrong with it is raised. All else is a batch, and so is
@@ -168,7 +176,7 @@ def is_plain(options: BatchOptions) -> bool:
     return replace(options, out=None, overwrite=False, recursive=False) == BatchOptions()
 
 
-def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answering) -> None:
+def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: Answering) -> None:
     from gigacount.batch import Item, Task
     from gigacount.batch.ledger import stands_for
     from gigacount.batch.runner import demand_same_options
@@ -179,8 +187,8 @@ def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answer
     item = Item(path, path.name, result_folder(path, options.out))
     try:
         demand_no_pipe(path)
-        row = None if options.overwrite else work.earlier(item)
-        if row is not None:
+        content = None if options.overwrite else work.finished(item)
+        if content is not None:
             answering.say(f"{path}: {work.done} before; result in {item.folder}")
         else:
             if not options.overwrite:
@@ -189,12 +197,12 @@ def work_on_one(path: Path, work: Work, options: BatchOptions, answering: Answer
             work.check(task)
             work.begin(answering.say)
             with progress_bar(path.name, answering.quiet) as progress:
-                row = work.process(task, progress)
+                content = work.run(task, progress)
     except (ImageError, OutputError) as error:
         if answering.as_json:
             typer.echo(to_json(failure(item.source, one_line(str(error)))))
         raise
-    typer.echo(answering.line(item, row))
+    typer.echo(answering.answer(content))
 
 
 def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answering) -> int:

@@ -35,7 +35,7 @@ def count(
     """
     counted, options = counting.options(), batch.options(out)
     from gigacount.batch import CountWork
-    from gigacount.output import WRITERS
 
-    work = CountWork(counted, parse_choices(formats, "format", ("json", *WRITERS)), demand_gpu=bool(options.gpus))
+    written = parse_choices(formats, "format", ("json", "tif", "overlay"))
+    work = CountWork(counted, written, demand_gpu=bool(options.gpus))
     return many.work_through(images, work, options, answering)

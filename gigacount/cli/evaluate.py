@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,7 +15,7 @@ from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_numbers
 from gigacount.cli.show import say
 from gigacount.errors import OutputError, UsageError
-from gigacount.options import CountOptions, LocalizeOptions
+from gigacount.options import CountOptions
 
 if TYPE_CHECKING:
     from gigacount.datasets import Sample
@@ -57,7 +57,7 @@ def evaluate_count(
     from gigacount.evaluate import CountEstimate, count_samples, evaluate_counts
 
     samples = load(data, split, say, labelling.options())
-    counter = Counter(options)
+    counter = Counter(options, preview=False)
 
     def estimate(sample: Sample) -> CountEstimate:
         result = counter.count(sample.image)
@@ -128,7 +128,7 @@ def evaluate_points(
     from gigacount.evaluate import evaluate_points as measure
 
     if data is not None and truth is None and predictions is None:
-        locating = LocalizeOptions(options_for_all(counting), min_score)
+        locating = replace(options_for_all(counting), min_score=min_score)
         pairs = locate(load(data, split, say, labelling.options()), locating, quiet)
         report = evaluate_pairs(pairs, options)
     elif truth is not None and predictions is not None and data is None:
@@ -141,16 +141,17 @@ def evaluate_points(
     return 0
 
 
-def locate(samples: list[Sample], options: LocalizeOptions, quiet: bool) -> list[PointPair]:
+def locate(samples: list[Sample], options: CountOptions, quiet: bool) -> list[PointPair]:
     """Truth and prediction of a data set's pictures, located with one network."""
+    from gigacount.count import Counter
     from gigacount.evaluate import locate_samples
-    from gigacount.localize import Localizer
     from gigacount.metrics.heads import PredictedPoints
 
-    localizer = Localizer(options)
+    counter = Counter(options, locate=True, preview=False)
 
     def located(sample: Sample) -> PredictedPoints:
-        points = localizer.localize(sample.image).points
+        points = counter.count(sample.image).points
+        assert points is not None
         return PredictedPoints(points.xy.astype("float64"), points.score.astype("float64"))
 
     return list(told(locate_samples(samples, located), len(samples), quiet))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +16,11 @@ from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_choices
 from gigacount.cli.show import progress_bar
 from gigacount.errors import UsageError
-from gigacount.options import LocalizeOptions
+from gigacount.options import CountOptions
 
 if TYPE_CHECKING:
-    from gigacount.output.located import LocatedFiles
-    from gigacount.results import CountResult, LocalizeResult
+    from gigacount.output.writers import LooseFiles
+    from gigacount.results import CountResult
 
 FORMATS = "csv,overlay"
 
@@ -45,7 +46,7 @@ def localize(
         str | None,
         typer.Option(
             "--format",
-            help="In a folder of results: what to write beside count.json, of csv, geojson, json, txt, tif, overlay; "
+            help="In a folder of results: what to write beside count.json, of csv, geojson, coco, nwpu, tif, overlay; "
             f"default: {FORMATS}.",
         ),
     ] = None,
@@ -59,8 +60,9 @@ def localize(
     heads were seen too coarsely to tell them apart; --strategy full looks at everything from close by. Several pictures
     print path, tab, number, and get IMAGE.gigacount/ in --out each, with a summary.csv and summary.json.
     """
-    options, many_options = LocalizeOptions(counting.options(), min_score), batch.options(out)
-    from gigacount.output.located import FOLDER_WRITERS, LocatedFiles
+    options, many_options = replace(counting.options(), min_score=min_score), batch.options(out)
+    from gigacount.output import WRITERS
+    from gigacount.output.writers import LooseFiles
 
     if wants_one_file(images, out):
         if formats is not None:
@@ -69,7 +71,7 @@ def localize(
             raise UsageError("options for several pictures need a folder of results; give --out FOLDER")
         image = images[0]
         heads = out or image.with_name(f"{image.name}.points.csv")
-        files = LocatedFiles(heads, overlay, counting.region is not None, batch.overwrite)
+        files = LooseFiles(heads, overlay, counting.region is not None, batch.overwrite)
         answer = locate_one(image, options, files, answering)
         typer.echo(json.dumps(answer, ensure_ascii=False) if answering.as_json else str(answer["located"]))
         return 0
@@ -77,10 +79,10 @@ def localize(
         raise UsageError("locating in several pictures needs a folder for the results; give --out FOLDER")
     if overlay is not None:
         raise UsageError("--overlay is for one picture; --format csv,overlay draws the heads of each of several")
-    from gigacount.batch import LocalizeWork
+    from gigacount.batch import CountWork
 
-    written = parse_choices(FORMATS if formats is None else formats, "format", FOLDER_WRITERS)
-    work = LocalizeWork(options, written, demand_gpu=bool(many_options.gpus))
+    written = parse_choices(FORMATS if formats is None else formats, "format", ("json", *WRITERS))
+    work = CountWork(options, written, locate=True, demand_gpu=bool(many_options.gpus))
     return many.work_through(images, work, many_options, answering)
 
 
@@ -101,41 +103,37 @@ def wants_one_file(images: Sequence[Path], out: Path | None) -> bool:
     return False
 
 
-def locate_one(image: Path, options: LocalizeOptions, files: LocatedFiles, answering: many.Answering) -> dict[str, Any]:
-    """Locate and write; whatever can be refused is refused before networks are loaded."""
-    from gigacount.image import GigaImage
-    from gigacount.localize import Localizer
-    from gigacount.regions import read_regions
+def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering: many.Answering) -> dict[str, Any]:
+    """Locate and write; what would fail after the work is refused before it."""
+    from gigacount.count import Counter
 
-    with GigaImage.open(image, options.counting.reading) as opened:
-        if options.counting.regions is not None:
-            read_regions(options.counting.regions, opened.size_wh, opened.georeference)
     files.demand_free()
-    localizer = Localizer(options, answering.say)
+    counter = Counter(options, answering.say, locate=True, preview=files.overlay is not None)
     with progress_bar(image.name, answering.quiet) as progress:
-        result = localizer.localize(image, progress)
+        result = counter.count(image, progress)
     answer = files.write(result)
     answering.say(summary(result))
     return answer
 
 
-def summary(result: LocalizeResult) -> str:
-    """What was located, what the densities count, and how much of that was seen too coarsely to locate."""
-    said = f"{len(result.points):,} heads located; the density counts {result.counted.count:,.1f} people"
-    coarse = result.too_coarse
+def summary(result: CountResult) -> str:
+    """What was located, what the density counts, and how much of that was seen too coarsely to locate."""
+    assert result.heads is not None
+    coarse = result.heads.too_coarse
+    said = f"{len(result.heads.points):,} heads located; the density counts {result.count:,.1f} people"
     if coarse.people < 1:
         return said
     return (
         f"{said}, {result.coarse_share:.0%} of them ({coarse.people:,.1f}, with {coarse.heads:,} heads located) where"
-        f" heads are too small or too close to tell apart{closer(result.counted)}"
+        f" heads are too small or too close to tell apart{closer(result)}"
     )
 
 
-def closer(counted: CountResult) -> str:
+def closer(result: CountResult) -> str:
     """How to look at a picture from closer by, where there is a way."""
-    least = min(view.scale for view, _ in counted.looked)
+    least = min(look.view.scale for look in result.looked)
     if least < 1:
         return "; --strategy full looks at everything from close by"
     if least < 2:
-        return f"; {'--scales' if counted.options.strategy == 'full' else '--enlarge'} 2 enlarges the picture"
+        return f"; {'--scales' if result.options.strategy == 'full' else '--enlarge'} 2 enlarges the picture"
     return ""

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gigacount.output.folder import ResultFolder, result_folder
-from gigacount.output.identity import Recipe, reusable
 
 if TYPE_CHECKING:
-    from gigacount.output.writers import WRITERS, write_count
+    from gigacount.output.writers import WRITERS, write_result
 
-__all__ = ["WRITERS", "Recipe", "ResultFolder", "result_folder", "reusable", "write_count"]
+__all__ = ["WRITERS", "ResultFolder", "result_folder", "write_result"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,10 @@ import pyvips
 from numpy.typing import NDArray
 
 from gigacount.density import DensityMap
+from gigacount.errors import UsageError
 from gigacount.geometry import View
 from gigacount.output.failures import system_errors
+from gigacount.results import CountResult
 
 Pixels = NDArray[np.uint8]
 
@@ -39,17 +41,29 @@ WINDOW_COLOUR = np.array([90, 220, 255], np.float32)
 DOT_COLOUR, RIM_COLOUR = (255, 220, 40), (40, 20, 0)
 
 
-def write_overlay(preview: Pixels, density: DensityMap, views: Sequence[View], path: Path) -> None:
-    """Draw on `preview`, the whole picture shrunk, uint8 (H, W, 3), and write a JPEG."""
+def draw_overlay(result: CountResult) -> Pixels:
+    """The preview of a result, uint8 (H, W, 3), with its heads drawn on it, or else its density and windows.
+
+    Raises UsageError for a result without a preview.
+    """
+    if result.preview is None:
+        raise UsageError("this result has no preview to draw on; count with Counter(..., preview=True)")
+    if result.points is not None:
+        return draw_heads(result.preview, result.points.xy, result.size_wh)
+    return draw_map(result.preview, result.density, [look.view for look in result.looked])
+
+
+def draw_map(preview: Pixels, density: DensityMap, views: Sequence[View]) -> Pixels:
+    """Draw density, windows and count on `preview`, the whole picture shrunk."""
     picture = blend_density(preview, density)
     for view in views:
         outline(picture, view, density.size_wh)
     write_text(picture, f"{density.count:,.0f} people")
-    save_jpeg(picture, path)
+    return picture
 
 
-def write_dots(preview: Pixels, points_xy: NDArray[np.float32], size_wh: tuple[int, int], path: Path) -> None:
-    """Draw a dark-rimmed dot on `preview` for each head (N, 2) of a picture of `size_wh`, and write a JPEG."""
+def draw_heads(preview: Pixels, points_xy: NDArray[np.float32], size_wh: tuple[int, int]) -> Pixels:
+    """Draw a dark-rimmed dot on `preview` for each head (N, 2) of a picture of `size_wh`."""
     height, width = preview.shape[:2]
     picture = preview.copy()
     col, row = (points_xy * (width / size_wh[0], height / size_wh[1])).astype(np.int64).T
@@ -59,7 +73,7 @@ def write_dots(preview: Pixels, points_xy: NDArray[np.float32], size_wh: tuple[i
             if dx**2 + dy**2 <= reach**2 + 1:
                 picture[np.clip(row + dy, 0, height - 1), np.clip(col + dx, 0, width - 1)] = colour
     write_text(picture, f"{len(points_xy):,} people")
-    save_jpeg(picture, path)
+    return picture
 
 
 def save_jpeg(picture: Pixels, path: Path) -> None:

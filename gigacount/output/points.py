@@ -11,35 +11,37 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from gigacount.errors import UnknownNameError
+from gigacount.errors import UnknownNameError, UsageError
 from gigacount.output.files import replacing
-from gigacount.results import LocalizeResult
+from gigacount.results import CountResult
+
+if TYPE_CHECKING:
+    from gigacount.points import Points
 
 ROWS = 10_000  # filled in at once
 
 
-def csv_text(result: LocalizeResult) -> Iterator[str]:
+def csv_text(result: CountResult) -> Iterator[str]:
     """x and y in full-resolution pixels, score, and the zoom level and number of the look that each head is from."""
-    points = result.points
+    points = heads_of(result)
     yield "x,y,score,level,window\n"
     yield from rows("%.2f,%.2f,%.3f,%d,%d\n", [*points.xy.T, points.score, points.level, points.window])
 
 
-def geojson_text(result: LocalizeResult) -> Iterator[str]:
+def geojson_text(result: CountResult) -> Iterator[str]:
     """A FeatureCollection (RFC 7946) of a Point feature a head, in pixels, as QuPath imports it: as detections.
 
     Where the picture is a GeoTIFF, each feature has its map coordinates too, as the property `map`, in the system that
     the collection's member `map_crs` names.
     """
-    counted, points = result.counted, result.points
-    reference = counted.georeference
+    points, reference = heads_of(result), result.georeference
     members: dict[str, Any] = {
         "type": "FeatureCollection",
-        "image": {"file": counted.image.name, "width": counted.size_wh[0], "height": counted.size_wh[1]},
+        "image": {"file": result.name, "width": result.size_wh[0], "height": result.size_wh[1]},
     }
     columns = [*points.xy.T]
     place = ""
@@ -57,18 +59,18 @@ def geojson_text(result: LocalizeResult) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def nwpu_text(result: LocalizeResult) -> Iterator[str]:
+def nwpu_text(result: CountResult) -> Iterator[str]:
     """One line as the NWPU-Crowd benchmark takes it: the picture's name, how many, and x y of each in whole pixels."""
-    name = re.sub(r"\s+", "_", result.counted.image.stem)
-    yield f"{name} {len(result.points)}"
-    yield from rows(" %d %d", [*result.points.xy.T])
+    name, points = re.sub(r"\s+", "_", Path(result.name).stem), heads_of(result)
+    yield f"{name} {len(points)}"
+    yield from rows(" %d %d", [*points.xy.T])
     yield "\n"
 
 
-def coco_text(result: LocalizeResult) -> Iterator[str]:
+def coco_text(result: CountResult) -> Iterator[str]:
     """COCO annotations without keypoints: a box of no size at each head, and its score."""
-    counted, points = result.counted, result.points
-    image = {"id": 1, "file_name": counted.image.name, "width": counted.size_wh[0], "height": counted.size_wh[1]}
+    points = heads_of(result)
+    image = {"id": 1, "file_name": result.name, "width": result.size_wh[0], "height": result.size_wh[1]}
     members = {"images": [image], "categories": [{"id": 1, "name": "head", "supercategory": "person"}]}
     yield json.dumps(members, ensure_ascii=False)[:-1] + ', "annotations": [\n'
     annotation = '{"id":%d,"image_id":1,"category_id":1,"bbox":[%.2f,%.2f,0,0],"area":0,"iscrowd":0,"score":%.3f}'
@@ -76,7 +78,7 @@ def coco_text(result: LocalizeResult) -> Iterator[str]:
     yield "\n]}\n"
 
 
-POINT_WRITERS: dict[str, Callable[[LocalizeResult], Iterator[str]]] = {
+POINT_WRITERS: dict[str, Callable[[CountResult], Iterator[str]]] = {
     ".csv": csv_text,
     ".geojson": geojson_text,
     ".json": coco_text,
@@ -85,7 +87,14 @@ POINT_WRITERS: dict[str, Callable[[LocalizeResult], Iterator[str]]] = {
 """Extension -> the text of the file, piece by piece."""
 
 
-def find_writer(path: Path) -> Callable[[LocalizeResult], Iterator[str]]:
+def heads_of(result: CountResult) -> Points:
+    """The located heads; raises UsageError where people were only counted."""
+    if result.points is None:
+        raise UsageError("people were counted here, not located; use localize")
+    return result.points
+
+
+def find_writer(path: Path) -> Callable[[CountResult], Iterator[str]]:
     """The writer for a file by its extension; raises UnknownNameError, which lists them."""
     suffix = path.suffix.lower()
     if suffix not in POINT_WRITERS:
@@ -93,7 +102,7 @@ def find_writer(path: Path) -> Callable[[LocalizeResult], Iterator[str]]:
     return POINT_WRITERS[suffix]
 
 
-def write_points(result: LocalizeResult, path: Path, overwrite: bool = False) -> None:
+def write_points(result: CountResult, path: Path, overwrite: bool = False) -> None:
     """Write the located heads in the format of the file's extension.
 
     Raises UnknownNameError for another extension, OutputError for a file that stands already or cannot be written.
@@ -114,31 +123,3 @@ def rows(pattern: str, columns: Sequence[NDArray[Any] | range], between: str = "
         values = zip(*(list(column) if isinstance(column, range) else column.tolist() for column in part), strict=True)
         text = between.join([pattern] * len(part[0])) % tuple(chain.from_iterable(values))
         yield (between if first else "") + text
-
-
-def localize_json(result: LocalizeResult) -> dict[str, Any]:
-    """What was located beside what the densities count, as plain values."""
-    counted, coarse = result.counted, result.too_coarse
-    levels = [
-        {"level": level, "area": owned.area, "people": owned.people, "located": owned.heads}
-        for level, owned in result.levels.items()
-    ]
-    return {
-        "image": str(counted.image.absolute()),
-        "width": counted.size_wh[0],
-        "height": counted.size_wh[1],
-        "located": len(result.points),
-        "count": counted.count,
-        "too_coarse": {
-            "share": result.coarse_share,
-            "area": coarse.area,
-            "people": coarse.people,
-            "located": coarse.heads,
-        },
-        "levels": levels,
-        "strategy": counted.options.strategy,
-        "networks": counted.networks,
-        "inferences": counted.inferences,
-        "device": counted.device,
-        "seconds": {stage: round(seconds, 3) for stage, seconds in counted.seconds.items()},
-    }

@@ -1,18 +1,22 @@
-"""The files of a count, one function each; `WRITERS` names them for `--format`."""
+"""The files of a result, one function each; `WRITERS` names them for `--format`."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from gigacount import __version__
+from gigacount.key import COUNTING_RULES, plain_options
+from gigacount.output.files import demand_free, replacing
 from gigacount.output.folder import COUNT_FILE, ResultFolder
-from gigacount.output.identity import options_dict
-from gigacount.output.overlay import write_overlay
+from gigacount.output.overlay import save_jpeg
+from gigacount.output.points import find_writer, write_points
 from gigacount.output.regions import REGIONS_FILE, regions_json, write_regions
 from gigacount.output.stored import to_json
 from gigacount.output.tiff import write_density_tiff
@@ -21,42 +25,63 @@ from gigacount.results import CountResult
 Writer = Callable[[CountResult, Path], None]
 
 
-def count_json(result: CountResult, formats: Collection[str] = ()) -> dict[str, Any]:
-    """Everything about a count but the map itself, as plain values."""
-    return {
+def count_json(result: CountResult) -> dict[str, Any]:
+    """Everything about a result but the map, the heads and the pixels, as plain values."""
+    image = {"path": str(result.image.absolute()) if result.image else None}
+    width, height = result.size_wh
+    content = {
         "count": result.count,
-        "image": {
-            "path": str(result.image.absolute()),
-            "width": result.size_wh[0],
-            "height": result.size_wh[1],
-            **result.identity,
-        },
-        "formats": list(formats),
-        "options": options_dict(result.options),
+        **located_json(result),
+        "image": image | {"width": width, "height": height} | result.identity,
+        "key": result.key,
+        "options": plain_options(result.options),
         "networks": result.networks,
+        "rules": COUNTING_RULES,
         "device": result.device,
         "precision": result.precision,
         "cell_px": result.density.cell_px,
         "inferences": result.inferences,
         "windows": [
             {
-                "level": view.level,
-                "left": view.window.left,
-                "top": view.window.top,
-                "width": view.window.width,
-                "height": view.window.height,
-                "read_width": view.size_wh[0],
-                "read_height": view.size_wh[1],
-                "count": count,
+                "level": look.view.level,
+                **asdict(look.view.window),
+                "read_width": look.view.size_wh[0],
+                "read_height": look.view.size_wh[1],
+                "count": look.count,
             }
-            for view, count in result.looked
+            for look in result.looked
         ],
+        "notes": list(result.notes),
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "versions": {
             "gigacount": __version__,
             "python": platform.python_version(),
             **{package: version(package) for package in ("torch", "pyvips", "numpy", "scipy")},
         },
+    }
+    if result.regions is not None:
+        content["regions"] = regions_json(result.region_counts())
+    return content
+
+
+def located_json(result: CountResult) -> dict[str, Any]:
+    """What was located beside what the density counts; nothing where people were only counted."""
+    heads = result.heads
+    if heads is None:
+        return {}
+    coarse = heads.too_coarse
+    return {
+        "located": len(heads.points),
+        "too_coarse": {
+            "share": result.coarse_share,
+            "area": coarse.area,
+            "people": coarse.people,
+            "located": coarse.heads,
+        },
+        "levels": [
+            {"level": level, "area": owned.area, "people": owned.people, "located": owned.heads}
+            for level, owned in heads.levels.items()
+        ],
     }
 
 
@@ -65,37 +90,68 @@ def write_density(result: CountResult, folder: Path) -> None:
 
 
 def write_picture(result: CountResult, folder: Path) -> None:
-    windows = [view for view, _ in result.looked]
-    write_overlay(result.preview, result.density, windows, folder / "overlay.jpg")
+    save_jpeg(result.overlay(), folder / "overlay.jpg")
 
+
+def write_heads(suffix: str, result: CountResult, folder: Path) -> None:
+    write_points(result, folder / f"points{suffix}")
+
+
+HEADS = {"csv": ".csv", "geojson": ".geojson", "coco": ".json", "nwpu": ".txt"}
+"""Names of the formats of located heads, and their files' extensions."""
 
 WRITERS: dict[str, Writer] = {
     "tif": write_density,
     "overlay": write_picture,
+    **{name: partial(write_heads, suffix) for name, suffix in HEADS.items()},
 }
 """Format name -> writer into the result folder. count.json is always written: it marks the result as finished."""
 
 
-def write_count(result: CountResult, folder: ResultFolder, formats: Collection[str]) -> dict[str, Any]:
-    """Write a count in the given formats, and regions.csv if asked for; return what stands in its count.json.
+def write_result(result: CountResult, folder: ResultFolder, formats: Collection[str]) -> dict[str, Any]:
+    """Write a result in the given formats, and regions.csv if asked for; return what stands in its count.json.
 
     Raises OutputError where that fails, leaving what was there before.
     """
-    content = count_json(result, formats)
-    regions = result.regions.measure(result.density) if result.regions else []
-    if regions:
-        content["regions"] = regions_json(regions)
+    content = count_json(result) | {"formats": list(formats)}
     with folder.replacing() as fresh:
-        if regions:
-            write_regions(regions, fresh / REGIONS_FILE)
+        if result.regions is not None:
+            write_regions(result.region_counts(), fresh / REGIONS_FILE)
         with ThreadPoolExecutor() as pool:
             writing = [pool.submit(WRITERS[name], result, fresh) for name in formats if name != "json"]
         for written in writing:
             written.result()
-        write_count_json(content, fresh)
+        (fresh / COUNT_FILE).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
     return content
 
 
-def write_count_json(content: dict[str, Any], folder: Path) -> None:
-    """The last file of a result folder, which marks it as finished."""
-    (folder / COUNT_FILE).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class LooseFiles:
+    """The files of one picture whose people were located: the heads, maybe a JPEG of them, maybe a table of regions."""
+
+    heads: Path
+    overlay: Path | None = None
+    with_regions: bool = False
+    overwrite: bool = False
+
+    @property
+    def regions(self) -> Path | None:
+        return self.heads.with_name(f"{self.heads.stem}.{REGIONS_FILE}") if self.with_regions else None
+
+    def demand_free(self) -> None:
+        """Raise before the work what would fail after it: an unknown format, a file that stands, no permission."""
+        find_writer(self.heads)
+        for path in (self.heads, self.overlay, self.regions):
+            if path is not None:
+                demand_free(path, self.overwrite)
+
+    def write(self, result: CountResult) -> dict[str, Any]:
+        """Write all files, and return the answer as plain values. Raises OutputError."""
+        write_points(result, self.heads, self.overwrite)
+        if self.regions is not None:
+            with replacing(self.regions, self.overwrite) as fresh:
+                write_regions(result.region_counts(), fresh)
+        if self.overlay is not None:
+            with replacing(self.overlay, self.overwrite) as fresh:
+                save_jpeg(result.overlay(), fresh)
+        return count_json(result) | {"out": str(self.heads.absolute())}

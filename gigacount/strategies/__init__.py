@@ -1,13 +1,14 @@
 """Strategies decide where to look; `look` does the rest.
 
 A strategy is one function `(look, size_wh, options) -> DensityMap`. It sees sizes, windows and densities, never
-pixels, torch or files, so it can be read beside its paper and tested with a `look` made from known points.
+pixels, torch or files, so it can be read beside its paper and tested with a `look` made from known points. A look is
+begun at once and waited for where its density is needed, so that reading and network overlap with what follows.
 """
 
 from __future__ import annotations
 
 from gigacount.errors import UnknownNameError
-from gigacount.strategies.base import Look, PlannedLevel, Strategy
+from gigacount.strategies.base import Look, Pending, PlannedLevel, Strategy
 from gigacount.strategies.downsample import downsample, plan_downsample
 from gigacount.strategies.full import full, plan_full
 from gigacount.strategies.gigazoom import gigazoom, plan_gigazoom
@@ -20,7 +21,7 @@ STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(full, plan_full),
 }
 
-__all__ = ["STRATEGIES", "Look", "PlannedLevel", "Strategy", "find_strategy"]
+__all__ = ["STRATEGIES", "Look", "Pending", "PlannedLevel", "Strategy", "find_strategy"]
 
 
 def find_strategy(name: str) -> Strategy:

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from gigacount.density import Density, DensityMap
 from gigacount.geometry import Size, View
 from gigacount.options import StrategyOptions
 
-Look = Callable[[Sequence[View]], Iterator[Density]]
-"""Looks at views one after the other: people per cell, float32 (rows, cols), for each of them in the same order.
-
-Whoever goes through the densities may append views to the list meanwhile, chosen by what was seen so far. Those that
-stand there already are taken while earlier ones are waited for: reading, network and strategy overlap."""
+UNDER_WAY = 3
+"""Looks under way at a time: one is with the network, the next has been read, and one more is being read."""
 
 
-def paint(canvas: DensityMap, look: Look, views: Sequence[View]) -> None:
+class Pending(Protocol):
+    """A look under way, such as a `concurrent.futures.Future`."""
+
+    def result(self) -> Density:
+        """People per cell of the view, float32 (rows, cols); waits for them."""
+
+
+Look = Callable[[View], Pending]
+"""Begins a look at a view and returns at once: reading, network and strategy overlap. Looks that cover the same ground
+are begun in the order in which they are painted."""
+
+
+def look_at_all(look: Look, views: Iterable[View]) -> Iterator[tuple[View, Density]]:
+    """Each view with what was seen in it, in order; only a few looks are under way at a time."""
+    under_way: deque[tuple[View, Pending]] = deque()
+    for view in views:
+        under_way.append((view, look(view)))
+        if len(under_way) == UNDER_WAY:
+            first, pending = under_way.popleft()
+            yield first, pending.result()
+    for view, pending in under_way:
+        yield view, pending.result()
+
+
+def paint(canvas: DensityMap, look: Look, views: Iterable[View]) -> None:
     """Look at all `views` and paint what is seen."""
-    for view, density in zip(views, look(views), strict=True):
+    for view, density in look_at_all(look, views):
         canvas.replace(view.window, density)
 
 

@@ -9,15 +9,19 @@ from gigacount.strategies.base import Look, PlannedLevel
 
 
 def downsample(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
-    everything = whole(size_wh)
-    (density,) = look([View(everything, seen_whole(size_wh, options))])
+    view = whole_view(size_wh, options)
     canvas = DensityMap.empty(size_wh)
-    canvas.replace(everything, density)
+    canvas.replace(view.window, look(view).result())
     return canvas
 
 
 def plan_downsample(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
     return [PlannedLevel(0, size_wh, seen_whole(size_wh, options), 1)]
+
+
+def whole_view(size_wh: Size, options: StrategyOptions) -> View:
+    """The first look at a whole picture, by the coarse network where there is one."""
+    return View(whole(size_wh), seen_whole(size_wh, options), coarse=True)
 
 
 def seen_whole(size_wh: Size, options: StrategyOptions) -> Size:

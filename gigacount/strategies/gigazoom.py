@@ -15,26 +15,33 @@ import math
 from gigacount.density import Density, DensityMap
 from gigacount.geometry import Size, View, Window, fit, place, whole
 from gigacount.options import StrategyOptions
-from gigacount.strategies.base import Look, PlannedLevel
-from gigacount.strategies.downsample import seen_whole
+from gigacount.strategies.base import Look, Pending, PlannedLevel
+from gigacount.strategies.downsample import seen_whole, whole_view
 from gigacount.strategies.peaks import densest_box, zoom_centres
 
 
 def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
     canvas = DensityMap.empty(size_wh)
-    everything = View(whole(size_wh), seen_whole(size_wh, options))
-    (coarse,) = look([everything])  # D_0
+    everything = whole_view(size_wh, options)
+    coarse = look(everything).result()  # D_0
     canvas.replace(everything.window, coarse)
 
-    sizes = dict(enumerate(level_sizes(size_wh, options), start=options.start))
-    windows = first_windows(coarse, canvas, sizes[options.start], options) if sizes else []
-    views = [view_at(window, options.start, options) for window in windows]
-    for view, density in zip(views, look(views), strict=True):  # D_t of one zoom after the other
-        canvas.replace(view.window, density)
-        if following := sizes.get(view.level + 1):
-            window = densest_window(view.window, density, following, canvas.cell_px)
-            views.append(view_at(window, view.level + 1, options))
+    sizes = level_sizes(size_wh, options)  # of levels t = start .. L
+    windows = first_windows(coarse, canvas, sizes[0], options) if sizes else []
+    zooms = [begin(look, window, options.start, options) for window in windows]
+    for level, following in enumerate([*sizes[1:], None], start=options.start + 1):
+        for zoom, (window, pending) in enumerate(zooms):
+            density = pending.result()  # D_t of one zoom after the other
+            canvas.replace(window, density)
+            if following is not None:
+                inner = densest_window(window, density, following, canvas.cell_px)
+                zooms[zoom] = begin(look, inner, level, options)
     return canvas
+
+
+def begin(look: Look, window: Window, level: int, options: StrategyOptions) -> tuple[Window, Pending]:
+    """A window with the look at it."""
+    return window, look(view_at(window, level, options))
 
 
 def plan_gigazoom(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:

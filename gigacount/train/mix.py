@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.count import Counter
 from gigacount.datasets import DATASETS, read
 from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
 from gigacount.datasets.sample import Sample
 from gigacount.errors import DataError
-from gigacount.localize import Localizer
-from gigacount.options import CountOptions, LabelOptions, LocalizeOptions, MixOptions, TrainOptions
+from gigacount.options import CountOptions, LabelOptions, MixOptions, TrainOptions
 from gigacount.output.files import write_whole
-from gigacount.results import LocalizeResult
+from gigacount.results import CountResult
 from gigacount.train.processes import Team
 from gigacount.train.sources import Notify, Picture, Source, checked
 
@@ -62,19 +62,20 @@ def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample
         raise DataError(f"{folder}: no pictures to mix in")
     assert mix.teacher is not None
     counting = CountOptions("downsample", mix.teacher, device=options.device, precision=options.precision)
-    teacher = Localizer(LocalizeOptions(counting))
-    samples = [Sample(path.resolve(), people(teacher.localize(path))) for path in pictures]
+    teacher = Counter(counting, locate=True, preview=False)
+    samples = [Sample(path.resolve(), people(teacher.count(path))) for path in pictures]
     heads = sum(len(sample.points_xy) for sample in samples)
     notify(f"{folder}: {mix.teacher} sees {heads} people in {len(samples)} pictures")
     return samples
 
 
-def people(found: LocalizeResult) -> NDArray[np.float64]:
+def people(found: CountResult) -> NDArray[np.float64]:
     """As many heads (N, 2) as the teacher counts: the surest that it locates, then those that it cannot tell apart.
 
     The latter are spread over the squares in which its density exceeds its heads, and there as the density is.
     """
-    density, located = found.counted.density, found.points
+    density, located = found.density, found.points
+    assert located is not None
     total = round(density.count)
     heads = located.xy[np.argsort(-located.score, kind="stable")[:total]].astype(np.float64)
     side = max(BLOCK_PX // density.cell_px, 1)  # of a square, in cells

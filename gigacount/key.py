@@ -1,0 +1,131 @@
+"""What decides a result: one key. Equal keys and equal pictures give equal counts; nothing else decides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gigacount.errors import DataError, ImageError
+from gigacount.networks import find_record
+from gigacount.networks.record import NetworkRecord
+from gigacount.options import CountOptions
+
+COUNTING_RULES = 2
+"""To be raised with every change of this program that changes counts for equal options and weights."""
+
+DESCRIPTIVE = ("folder", "training", "errors", "about", "licence", "paper")
+"""Fields of a network's record that cannot change a count."""
+
+HASHED_BYTES = 2**28
+"""The largest file that is known again by its content. Larger ones are known by size and time of change alone."""
+
+Plain = dict[str, Any]
+"""Values as JSON has them."""
+
+
+def records_of(options: CountOptions) -> dict[str, NetworkRecord]:
+    """Role -> record of the networks in use. Raises UnknownNameError and WeightsError where one is not there."""
+    names = {"network": options.network, "coarse_network": options.coarse_network}
+    return {role: find_record(name) for role, name in names.items() if name is not None}
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """All that decides a result but the picture itself.
+
+    options: without those that cannot change a result. networks: role -> name, hash of the weights, hash of the record.
+    rules: COUNTING_RULES.
+    """
+
+    options: Plain
+    networks: Plain
+    rules: int = COUNTING_RULES
+
+    @classmethod
+    def of(cls, options: CountOptions, records: Mapping[str, NetworkRecord]) -> RunKey:
+        """Of options and the records of their networks (`records_of`). Raises DataError for a missing regions file."""
+        return cls(plain_options(options), {role: record_identity(record) for role, record in records.items()})
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits."""
+        return _hash(asdict(self))
+
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """What differs from the key in a stored result, as `field: stored -> wanted`; empty where they are equal."""
+        if stored.get("key") == self.hash:
+            return []
+        wanted = asdict(self)
+        return list(_differences({name: stored.get(name) for name in wanted}, wanted)) or ["the key is damaged"]
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for part in dict.fromkeys((*wanted, *found)):
+            inner = f"{name}.{part}" if name not in ("", "options") else part
+            yield from _differences(found.get(part), wanted.get(part), inner)
+    elif found != wanted:
+        yield f"{name}: {json.dumps(found):.60} -> {json.dumps(wanted):.60}"
+
+
+def plain_options(options: CountOptions) -> Plain:
+    """Options as plain values, without those that cannot change a result; regions by the content of their file."""
+    values = asdict(options)
+    for name in ("scratch_folder", "max_pixels", "trust_loaders"):
+        del values["reading"][name]
+    if options.regions is not None:
+        values["regions"]["sha256"] = _file_hash(options.regions.file)
+        values["regions"]["file"] = options.regions.file.name
+    plain: Plain = json.loads(json.dumps(values, default=str))
+    return plain
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the regions: {(error.strerror or str(error)).lower()}") from error
+
+
+def record_identity(record: NetworkRecord) -> dict[str, str]:
+    """Name, hash of the weights, and hash of all that the record says about how to use them."""
+    values = {field.name: getattr(record, field.name) for field in fields(record) if field.name not in DESCRIPTIVE}
+    return {"name": record.name, "sha256": record.sha256, "record": _hash(values)}
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def image_identity(path: Path) -> dict[str, int | str]:
+    """Size in bytes and time of change of a picture's file; raises ImageError where it is missing."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ImageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def content_hash(path: Path) -> dict[str, int | str]:
+    """The SHA-256 of a picture's file, by which a copy of it is known; nothing for a large file. Raises ImageError."""
+    try:
+        if path.stat().st_size > HASHED_BYTES:
+            return {}
+        with path.open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise ImageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def is_same_image(path: Path, stored: Mapping[str, Any]) -> bool:
+    """Whether a picture is the one of a stored identity: not changed since, or a copy. Raises ImageError."""
+    identity = image_identity(path)
+    if identity.items() <= stored.items():
+        return True
+    if identity["bytes"] != stored.get("bytes") or "sha256" not in stored:
+        return False
+    return content_hash(path) == {"sha256": stored["sha256"]}
