@@ -267,7 +267,7 @@ class Quick(CountWork):
         """Nothing is loaded."""
 
     def process(self, task: Task, progress: Progress | None) -> Row:
-        from gigacount.output.identity import image_identity
+        from gigacount.key import image_identity
 
         from gigacount.batch.work import count_row
         from gigacount.output import ResultFolder

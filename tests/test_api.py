@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from untrained import untrained_light
 
 import gigacount
-from gigacount.cli import app
 from gigacount import Counter, CountOptions
+from gigacount.cli import app
 from gigacount.errors import OutputError, UsageError
 
 ROOT = Path(__file__).parent.parent
