@@ -43,6 +43,29 @@ class Readable(Protocol):
     def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
         """The pixels of a window at a size, (H, W, 3)."""
 
+    def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
+        """The share of each of these pixels that is ground, (H, W); None where all are."""
+
+    def missing(self, window: Window) -> float:
+        """The share of a window, once it was read, that is damaged and was made up."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What was read for a look: uint8 (H, W, 3), the share of each pixel that is ground, and the share made up."""
+
+    picture: NDArray[np.uint8]
+    valid: NDArray[np.float32] | None
+    missing: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look gave: people and heads, and the share of its pixels that was made up."""
+
+    found: Found
+    missing: float
+
 
 @dataclass(frozen=True)
 class Glance:
@@ -51,13 +74,13 @@ class Glance:
     looker: Looker
     number: int
     view: View
-    future: Future[Found]
+    future: Future[Seen]
 
     def result(self) -> Density:
         """People per cell of the view; waits for them, and puts the look on record."""
-        found = self.future.result()
-        self.looker.record(self, found)
-        return found.density
+        seen = self.future.result()
+        self.looker.record(self, seen)
+        return seen.found.density
 
 
 @dataclass
@@ -79,7 +102,7 @@ class Looker:
     whole_picture: NDArray[np.uint8] | None = None
     _begun: int = 0
     _recorded: dict[int, Looked] = field(default_factory=dict)
-    _taken: OrderedDict[View, Future[Found]] = field(default_factory=OrderedDict)
+    _taken: OrderedDict[View, Future[Seen]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self._reader, self._network = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "network")
@@ -107,18 +130,18 @@ class Looker:
         """The looks whose densities were asked for, in the order in which they were begun."""
         return [self._recorded[number] for number in sorted(self._recorded)]
 
-    def record(self, glance: Glance, found: Found) -> None:
+    def record(self, glance: Glance, seen: Seen) -> None:
         """Keep what a look saw, its heads in full-resolution pixels, and tell how far the picture is."""
         if glance.number in self._recorded:
             return
-        points = None
+        found, points = seen.found, None
         if found.points is not None:
             window, (width, height) = self._seen(glance.view)
             points = found.points.copy()
             points[:, 0] = window.left + points[:, 0] * (window.width / width)
             points[:, 1] = window.top + points[:, 1] * (window.height / height)
         count = float(found.density.sum(dtype=np.float64))
-        self._recorded[glance.number] = Looked(glance.view, count, points)
+        self._recorded[glance.number] = Looked(glance.view, count, points, seen.missing)
         if self.progress:
             self.progress(len(self._recorded), max(self.planned, len(self._recorded)))
 
@@ -129,29 +152,45 @@ class Looker:
             return self.image.read(whole(self.image.size_wh), size)
         return self.whole_picture
 
-    def _read(self, view: View) -> NDArray[np.uint8]:
+    def _read(self, view: View) -> Pixels:
         start = time.perf_counter()
-        picture = self.image.read(*self._seen(view))
+        window, size_wh = self._seen(view)
+        picture = self.image.read(window, size_wh)
+        pixels = Pixels(picture, self.image.valid(window, size_wh), self.image.missing(window))
         self.read_seconds += time.perf_counter() - start
         if view.window.size_wh == self.image.size_wh:
             self.whole_picture = picture
-        return picture
+        return pixels
 
-    def _predict(self, view: View, reading: Future[NDArray[np.uint8]]) -> Found:
-        picture = reading.result()
+    def _predict(self, view: View, reading: Future[Pixels]) -> Seen:
+        pixels = reading.result()
         start = time.perf_counter()
         predictor = self.coarse_predictor if view.coarse and self.coarse_predictor else self.predictor
-        (found,) = predictor.predict([picture], self.locate)
+        (found,) = predictor.predict([pixels.picture], self.locate)
         self.network_seconds += time.perf_counter() - start
         self.inferences += 1
+        if pixels.valid is not None:
+            found = on_ground(found, pixels.valid, predictor.record.stride)
         if view.context:
             outer, (width, height) = self._seen(view)
             stride = predictor.record.stride
             cell_wh = stride * outer.width / width, stride * outer.height / height
             found = replace(found, density=crop(found.density, outer, view.window, cell_wh))
-        return found
+        return Seen(found, pixels.missing)
 
     def _seen(self, view: View) -> tuple[Window, Size]:
         """What is read for a view: its window with the context, and the size."""
         seen = view.with_context(whole(self.image.size_wh))
         return seen.window, seen.size_wh
+
+
+def on_ground(found: Found, valid: NDArray[np.float32], stride: int) -> Found:
+    """Without those whom the network saw where there is no ground: `valid` is its share of each pixel (H, W)."""
+    rows, cols = (np.arange(0, side, stride) for side in valid.shape)
+    ground = np.add.reduceat(np.add.reduceat(valid, rows, axis=0), cols, axis=1)
+    areas = np.outer(np.diff(rows, append=valid.shape[0]), np.diff(cols, append=valid.shape[1]))
+    points = found.points
+    if points is not None:
+        col, row = (np.clip(points[:, axis].astype(int), 0, valid.shape[1 - axis] - 1) for axis in (0, 1))
+        points = points[valid[row, col] >= 0.5]
+    return replace(found, density=np.asarray(found.density * (ground / areas), np.float32), points=points)

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 class Looked:
     """One look that was made: the view, the people in its window, and heads in full-resolution pixels (N, 3).
 
-    The heads are all that were seen, those in the view's context as well: see `points.gather`.
+    The heads are all that were seen, those in the view's context as well: see `points.gather`. missing: the share of
+    its pixels that is damaged, and for which grey stands in.
     """
 
     view: View
     count: float
     points: NDArray[np.float32] | None = None
+    missing: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -267,9 +267,8 @@ class Quick(CountWork):
         """Nothing is loaded."""
 
     def process(self, task: Task, progress: Progress | None) -> Row:
-        from gigacount.key import image_identity
-
         from gigacount.batch.work import count_row
+        from gigacount.key import image_identity
         from gigacount.output import ResultFolder
 
         image = self.template["image"] | image_identity(task.item.path) | {"path": str(task.item.path.absolute())}

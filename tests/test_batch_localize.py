@@ -92,7 +92,7 @@ def test_a_folder_gets_points_a_picture_and_a_summary_with_them_and_is_found_aga
     assert "2 located before, 1 failed" in again[2]
     other = run("localize", "p", "-r", "--out", "out", "--min-score", "0.99")
     assert other[:2] == (1, "")
-    assert "a.png.gigacount was made with other options (min_score: None -> 0.99); use --overwrite" in other[2]
+    assert "a.png.gigacount was made with other options (min_score: null -> 0.99); use --overwrite" in other[2]
     assert {row["path"]: row["points"] for row in summary(Path("out")) if row["status"] == "done"} == located
     fewer = run("localize", "p", "-r", "--out", "out", "--min-score", "0.99", "--overwrite")
     assert "2 located, 1 failed" in fewer[2], "another threshold is another result"
@@ -140,7 +140,7 @@ def test_one_picture_goes_to_a_file_or_into_a_folder(run: Run) -> None:
         (["p"], "give --out FOLDER"),
         (["p/a.png", "p/deep/a.png", "--out", "heads.csv"], "heads.csv would be a file of heads"),
         (["p", "--out", "out", "--overlay", "dots.jpg"], "--overlay is for one picture"),
-        (["p", "--out", "out", "--format", "shp"], "choose one of: csv, geojson, json, txt, tif, overlay"),
+        (["p", "--out", "out", "--format", "shp"], "choose one of: json, tif, overlay, csv, geojson, coco, nwpu"),
         (["p/a.png", "--format", "csv"], "the ending of --out picks the format"),
         (["p/a.png", "--log", "log"], "need a folder of results"),
         (["p/a.png", "--out", "heads.shp"], "choose one of: .csv, .geojson, .json, .txt"),

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, Window
 
-from .colour import Colour, store
 from .georeference import Georeference
 from .levels import MemoryLevel
 from .resample import resample
@@ -35,6 +34,13 @@ class ArrayImage:
         """A window at `size_wh` pixels, (height, width, 3)."""
         return np.ascontiguousarray(resample(self._level, window, size_wh))
 
+    def valid(self, window: Window, size_wh: Size) -> None:
+        """All pixels are ground."""
+
+    def missing(self, window: Window) -> float:
+        """No pixel is missing."""
+        return 0.0
+
     def __enter__(self) -> Self:
         return self
 
@@ -53,8 +59,8 @@ def pixels_of(picture: Any) -> NDArray[np.uint8]:
 
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     if hasattr(picture, "autorot"):  # pyvips
-        upright = picture.autorot()
-        return Colour.of(upright).finish(to_array(store(upright)))
+        upright = picture.autorot().colourspace("srgb")
+        return to_array((upright.flatten(background=255) if upright.hasalpha() else upright).cast("uchar"))
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
         if picture.ndim == 2:
             return np.repeat(picture[:, :, None], 3, axis=2)

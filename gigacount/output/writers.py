@@ -48,6 +48,7 @@ def count_json(result: CountResult) -> dict[str, Any]:
                 "read_width": look.view.size_wh[0],
                 "read_height": look.view.size_wh[1],
                 "count": look.count,
+                "missing": round(look.missing, 4),
             }
             for look in result.looked
         ],
