@@ -55,6 +55,12 @@ class KnownPeople:
         self.reads: list[tuple[Window, Size]] = []
         self._next: list[tuple[Window, Size]] = []
 
+    def valid(self, window: Window, size_wh: Size) -> None:
+        """Everywhere is ground."""
+
+    def missing(self, window: Window) -> float:
+        return 0.0
+
     def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
         assert whole(self.size_wh).contains(window)
         self.reads.append((window, size_wh))

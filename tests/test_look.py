@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gigacount.errors import ImageError
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.look import Looker
+from gigacount.networks.record import NetworkRecord
 from gigacount.predict import Found, Predictor
 from gigacount.strategies.base import UNDER_WAY, look_at_all
 
@@ -24,6 +25,14 @@ class FakeImage:
     """Pixels tell where they were read: the red channel is the window's left side divided by 100."""
 
     size_wh = SIZE
+    ground: NDArray[np.float32] | None = None
+    lost = 0.0
+
+    def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
+        return self.ground
+
+    def missing(self, window: Window) -> float:
+        return self.lost
 
     def __init__(self) -> None:
         self.reads: list[Window] = []
@@ -44,6 +53,7 @@ class FakePredictor:
     def __init__(self, image: FakeImage, people: float = 1.0) -> None:
         self.image, self.people = image, people
         self.overlapped = False
+        self.record = NetworkRecord("fake", "light", "", "")
 
     def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
         self.overlapped = self.overlapped or self.image.second_read.wait(0.5)
@@ -163,6 +173,23 @@ def test_points_come_in_the_pixels_of_the_picture() -> None:
     points = look.looked[0].points
     assert points is not None
     np.testing.assert_allclose(points, [[1600 + 10 * 4, 20 * 4, 0.9]])
+
+
+def test_nobody_is_counted_or_located_where_there_is_no_ground() -> None:
+    """Cells of 8 px: a whole one, a half one and none."""
+    image = FakeImage()
+    image.ground = np.zeros((16, 24), np.float32)
+    image.ground[:, :12] = 1
+    image.lost = 0.25
+    look = looker(image, locate=True)
+    (density,) = take(look, VIEWS[1:2])
+    np.testing.assert_allclose(density, [[16, 8, 0], [16, 8, 0]])
+    assert len(look.looked[0].points) == 1  # type: ignore[arg-type]
+    assert look.looked[0].missing == 0.25
+    image.ground[:] = 0
+    look = looker(image, locate=True)
+    take(look, VIEWS[1:2])
+    assert len(look.looked[0].points) == 0  # type: ignore[arg-type]
 
 
 def test_progress_is_told_window_by_window() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +61,8 @@ def localize(
     """
     options, many_options = replace(counting.options(), min_score=min_score), batch.options(out)
     from gigacount.output import WRITERS
+    from gigacount.output.files import fitting_name
+    from gigacount.output.stored import to_json
     from gigacount.output.writers import LooseFiles
 
     if wants_one_file(images, out):
@@ -70,10 +71,10 @@ def localize(
         if not many.is_plain(many_options):
             raise UsageError("options for several pictures need a folder of results; give --out FOLDER")
         image = images[0]
-        heads = out or image.with_name(f"{image.name}.points.csv")
+        heads = out or image.with_name(fitting_name(image.name, ".points.csv"))
         files = LooseFiles(heads, overlay, counting.region is not None, batch.overwrite)
         answer = locate_one(image, options, files, answering)
-        typer.echo(json.dumps(answer, ensure_ascii=False) if answering.as_json else str(answer["located"]))
+        typer.echo(to_json(answer) if answering.as_json else str(answer["located"]))
         return 0
     if out is None:
         raise UsageError("locating in several pictures needs a folder for the results; give --out FOLDER")
