@@ -18,7 +18,8 @@ from gigacount.image.array import ArrayImage, pixels_of
 from gigacount.key import RunKey, content_hash, image_identity, records_of
 from gigacount.look import Looker, Progress
 from gigacount.networks.record import NetworkRecord
-from gigacount.options import CountOptions, StrategyOptions
+from gigacount.options import CountOptions, RegionOptions, StrategyOptions
+from gigacount.output.points import demand_coordinates
 from gigacount.regions import read_regions
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
@@ -111,7 +112,10 @@ class Counter:
         start = time.perf_counter()
         _users.add(os.getpid())
         options, size_wh = self.options, image.size_wh
-        regions = read_regions(options.regions, size_wh, image.georeference) if options.regions else None
+        place = image.georeference
+        regions = read_regions(options.regions, size_wh, place) if options.regions else None
+        excluded = read_regions(RegionOptions(options.exclude), size_wh, place) if options.exclude else None
+        demand_coordinates(options.coordinates, place)
         self.load()
         planned = sum(level.looks for level in self.strategy.plan(size_wh, self.looking))
         if planned > 1:  # of one look there is nothing to cluster
@@ -120,16 +124,21 @@ class Counter:
         image.prepare(planned)
         with Looker(image, self.predictor, self.coarse, self.locate, planned, progress) as look:
             density = self.strategy.run(look, size_wh, self.looking)
+            if excluded is not None:
+                excluded.clear(density)
             preview = look.preview() if self.preview else None
+        if regions is not None:
+            regions = regions.on_ground(image.valid, size_wh)
+        looked = look.looked if excluded is None else [one.without(excluded) for one in look.looked]
         heads = None
         if self.locate:
             from gigacount.localize import locate  # brings scipy
 
-            heads = locate(density, look.looked, self._least_head)
+            heads = locate(density, looked, self._least_head)
         return CountResult(
             image=path,
             density=density,
-            looked=look.looked,
+            looked=looked,
             networks=self.key.networks,
             options=options,
             identity=identity,
@@ -145,7 +154,7 @@ class Counter:
             heads=heads,
             regions=regions,
             preview=preview,
-            georeference=image.georeference,
+            georeference=place,
             notes=image.notes,
         )
 

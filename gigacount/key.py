@@ -80,6 +80,8 @@ def plain_options(options: CountOptions) -> Plain:
     if options.regions is not None:
         values["regions"]["sha256"] = _file_hash(options.regions.file)
         values["regions"]["file"] = options.regions.file.name
+    if options.exclude is not None:
+        values["exclude"] = {"file": options.exclude.name, "sha256": _file_hash(options.exclude)}
     plain: Plain = json.loads(json.dumps(values, default=str))
     return plain
 

@@ -141,6 +141,8 @@ class CountOptions:
     density_branch: of DeepCount, 1 to 5, whose map spreads a count; 0 spreads it evenly, None is the record's choice.
     min_score: heads that the network is less sure of are not located; None takes the threshold of its record.
     backend: what runs the network: auto, openvino, torch.
+    exclude: GeoJSON polygons, such as posters, in which nobody is counted. coordinates: those of located heads in
+    files; auto is longitude and latitude in GeoJSON, and in others the map's besides or instead, where there is one.
     """
 
     strategy: str = "gigazoom"
@@ -155,8 +157,12 @@ class CountOptions:
     density_branch: int | None = None
     min_score: float | None = None
     backend: str = "auto"
+    exclude: Path | None = None
+    coordinates: str = "auto"
 
     def __post_init__(self) -> None:
+        choices = ("auto", "pixel", "map", "wgs84")
+        demand(self.coordinates in choices, f"coordinates must be one of {', '.join(choices)}, not {self.coordinates}")
         branch, score = self.density_branch, self.min_score
         demand(branch is None or 0 <= branch <= 5, f"density-branch must be between 0 and 5, not {branch}")
         demand(score is None or 0 <= score <= 1, f"min-score must be between 0 and 1, not {score}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,12 @@ class Looked:
     count: float
     points: NDArray[np.float32] | None = None
     missing: float = 0.0
+
+    def without(self, regions: Regions) -> Looked:
+        """The look without the heads in some regions."""
+        if self.points is None:
+            return self
+        return replace(self, points=self.points[~regions.contain(self.points[:, :2])])
 
 
 @dataclass(frozen=True)

@@ -396,7 +396,7 @@ def test_regions_add_up_to_the_whole(run: Run, picture: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--out", "heads.shp"], 2, "choose one of: .csv, .geojson, .json, .txt"),
+        (["--out", "heads.shp"], 2, "choose one of: .csv, .geojson, .gpkg, .json, .txt"),
         (["--metres-per-pixel", "0.1"], 2, "--metres-per-pixel is for --region"),
         (["--region", "bow.geojson"], 1, "region 1: self-intersection"),
         (["--region", "gone.geojson"], 1, "no such file"),

@@ -11,7 +11,6 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-import pyvips
 import tifffile
 
 from gigacount.density import DensityMap
@@ -23,7 +22,6 @@ from gigacount.options import CountOptions, ReadOptions, StrategyOptions
 from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
 from gigacount.output.files import discard_leftovers, replacing, write_whole, writer
 from gigacount.output.finished import Wanted
-from gigacount.output.overlay import GLYPHS, blend_density, draw_map, save_jpeg, write_text
 from gigacount.results import CountResult, Looked
 
 SIZE = (3001, 1999)
@@ -88,57 +86,6 @@ def test_the_map_is_a_tiled_float_tiff_that_says_what_it_holds(result: CountResu
     assert about["cell_px"] == 8
     assert (about["image_width"], about["image_height"]) == SIZE
     assert about["unit"] == "people per cell"
-
-
-def test_overlay_shows_density_windows_and_count(result: CountResult, tmp_path: Path) -> None:
-    save_jpeg(result.overlay(), tmp_path / "o.jpg")
-    picture = pyvips.Image.new_from_file(str(tmp_path / "o.jpg")).numpy()
-    assert picture.shape == (1000, 1500, 3)
-    assert np.ptp(picture[480, 960].astype(int)) > 40  # coloured where the people are
-    assert np.ptp(picture[900, 100].astype(int)) < 12  # grey where nobody is
-    edge = picture[400:561, 799:803].astype(int).reshape(-1, 3)
-    assert (edge[:, 2] > edge[:, 0] + 60).mean() > 0.2  # a bluish line at the window's left edge
-    assert (picture[:40, :300] > 240).any()  # white letters
-
-
-def test_density_colours_follow_density() -> None:
-    canvas = DensityMap.empty((800, 800))
-    canvas.cells[20:40, 20:40] = 0.05
-    canvas.cells[60:80, 60:80] = 0.5
-    preview = np.zeros((100, 100, 3), np.uint8)
-    picture = blend_density(preview, canvas).astype(int).sum(axis=2)
-    assert picture[70, 70] > picture[30, 30] > picture[5, 5]
-
-
-def test_colours_by_hand() -> None:
-    """60 % grey where nobody is; 85 % the last colour of the map where people stand thickest."""
-    preview = np.full((100, 100, 3), (30, 90, 150), np.uint8)
-    empty = blend_density(preview, DensityMap.empty((800, 800)))
-    assert empty[50, 50].tolist() == [0.6 * 90 + 0.4 * 30, 0.6 * 90 + 0.4 * 90, 0.6 * 90 + 0.4 * 150]
-    canvas = DensityMap.empty((800, 800))
-    canvas.cells[:] = 0.5
-    full = blend_density(preview, canvas)[50, 50]
-    expected = 0.15 * empty[50, 50].astype(float) + 0.85 * np.array([0xFC, 0xFF, 0xA4])
-    np.testing.assert_allclose(full, expected, atol=1)
-
-
-def test_text_fits_tiny_pictures() -> None:
-    picture = np.zeros((3, 5, 3), np.uint8)
-    write_text(picture, "12,345 people")
-    assert picture.shape == (3, 5, 3)
-
-
-def test_every_letter_of_a_count_has_a_glyph() -> None:
-    assert set(f"{1234567890:,.0f} people") <= set(GLYPHS)
-    assert all(len(bytes.fromhex(rows)) == 7 for rows in GLYPHS.values())
-
-
-@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (33, 7)])
-def test_overlay_of_odd_shapes(size: tuple[int, int], tmp_path: Path) -> None:
-    canvas = DensityMap.empty(size)
-    canvas.cells[:] = 0.25
-    save_jpeg(draw_map(np.zeros((size[1], size[0], 3), np.uint8), canvas, []), tmp_path / "o.jpg")
-    assert pyvips.Image.new_from_file(str(tmp_path / "o.jpg")).width == size[0]
 
 
 def found(result: CountResult, folder: ResultFolder, key: RunKey = KEY, formats: tuple[str, ...] = ()) -> object:

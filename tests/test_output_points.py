@@ -11,20 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyogrio
 import pytest
 import pyvips
+import shapely
 from numpy.typing import NDArray
+from pyproj import Transformer
 
 from gigacount.datasets import read
 from gigacount.density import DensityMap
-from gigacount.errors import OutputError, UnknownNameError
+from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
 from gigacount.geometry import Size
 from gigacount.image.georeference import Georeference
 from gigacount.options import CountOptions, RegionOptions
-from gigacount.output.points import POINT_WRITERS, geojson_text, rows, write_points
+from gigacount.output.points import (
+    POINT_WRITERS,
+    coordinates_note,
+    demand_coordinates,
+    find_writer,
+    geojson_text,
+    rows,
+    write_points,
+)
+from gigacount.output.regions import regions_file, regions_json, regions_table, write_regions
 from gigacount.output.writers import LooseFiles
 from gigacount.points import Points
-from gigacount.regions import read_regions
+from gigacount.regions import Region, RegionCount, read_regions
 from gigacount.results import CountResult, Located, LocatedHeads
 
 RNG = np.random.default_rng(0)
@@ -101,16 +113,93 @@ def test_geojson_is_valid_and_what_qupath_imports(tmp_path: Path) -> None:
     }
 
 
-def test_geojson_has_map_coordinates_of_a_geotiff() -> None:
-    result = result_of(THREE)
-    place = Georeference((0.1, 0, 390_000, 0, -0.1, 5_800_000), "EPSG:32633")
-    result = replace(result, georeference=place)
+UTM = Georeference((0.1, 0, 390_000, 0, -0.1, 5_800_000), "EPSG:32633", metres_per_unit=1)
+DEGREES = Georeference((1e-6, 0, 13.4, 0, -1e-6, 52.5), "EPSG:4326", geographic=True)
+
+
+def on_map(place: Georeference | None, coordinates: str = "auto", xy: NDArray[np.floating] = THREE) -> CountResult:
+    return replace(result_of(xy), georeference=place, options=CountOptions(coordinates=coordinates))
+
+
+def geojson(result: CountResult) -> Any:
     content = json.loads("".join(geojson_text(result)))
     check_geojson(content)
-    assert content["map_crs"] == "EPSG:32633"
+    return content
+
+
+def lonlat(*map_xy: float) -> tuple[float, float]:
+    x, y = Transformer.from_crs(32633, 4326, always_xy=True).transform(*map_xy)
+    return x, y
+
+
+def test_csv_has_map_coordinates_beside_pixels(tmp_path: Path) -> None:
+    write_points(on_map(UTM), tmp_path / "heads.csv")
+    lines = (tmp_path / "heads.csv").read_text().splitlines()
+    assert lines[0] == "x,y,score,level,window,map_x,map_y"
+    assert lines[1] == "10.25,20.50,0.000,3,0,390001.025,5799997.950"
+    write_points(on_map(UTM, "wgs84"), tmp_path / "lonlat.csv")
+    *_, x, y = (tmp_path / "lonlat.csv").read_text().splitlines()[1].split(",")
+    assert (float(x), float(y)) == pytest.approx(lonlat(390_001.025, 5_799_997.95), abs=1e-7)
+    write_points(on_map(UTM, "pixel"), tmp_path / "pixel.csv")
+    assert (tmp_path / "pixel.csv").read_text().startswith("x,y,score,level,window\n10.25,20.50,")
+
+
+@pytest.mark.parametrize("place", [UTM, DEGREES])
+def test_geojson_of_a_map_is_in_longitude_and_latitude(place: Georeference) -> None:
+    content = geojson(on_map(place))
+    assert "crs" not in content
     first = content["features"][0]
-    assert first["geometry"]["coordinates"] == [10.25, 20.5]
-    assert first["properties"]["map"] == pytest.approx([390_001.025, 5_799_997.95], abs=1e-3)
+    there = lonlat(390_001.025, 5_799_997.95) if place is UTM else (13.4 + 10.25e-6, 52.5 - 20.5e-6)
+    assert first["geometry"]["coordinates"] == pytest.approx(there, abs=1e-7)
+    assert first["properties"]["pixel"] == [10.25, 20.5]
+    assert first["properties"]["objectType"] == "detection"
+
+
+def test_geojson_in_the_coordinates_that_are_asked_for() -> None:
+    content = geojson(on_map(UTM, "map"))
+    assert content["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32633"
+    assert content["features"][0]["geometry"]["coordinates"] == [390_001.025, 5_799_997.95]
+    assert geojson(on_map(UTM, "pixel")) == geojson(result_of(THREE))
+
+
+def test_map_coordinates_without_pyproj(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gigacount.image.georeference.find_spec", lambda name: None)
+    assert geojson(on_map(UTM)) == geojson(result_of(THREE))
+    assert "gigacount[geo]" in str(coordinates_note(on_map(UTM), ".geojson"))
+    for result in (on_map(UTM, "pixel"), on_map(DEGREES), on_map(None)):
+        assert coordinates_note(result, ".geojson") is None
+    assert geojson(on_map(DEGREES))["features"][1]["geometry"]["coordinates"] == [13.4, 52.5]
+    with pytest.raises(DataError, match=r"gigacount\[geo\]"):
+        demand_coordinates("wgs84", UTM)
+    demand_coordinates("wgs84", DEGREES)
+
+
+@pytest.mark.parametrize("wanted", ["map", "wgs84"])
+def test_coordinates_that_a_picture_does_not_have_are_refused(wanted: str) -> None:
+    with pytest.raises(DataError, match="needs a georeferenced picture"):
+        demand_coordinates(wanted, None)
+    demand_coordinates("map", replace(UTM, crs=None))
+    with pytest.raises(DataError, match="names its coordinate system"):
+        demand_coordinates("wgs84", replace(UTM, crs=None))
+    with pytest.raises(UsageError, match="coordinates must be one of"):
+        CountOptions(coordinates="gps")
+
+
+@pytest.mark.parametrize("place", [None, UTM, replace(UTM, crs=None)])
+def test_geopackage_is_what_gdal_reads(place: Georeference | None, tmp_path: Path) -> None:
+    write_points(on_map(place), tmp_path / "heads.gpkg")
+    meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "heads.gpkg", layer="heads")
+    assert list(meta["fields"]) == ["x", "y", "score", "level", "window"]
+    there = np.array([[point.x, point.y] for point in shapely.from_wkb(geometry)])
+    np.testing.assert_allclose(there, THREE if place is None else place.to_map(THREE), atol=1e-6)
+    assert (meta["crs"] == "EPSG:32633") == (place is UTM)
+    np.testing.assert_allclose(fields[0], THREE[:, 0])
+
+
+def test_geopackage_without_pyogrio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gigacount.output.points.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="gigacount"):
+        find_writer(Path("heads.gpkg"))
 
 
 def test_coco_is_read_back_as_a_data_set(tmp_path: Path) -> None:
@@ -125,6 +214,9 @@ def test_coco_is_read_back_as_a_data_set(tmp_path: Path) -> None:
 def test_nobody_is_a_file_too(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"heads{suffix}"
     write_points(result_of(np.zeros((0, 2))), path)
+    if suffix == ".gpkg":
+        assert len(pyogrio.raw.read(path)[2]) == 0
+        return
     if suffix in (".json", ".geojson"):
         json.loads(path.read_text())
     assert path.read_text().endswith("\n")
@@ -148,11 +240,11 @@ def test_many_points_take_seconds_and_little_memory(heads: int, suffix: str, tmp
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20_000_000
+    assert peak < 20_000_000 or suffix == ".gpkg"  # which is made in memory
 
 
 def test_unknown_extensions_list_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"'\.shp'; choose one of: \.csv, \.geojson, \.json, \.txt"):
+    with pytest.raises(UnknownNameError, match=r"'\.shp'; choose one of: \.csv, \.geojson, \.gpkg, \.json"):
         LooseFiles(tmp_path / "heads.shp").demand_free()
     with pytest.raises(UnknownNameError, match="'heads'"):
         LooseFiles(tmp_path / "heads").demand_free()
@@ -212,3 +304,29 @@ def test_all_files_of_a_picture(tmp_path: Path) -> None:
     picture = pyvips.Image.new_from_file(str(tmp_path / "new" / "heads.jpg"))
     assert (picture.width, picture.height) == (360, 180)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["heads.csv", "heads.jpg", "heads.regions.csv"]
+
+
+def test_the_table_of_regions_is_named_after_the_heads(tmp_path: Path) -> None:
+    assert regions_file(tmp_path / "a.csv") != regions_file(tmp_path / "b.csv")
+    assert regions_file(tmp_path / "square.csv") == tmp_path / "square.regions.csv"
+
+
+def test_the_table_of_regions_for_a_terminal() -> None:
+    ring = np.array([[0, 0], [9, 0], [9, 9.0]])
+    gate, other = Region("Gate", (ring,), 40.5, 1234.5), Region("a", (ring,), 40.5)
+    text = regions_table(regions_json([RegionCount(gate, 1234.56, 7), RegionCount(other, -0.5, 0)]))
+    assert text.splitlines() == [
+        "region   people  located       m2  people per m2",
+        "Gate    1,234.6        7  1,234.5              1",
+        "a          -0.5        0                        ",
+    ]
+    assert regions_table(regions_json([RegionCount(other, 2, None)])).splitlines() == [
+        "region  people",
+        "a          2.0",
+    ]
+
+
+def test_a_region_that_is_called_like_a_formula_is_text_in_a_spreadsheet(tmp_path: Path) -> None:
+    ring = np.array([[0, 0], [9, 0], [9, 9.0]])
+    write_regions([RegionCount(Region("=cmd()", (ring,), 40.5), 2, None)], tmp_path / "regions.csv")
+    assert (tmp_path / "regions.csv").read_text().splitlines()[1].startswith("'=cmd()")

@@ -22,7 +22,7 @@ from gigacount.errors import DataError, UsageError
 from gigacount.geometry import Window
 from gigacount.image.georeference import Georeference
 from gigacount.options import RegionOptions
-from gigacount.regions import Region, RegionCount, Regions, read_regions, regions_table
+from gigacount.regions import Regions, read_regions
 from gigacount.regions.inside import people_inside, points_inside
 
 SIZE = (1003, 602)  # the last cells reach past the picture's edges
@@ -358,15 +358,3 @@ def test_a_long_outline_takes_little_memory(level: bool) -> None:
     tracemalloc.stop()
     assert people == pytest.approx(shapely.Polygon(ring).area * 0.01, rel=1e-4)
     assert peak < 300e6
-
-
-def test_the_table_of_regions() -> None:
-    ring = np.array([[0, 0], [9, 0], [9, 9.0]])
-    gate, square_ = Region("Gate", (ring,), 40.5, 1234.5), Region("a", (ring,), 40.5)
-    text = regions_table([RegionCount(gate, 1234.56, 7), RegionCount(square_, -0.5, 0)])
-    assert text.splitlines() == [
-        "region   people  located       m2  people per m2",
-        "Gate    1,234.6        7  1,234.5              1",
-        "a          -0.5        0                        ",
-    ]
-    assert regions_table([RegionCount(square_, 2, None)]).splitlines() == ["region  people", "a          2.0"]

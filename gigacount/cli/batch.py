@@ -114,6 +114,14 @@ class Answering:
         if not self.quiet:
             say(message)
 
+    def say_regions(self, content: dict[str, Any]) -> None:
+        """The table of regions in a count.json, where it has any."""
+        from gigacount.output.regions import regions_table
+
+        if content.get("regions"):
+            for line in regions_table(content["regions"]).splitlines():
+                self.say(line)
+
     def line(self, item: Item, row: Row, with_path: bool = False) -> str | None:
         """The answer for one picture: how many were located in it, or else counted; of a failure only as JSON."""
         from gigacount.output import ResultFolder
@@ -202,6 +210,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
         if answering.as_json:
             typer.echo(to_json(failure(item.source, one_line(str(error)))))
         raise
+    answering.say_regions(content)
     typer.echo(answering.answer(content))
 
 

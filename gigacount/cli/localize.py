@@ -31,13 +31,20 @@ def localize(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Of one picture, a file for the heads: .csv, .geojson, .json (COCO) or .txt (NWPU), by default "
+            help="Of one picture, a file for the heads: .csv, .geojson, .gpkg, .json (COCO) or .txt (NWPU), by default "
             "IMAGE.points.csv. Of several, a folder for the results."
         ),
     ] = None,
     min_score: Annotated[
         float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
     ] = None,
+    coordinates: Annotated[
+        str,
+        typer.Option(
+            help="Of heads in CSV, GeoJSON and GeoPackage: pixel, map or wgs84; auto: as each format has them, of a "
+            "georeferenced picture."
+        ),
+    ] = CountOptions.coordinates,
     overlay: Annotated[
         Path | None, typer.Option(help="Of one picture: also draw the heads on it, into this JPEG.")
     ] = None,
@@ -45,8 +52,8 @@ def localize(
         str | None,
         typer.Option(
             "--format",
-            help="In a folder of results: what to write beside count.json, of csv, geojson, coco, nwpu, tif, overlay; "
-            f"default: {FORMATS}.",
+            help="In a folder of results: what to write beside count.json, of csv, geojson, gpkg, coco, nwpu, tif, "
+            f"overlay; default: {FORMATS}.",
         ),
     ] = None,
     counting: shared.Counting,
@@ -59,7 +66,10 @@ def localize(
     heads were seen too coarsely to tell them apart; --strategy full looks at everything from close by. Several pictures
     print path, tab, number, and get IMAGE.gigacount/ in --out each, with a summary.csv and summary.json.
     """
-    options, many_options = replace(counting.options(), min_score=min_score), batch.options(out)
+    options, many_options = (
+        replace(counting.options(), min_score=min_score, coordinates=coordinates),
+        batch.options(out),
+    )
     from gigacount.output import WRITERS
     from gigacount.output.files import fitting_name
     from gigacount.output.stored import to_json
@@ -107,6 +117,7 @@ def wants_one_file(images: Sequence[Path], out: Path | None) -> bool:
 def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering: many.Answering) -> dict[str, Any]:
     """Locate and write; what would fail after the work is refused before it."""
     from gigacount.count import Counter
+    from gigacount.output.points import coordinates_note
 
     files.demand_free()
     counter = Counter(options, answering.say, locate=True, preview=files.overlay is not None)
@@ -114,6 +125,9 @@ def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering:
         result = counter.count(image, progress)
     answer = files.write(result)
     answering.say(summary(result))
+    if note := coordinates_note(result, files.heads.suffix.lower()):
+        answering.say(note)
+    answering.say_regions(answer)
     return answer
 
 

@@ -43,6 +43,7 @@ DensityBranch = Annotated[
 ]
 Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located heads, as RAZ-Net does.")]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
+Exclude = Annotated[Path | None, typer.Option(help="GeoJSON polygons, such as posters, in which nobody is counted.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, int8, bf16, fp16 or fp32.")]
@@ -159,6 +160,7 @@ class Counting(Reading, Looking):
     fuse: Fuse = DEFAULTS.fuse
     region: Region = None
     metres_per_pixel: MetresPerPixel = None
+    exclude: Exclude = DEFAULTS.exclude
     device: Device = DEFAULTS.device
     precision: Precision = DEFAULTS.precision
     backend: Backend = DEFAULTS.backend
@@ -176,6 +178,7 @@ class Counting(Reading, Looking):
             reading=self.reading(),
             fuse=self.fuse,
             regions=self.regions(),
+            exclude=self.exclude,
             density_branch=self.density_branch,
         )
 

@@ -34,8 +34,9 @@ class ArrayImage:
         """A window at `size_wh` pixels, (height, width, 3)."""
         return np.ascontiguousarray(resample(self._level, window, size_wh))
 
-    def valid(self, window: Window, size_wh: Size) -> None:
-        """All pixels are ground."""
+    def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
+        """Nothing: every pixel is ground."""
+        return None
 
     def missing(self, window: Window) -> float:
         """No pixel is missing."""

@@ -1,19 +1,20 @@
-"""The picture to look at: photograph, density over it, zoom windows outlined, the count written on it."""
+"""The picture to look at: photograph, density or heads over it, windows, regions and their names, count and legend."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pyvips
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from gigacount.density import DensityMap
+from gigacount.density import Density, DensityMap
 from gigacount.errors import UsageError
-from gigacount.geometry import View
-from gigacount.output.failures import system_errors
+from gigacount.geometry import Size, View
+from gigacount.regions import RegionCount
 from gigacount.results import CountResult
 
 Pixels = NDArray[np.uint8]
@@ -27,121 +28,233 @@ INFERNO = np.frombuffer(
     np.uint8,
 ).reshape(17, 3)
 
-# 5 x 7 bitmap letters, so that the count can be read where no fonts are installed.
-GLYPHS = {
-    "0": "0e11131519110e", "1": "040c040404040e", "2": "0e11010204081f", "3": "1f02040201110e", "4": "02060a121f0202",
-    "5": "1f101e0101110e", "6": "0608101e11110e", "7": "1f010204080808", "8": "0e11110e11110e", "9": "0e11110f01020c",
-    ",": "00000000060408", ".": "00000000000c0c", " ": "00000000000000", "p": "00001e111e1010", "e": "00000e111f100e",
-    "o": "00000e1111110e", "l": "0c04040404040e", "k": "10101214181412", "s": "00000e100e011e", "n": "00001619111111",
-}  # fmt: skip
-
 SHADES = 1024  # of the colour map: too many to be told apart
 
-WINDOW_COLOUR = np.array([90, 220, 255], np.float32)
+FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
+"""Letters of most alphabets; what it lacks, such as Chinese, is drawn as boxes."""
+
+WINDOW_COLOUR, REGION_COLOUR = (90, 220, 255), (120, 255, 120)
 DOT_COLOUR, RIM_COLOUR = (255, 220, 40), (40, 20, 0)
+TEXT_COLOUR, BACKGROUND = (255, 255, 255), (0, 0, 0, 190)
+
+MAX_SIDE = 65_000
+"""Pixels of a side; a JPEG has at most 65,535, and libjpeg writes 65,500."""
+
+LEGEND_WH = (420, 260)
+"""The smallest picture in which a legend does not hide what it explains."""
 
 
 def draw_overlay(result: CountResult) -> Pixels:
     """The preview of a result, uint8 (H, W, 3), with its heads drawn on it, or else its density and windows.
 
-    Raises UsageError for a result without a preview.
+    Regions have their outlines, names and counts. Raises UsageError for a result without a preview.
     """
     if result.preview is None:
         raise UsageError("this result has no preview to draw on; count with Counter(..., preview=True)")
+    sheet = Sheet(within_limits(result.preview), result.size_wh)
+    if result.points is None:
+        scale = ColourScale.of(result.density, sheet.size_wh)
+        sheet.colour(scale)
+        sheet.frame([look.view for look in result.looked])
+        sheet.add_legend(scale.label(ground_of(result)))
+    else:
+        sheet.dot(result.points.xy)
+    sheet.outline(result.region_counts())
+    sheet.write_caption(counted(result))
+    return np.asarray(sheet.image)
+
+
+def counted(result: CountResult) -> str:
+    """The number that an overlay shows."""
     if result.points is not None:
-        return draw_heads(result.preview, result.points.xy, result.size_wh)
-    return draw_map(result.preview, result.density, [look.view for look in result.looked])
+        return f"{len(result.points):,} located"
+    people = round(result.count)
+    return f"{people:,} {'person' if people == 1 else 'people'}"
 
 
-def draw_map(preview: Pixels, density: DensityMap, views: Sequence[View]) -> Pixels:
-    """Draw density, windows and count on `preview`, the whole picture shrunk."""
-    picture = blend_density(preview, density)
-    for view in views:
-        outline(picture, view, density.size_wh)
-    write_text(picture, f"{density.count:,.0f} people")
-    return picture
-
-
-def draw_heads(preview: Pixels, points_xy: NDArray[np.float32], size_wh: tuple[int, int]) -> Pixels:
-    """Draw a dark-rimmed dot on `preview` for each head (N, 2) of a picture of `size_wh`."""
-    height, width = preview.shape[:2]
-    picture = preview.copy()
-    col, row = (points_xy * (width / size_wh[0], height / size_wh[1])).astype(np.int64).T
-    radius = max(round(width / 800), 2)
-    for reach, colour in ((radius + 1, RIM_COLOUR), (radius, DOT_COLOUR)):
-        for dy, dx in ((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)):
-            if dx**2 + dy**2 <= reach**2 + 1:
-                picture[np.clip(row + dy, 0, height - 1), np.clip(col + dx, 0, width - 1)] = colour
-    write_text(picture, f"{len(points_xy):,} people")
-    return picture
+def ground_of(result: CountResult) -> float | None:
+    """Square metres that a pixel in the middle of the picture covers; None where that is unknown."""
+    width, height = result.size_wh
+    return result.georeference.square_metres((width / 2, height / 2)) if result.georeference else None
 
 
 def save_jpeg(picture: Pixels, path: Path) -> None:
     """Raises OSError where that fails."""
-    height, width = picture.shape[:2]
-    image = pyvips.Image.new_from_memory(picture.data, width, height, 3, "uchar").copy(interpretation="srgb")
-    with system_errors():
-        image.jpegsave(os.fsencode(path), Q=88, subsample_mode="off")
+    encoded = BytesIO()
+    Image.fromarray(picture).save(encoded, "JPEG", quality=88, subsampling=0)
+    path.write_bytes(encoded.getbuffer())
 
 
-def blend_density(preview: Pixels, density: DensityMap) -> Pixels:
-    """Colour where people are over a greyed photograph; opacity grows with the density's square root.
+def within_limits(picture: Pixels) -> Image.Image:
+    """The picture, shrunk where a side is longer than a JPEG's may be."""
+    image = Image.fromarray(picture)
+    shrink = max(image.size) / MAX_SIDE
+    if shrink > 1:
+        width, height = (max(round(side / shrink), 1) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BOX)
+    return image
 
-    The colour scale ends at the 99.5th percentile of the cells with people, so that one spike does not darken the rest.
+
+@dataclass(frozen=True)
+class ColourScale:
+    """How people become colours.
+
+    strength: 0..1, the square root of the smoothed density by its 99.5th percentile of the cells with people, so that
+    one spike does not darken the rest. top: people at the end of the scale in a block of `block_px` full-resolution
+    pixels a side; None where there is nobody.
     """
-    from scipy import ndimage  # not before the picture is under way
+
+    strength: Density
+    top: float | None
+    block_px: float
+
+    @classmethod
+    def of(cls, density: DensityMap, size_wh: Size) -> ColourScale:
+        """For a picture drawn at `size_wh`."""
+        from scipy import ndimage  # not before the picture is under way
+
+        pooled = density.pooled(size_wh)
+        people = np.asarray(ndimage.gaussian_filter(pooled, 1.5), np.float32)
+        busy = people[people > 1e-4]
+        top = float(np.percentile(busy, 99.5)) if busy.size else None
+        block_px = density.cell_px * max(
+            -(-cells // blocks) for cells, blocks in zip(density.cells.shape, pooled.shape, strict=True)
+        )
+        return cls(np.sqrt(np.clip(people / (top or 1.0), 0, 1)), top, block_px)
+
+    def label(self, square_metres: float | None) -> str | None:
+        """What the end of the scale stands for, where a pixel covers so much ground; None where there is nobody."""
+        if self.top is None:
+            return None
+        per_px = self.top / self.block_px**2
+        if square_metres:
+            return f"{per_px / square_metres:.2g} people per m\N{SUPERSCRIPT TWO}"
+        return f"{per_px * 1e4:.2g} people per 100 \N{MULTIPLICATION SIGN} 100 px"
+
+
+class Sheet:
+    """A picture of `size_wh` full-resolution pixels, shrunk to `image`, to draw on.
+
+    Lines, dots and letters are in proportion to the short side, so that a strip is not hidden by them.
+    """
+
+    def __init__(self, image: Image.Image, size_wh: Size) -> None:
+        self.image, self.full_wh = image, size_wh
+        short = min(image.size)
+        self.line = max(round(short / 480), 1)
+        self.letter = int(np.clip(short / 30, 11, 60))
+
+    @property
+    def size_wh(self) -> Size:
+        return self.image.size
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        return self.size_wh[0] / self.full_wh[0], self.size_wh[1] / self.full_wh[1]
+
+    def colour(self, scale: ColourScale) -> None:
+        """Colour where people are over a greyed photograph."""
+        self.image = Image.fromarray(blend(np.asarray(self.image), scale.strength))
+
+    def frame(self, views: Sequence[View]) -> None:
+        """Draw the windows' edges; the whole picture has none."""
+        draw = ImageDraw.Draw(self.image, "RGBA")
+        scale_x, scale_y = self.scale_xy
+        for window in {view.window for view in views if view.window.size_wh != self.full_wh}:
+            corners = window.left * scale_x, window.top * scale_y, window.right * scale_x, window.bottom * scale_y
+            left, top, right, bottom = (round(corner) for corner in corners)
+            box = left, top, max(right - 1, left), max(bottom - 1, top)
+            draw.rectangle(box, outline=(*WINDOW_COLOUR, 190), width=self.line)
+
+    def dot(self, points_xy: NDArray[np.float32]) -> None:
+        """Draw a dark-rimmed dot for each head (N, 2)."""
+        picture = np.array(self.image)
+        height, width = picture.shape[:2]
+        col, row = (points_xy * np.array(self.scale_xy)).astype(np.int64).T
+        radius = self.line
+        for reach, colour in ((radius + 1, RIM_COLOUR), (radius, DOT_COLOUR)):
+            for dy, dx in ((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)):
+                if dx**2 + dy**2 <= reach**2 + 1:
+                    picture[np.clip(row + dy, 0, height - 1), np.clip(col + dx, 0, width - 1)] = colour
+        self.image = Image.fromarray(picture)
+
+    def outline(self, counts: Sequence[RegionCount]) -> None:
+        """Draw regions with their names and counts."""
+        draw = ImageDraw.Draw(self.image, "RGBA")
+        font = font_of(max(round(self.letter * 0.7), 10))
+        for count in counts:
+            rings = [ring * np.array(self.scale_xy) for ring in count.region.rings]
+            for ring in rings:
+                closed = [*map(tuple, ring.tolist()), tuple(ring[0].tolist())]
+                draw.line(closed, fill=REGION_COLOUR, width=self.line + 1)
+            outer = max(rings, key=lambda ring: float(np.ptp(ring, axis=0).prod()))
+            text = f"{count.region.name}: {round(count.count):,}"
+            self._write(draw, text, outer.mean(axis=0).tolist(), font, centred=True)
+
+    def add_legend(self, label: str | None) -> None:
+        """Explain the colours in the bottom left corner, where that hides no more than a corner."""
+        width, height = self.size_wh
+        if label is None or width < LEGEND_WH[0] or height < LEGEND_WH[1]:
+            return
+        draw, font = ImageDraw.Draw(self.image, "RGBA"), font_of(max(round(self.letter * 0.6), 10))
+        pad = round(font.size * 0.6)
+        bar_wh = round(font.size * 8), round(font.size * 0.8)
+        text = f"0 to {label}"
+        top = height - round(font.size * 1.3) - bar_wh[1] - 2 * pad
+        draw.rectangle((0, top, max(font.getlength(text), bar_wh[0]) + 2 * pad, height), fill=BACKGROUND)
+        colours = np.clip(colour_map(bar_wh[0]), 0, 255).astype(np.uint8)[None]
+        self.image.paste(Image.fromarray(np.repeat(colours, bar_wh[1], axis=0)), (pad, top + pad))
+        draw.text((pad, top + pad + bar_wh[1] + 1), text, font=font, fill=TEXT_COLOUR)
+
+    def write_caption(self, text: str) -> None:
+        """Write the count in the top left corner, over at most three fifths of the width."""
+        size = self.letter
+        wide = font_of(size).getlength(text)
+        size = max(min(size, int(size * 0.6 * self.size_wh[0] / max(wide, 1))), 8)
+        self._write(ImageDraw.Draw(self.image, "RGBA"), text, (0, 0), font_of(size))
+
+    def _write(
+        self,
+        draw: ImageDraw.ImageDraw,
+        text: str,
+        xy: Sequence[float],
+        font: ImageFont.FreeTypeFont,
+        centred: bool = False,
+    ) -> None:
+        """White letters on a dark box whose top left corner, or middle, is at `xy`; moved into the picture."""
+        pad = max(round(font.size / 4), 1)
+        left, top, right, bottom = font.getbbox(text)
+        box = np.array([right - left + 2 * pad, bottom - top + 2 * pad])
+        corner = np.array(xy) - (box / 2 if centred else 0)
+        x, y = np.clip(corner, 0, np.maximum(np.array(self.size_wh) - box, 0)).round().tolist()
+        draw.rectangle((x, y, x + box[0] - 1, y + box[1] - 1), fill=BACKGROUND)
+        draw.text((x + pad - left, y + pad - top), text, font=font, fill=TEXT_COLOUR)
+
+
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """The font at so many pixels; a new one each time, as they are not to be shared between threads."""
+    return ImageFont.truetype(FONT, size)
+
+
+def colour_map(shades: int) -> NDArray[np.float64]:
+    """(shades, 3): `INFERNO` from nobody to the most, 0..255."""
+    at = np.linspace(0, 1, shades)
+    return np.stack([np.interp(at, np.linspace(0, 1, 17), INFERNO[:, c]) for c in range(3)], axis=-1)
+
+
+def blend(preview: Pixels, strength: Density) -> Pixels:
+    """Colours over a greyed photograph (H, W, 3), their opacity growing with `strength`, 0..1 in blocks of pixels."""
+    from scipy import ndimage
 
     height, width = preview.shape[:2]
-    people = density.pooled((width, height))
-    people = np.asarray(ndimage.gaussian_filter(people, 1.5), np.float32)
-    busy = people[people > 1e-4]
-    top = float(np.percentile(busy, 99.5)) if busy.size else 1.0
-    strength = np.sqrt(np.clip(people / top, 0, 1))
     scale = height / strength.shape[0], width / strength.shape[1]
     strength = np.clip(ndimage.zoom(strength, scale, order=1, grid_mode=True, mode="nearest"), 0, 1)
     shade = (strength[:height, :width] * (SHADES - 1) + 0.5).astype(np.uint16)
-    shades = np.linspace(0, 1, SHADES)
-    opacity = np.clip(shades * 1.6, 0, 0.85)[:, None]
-    colour = np.stack([np.interp(shades, np.linspace(0, 1, 17), INFERNO[:, c]) for c in range(3)], axis=-1) * opacity
+    opacity = np.clip(np.linspace(0, 1, SHADES) * 1.6, 0, 0.85)[:, None]
     red, green, blue = (preview[..., band].astype(np.float32) for band in range(3))
     grey = (red + green + blue)[..., None] * np.float32(0.6 / 3)
     blended = grey + preview * np.float32(0.4)
     blended *= np.take((1 - opacity).astype(np.float32), shade, axis=0)
-    blended += np.take(colour.astype(np.float32), shade, axis=0)
+    blended += np.take((colour_map(SHADES) * opacity).astype(np.float32), shade, axis=0)
     picture: Pixels = blended.astype(np.uint8)
     return picture
-
-
-def outline(picture: Pixels, view: View, size_wh: tuple[int, int]) -> None:
-    """Draw a window's edge, thicker and brighter the deeper its zoom level; the whole picture has none."""
-    if view.window.size_wh == size_wh:
-        return
-    height, width = picture.shape[:2]
-    scale_x, scale_y = width / size_wh[0], height / size_wh[1]
-    left, right = round(view.window.left * scale_x), round(view.window.right * scale_x)
-    top, bottom = round(view.window.top * scale_y), round(view.window.bottom * scale_y)
-    thick = max(2, round(width / 900))
-    for band in (
-        np.s_[top : top + thick, left:right],
-        np.s_[max(bottom - thick, 0) : bottom, left:right],
-        np.s_[top:bottom, left : left + thick],
-        np.s_[top:bottom, max(right - thick, 0) : right],
-    ):
-        picture[band] = (picture[band] * 0.25 + WINDOW_COLOUR * 0.75).astype(np.uint8)
-
-
-def write_text(picture: Pixels, text: str) -> None:
-    """Write `text` in white on a dark bar in the top left corner, sized to a third of the picture's width at most."""
-    bits = np.hstack([glyph(letter) for letter in text])
-    factor = max(1, min(picture.shape[1] // 3 // (bits.shape[1] + 4), picture.shape[0] // 12 // 11))
-    stamp = np.kron(np.pad(bits, 2), np.ones((factor, factor), np.uint8))
-    height, width = min(stamp.shape[0], picture.shape[0]), min(stamp.shape[1], picture.shape[1])
-    corner = picture[:height, :width]
-    corner[:] = (corner * 0.25).astype(np.uint8)
-    corner[stamp[:height, :width] == 1] = 255
-
-
-def glyph(letter: str) -> Pixels:
-    """(7, 6) bits of a letter, its right column empty."""
-    rows = bytes.fromhex(GLYPHS[letter])
-    return np.array([[row >> bit & 1 for bit in (4, 3, 2, 1, 0)] + [0] for row in rows], np.uint8)

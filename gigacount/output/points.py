@@ -1,6 +1,6 @@
 """Located heads as files, one function each; `POINT_WRITERS` finds them by the file's extension.
 
-Every format is text of one pattern per head. Thousands of heads are filled into the pattern at once and written, so a
+Every text format is one pattern per head. Thousands of heads are filled into the pattern at once and written, so a
 million take seconds and no memory to speak of.
 """
 
@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.errors import UnknownNameError, UsageError
+from gigacount.errors import DataError, UnknownNameError, UsageError
+from gigacount.image.georeference import WGS84, Georeference, has_pyproj, transform
 from gigacount.output.files import replacing
 from gigacount.results import CountResult
 
@@ -24,38 +30,109 @@ if TYPE_CHECKING:
 
 ROWS = 10_000  # filled in at once
 
+PIXEL, MAP, LONLAT = "pixel", "map", "wgs84"
+
+OWN_SYSTEM = {".csv": MAP, ".geojson": LONLAT, ".gpkg": MAP}
+"""Extension -> the coordinates that a georeferenced picture's heads are written in unless others are asked for."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Heads (N, 2) in some coordinates. crs: their system; None for pixels, and for a map's without a name."""
+
+    xy: NDArray[np.float64]
+    on_map: bool = False
+    crs: str | None = None
+
+    @property
+    def number(self) -> str:
+        """The pattern of a coordinate: a hundredth of a pixel, or about a millimetre."""
+        return "%.2f" if not self.on_map else "%.8f" if np.abs(self.xy).max(initial=0) <= 540 else "%.3f"
+
+
+def demand_coordinates(wanted: str, place: Georeference | None) -> None:
+    """Raise DataError where a picture does not have the coordinates that were asked for, or pyproj is missing."""
+    if wanted in ("auto", PIXEL):
+        return
+    if place is None:
+        raise DataError(f"--coordinates {wanted} needs a georeferenced picture, which this is not; use pixel")
+    if wanted == LONLAT and place.crs is None:
+        raise DataError(f"--coordinates {wanted} needs a picture that names its coordinate system; use map or pixel")
+    if wanted == LONLAT:
+        transform(np.zeros((0, 2)), str(place.crs), WGS84)  # says what is missing
+
+
+def choose_coordinates(wanted: str, suffix: str, place: Georeference | None) -> str:
+    """PIXEL, MAP or LONLAT: what a file with this extension is written in, by `CountOptions.coordinates`."""
+    if place is None or suffix not in OWN_SYSTEM or wanted == PIXEL:
+        return PIXEL
+    if wanted != "auto":
+        return wanted
+    own = OWN_SYSTEM[suffix]
+    convertible = place.crs == WGS84 or (place.crs is not None and has_pyproj())
+    return own if own == MAP or convertible else PIXEL
+
+
+def coordinates_note(result: CountResult, suffix: str) -> str | None:
+    """A line for the user where heads are written in pixels for want of pyproj alone."""
+    place, wanted = result.georeference, result.options.coordinates
+    if suffix != ".geojson" or wanted != "auto" or place is None or place.crs is None:
+        return None
+    if choose_coordinates(wanted, suffix, place) != PIXEL:
+        return None
+    return "heads are written in pixels; for longitude and latitude, pip install 'gigacount[geo]'"
+
+
+def placed(result: CountResult, suffix: str) -> Placed:
+    """The located heads in the coordinates of a file with this extension. Raises DataError, UsageError."""
+    xy, place = heads_of(result).xy.astype(np.float64), result.georeference
+    chosen = choose_coordinates(result.options.coordinates, suffix, place)
+    if chosen == PIXEL or place is None:
+        return Placed(xy)
+    on_map = place.to_map(xy)
+    if chosen == MAP:
+        return Placed(on_map, True, place.crs)
+    return Placed(transform(on_map, str(place.crs), WGS84), True, WGS84)
+
 
 def csv_text(result: CountResult) -> Iterator[str]:
-    """x and y in full-resolution pixels, score, and the zoom level and number of the look that each head is from."""
-    points = heads_of(result)
-    yield "x,y,score,level,window\n"
-    yield from rows("%.2f,%.2f,%.3f,%d,%d\n", [*points.xy.T, points.score, points.level, points.window])
+    """x and y in full-resolution pixels, score, and the zoom level and number of the look that each head is from.
+
+    Of a georeferenced picture, map_x and map_y besides.
+    """
+    points, there = heads_of(result), placed(result, ".csv")
+    columns = [*points.xy.T, points.score, points.level, points.window]
+    if not there.on_map:
+        yield "x,y,score,level,window\n"
+        yield from rows("%.2f,%.2f,%.3f,%d,%d\n", columns)
+        return
+    yield "x,y,score,level,window,map_x,map_y\n"
+    yield from rows(f"%.2f,%.2f,%.3f,%d,%d,{there.number},{there.number}\n", [*columns, *there.xy.T])
 
 
 def geojson_text(result: CountResult) -> Iterator[str]:
-    """A FeatureCollection (RFC 7946) of a Point feature a head, in pixels, as QuPath imports it: as detections.
+    """A FeatureCollection (RFC 7946) of a Point feature a head, with properties as QuPath imports them: as detections.
 
-    Where the picture is a GeoTIFF, each feature has its map coordinates too, as the property `map`, in the system that
-    the collection's member `map_crs` names.
+    Of a georeferenced picture in longitude and latitude; each feature has its pixels as the property `pixel`, too.
+    Other map coordinates are named by the member `crs` of GeoJSON 2008.
     """
-    points, reference = heads_of(result), result.georeference
+    points, there = heads_of(result), placed(result, ".geojson")
     members: dict[str, Any] = {
         "type": "FeatureCollection",
         "image": {"file": result.name, "width": result.size_wh[0], "height": result.size_wh[1]},
     }
-    columns = [*points.xy.T]
-    place = ""
-    if reference is not None:
-        members["map_crs"] = reference.name
-        columns += [*reference.to_map(points.xy).T]
-        place = '"map":[%.11g,%.11g],'
+    if there.crs not in (None, WGS84):
+        name = re.sub(r"^EPSG:(\d+)$", r"urn:ogc:def:crs:EPSG::\1", str(there.crs))
+        members["crs"] = {"type": "name", "properties": {"name": name}}
     yield json.dumps(members, ensure_ascii=False)[:-1] + ', "features": [\n'
+    pixel = '"pixel":[%.2f,%.2f],' if there.on_map else ""
     feature = (
-        '{"type":"Feature","geometry":{"type":"Point","coordinates":[%.2f,%.2f]},"properties":{"objectType":"detection",'
-        '"classification":{"name":"Person","color":[230,60,40]},' + place + '"measurements":'
+        f'{{"type":"Feature","geometry":{{"type":"Point","coordinates":[{there.number},{there.number}]}},"properties":{{'
+        '"objectType":"detection","classification":{"name":"Person","color":[230,60,40]},' + pixel + '"measurements":'
         '{"score":%.3f,"level":%d,"window":%d}}}'
     )
-    yield from rows(feature, [*columns, points.score, points.level, points.window], between=",\n")
+    columns = [*there.xy.T, *(points.xy.T if there.on_map else ()), points.score, points.level, points.window]
+    yield from rows(feature, columns, between=",\n")
     yield "\n]}\n"
 
 
@@ -78,13 +155,32 @@ def coco_text(result: CountResult) -> Iterator[str]:
     yield "\n]}\n"
 
 
-POINT_WRITERS: dict[str, Callable[[CountResult], Iterator[str]]] = {
+def geopackage(result: CountResult) -> Iterator[bytes]:
+    """A GeoPackage with a layer `heads` of points, made in memory; in pixels where the picture has no georeference."""
+    import pyogrio
+    import shapely
+
+    points, there = heads_of(result), placed(result, ".gpkg")
+    fields: dict[str, NDArray[Any]] = {"x": points.xy[:, 0], "y": points.xy[:, 1], "score": points.score}
+    fields |= {"level": points.level, "window": points.window}
+    made, points_wkb = BytesIO(), shapely.to_wkb(shapely.points(there.xy))
+    about = {"layer": "heads", "driver": "GPKG", "geometry_type": "Point", "crs": there.crs}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # pixels have none
+        pyogrio.raw.write(made, points_wkb, list(fields.values()), list(fields), **about)
+    yield made.getvalue()
+
+
+PointWriter = Callable[[CountResult], Iterator[str] | Iterator[bytes]]
+
+POINT_WRITERS: dict[str, PointWriter] = {
     ".csv": csv_text,
     ".geojson": geojson_text,
+    ".gpkg": geopackage,
     ".json": coco_text,
     ".txt": nwpu_text,
 }
-"""Extension -> the text of the file, piece by piece."""
+"""Extension -> the content of the file, piece by piece."""
 
 
 def heads_of(result: CountResult) -> Points:
@@ -94,26 +190,29 @@ def heads_of(result: CountResult) -> Points:
     return result.points
 
 
-def find_writer(path: Path) -> Callable[[CountResult], Iterator[str]]:
-    """The writer for a file by its extension; raises UnknownNameError, which lists them."""
+def find_writer(path: Path) -> PointWriter:
+    """The writer for a file by its extension.
+
+    Raises UnknownNameError, which lists them; UsageError for one that needs a package which is not installed.
+    """
     suffix = path.suffix.lower()
     if suffix not in POINT_WRITERS:
         raise UnknownNameError("format for heads with the extension", suffix or path.name, POINT_WRITERS)
+    if suffix == ".gpkg" and find_spec("pyogrio") is None:
+        raise UsageError("GeoPackages are written by pyogrio, which is not installed; pip install 'gigacount[geo]'")
     return POINT_WRITERS[suffix]
 
 
 def write_points(result: CountResult, path: Path, overwrite: bool = False) -> None:
     """Write the located heads in the format of the file's extension.
 
-    Raises UnknownNameError for another extension, OutputError for a file that stands already or cannot be written.
+    Raises UnknownNameError for another extension, DataError for coordinates that the picture does not have, OutputError
+    for a file that stands already or cannot be written.
     """
-    text = find_writer(path)(result)
-    with (
-        replacing(path, overwrite) as fresh,
-        fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        for piece in text:
-            file.write(piece)
+    content = find_writer(path)(result)
+    with replacing(path, overwrite) as fresh, fresh.open("wb") as file:
+        for piece in content:
+            file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", "backslashreplace"))
 
 
 def rows(pattern: str, columns: Sequence[NDArray[Any] | range], between: str = "") -> Iterator[str]:

@@ -17,7 +17,7 @@ from gigacount.output.files import demand_free, replacing
 from gigacount.output.folder import COUNT_FILE, ResultFolder
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.points import find_writer, write_points
-from gigacount.output.regions import REGIONS_FILE, regions_json, write_regions
+from gigacount.output.regions import REGIONS_FILE, regions_file, regions_json, write_regions
 from gigacount.output.stored import to_json
 from gigacount.output.tiff import write_density_tiff
 from gigacount.results import CountResult
@@ -98,7 +98,7 @@ def write_heads(suffix: str, result: CountResult, folder: Path) -> None:
     write_points(result, folder / f"points{suffix}")
 
 
-HEADS = {"csv": ".csv", "geojson": ".geojson", "coco": ".json", "nwpu": ".txt"}
+HEADS = {"csv": ".csv", "geojson": ".geojson", "gpkg": ".gpkg", "coco": ".json", "nwpu": ".txt"}
 """Names of the formats of located heads, and their files' extensions."""
 
 WRITERS: dict[str, Writer] = {
@@ -137,7 +137,7 @@ class LooseFiles:
 
     @property
     def regions(self) -> Path | None:
-        return self.heads.with_name(f"{self.heads.stem}.{REGIONS_FILE}") if self.with_regions else None
+        return regions_file(self.heads) if self.with_regions else None
 
     def demand_free(self) -> None:
         """Raise before the work what would fail after it: an unknown format, a file that stands, no permission."""

@@ -2,10 +2,10 @@
 
 geojson    polygons read, checked, and brought to pixels
 inside     what lies in a polygon: cells of a density map, points
-regions    Region, Regions and the table of them
+regions    Region, RegionCount, Regions
 """
 
 from gigacount.regions.geojson import read_regions
-from gigacount.regions.regions import Region, RegionCount, Regions, regions_table
+from gigacount.regions.regions import Region, RegionCount, Regions
 
-__all__ = ["Region", "RegionCount", "Regions", "read_regions", "regions_table"]
+__all__ = ["Region", "RegionCount", "Regions", "read_regions"]

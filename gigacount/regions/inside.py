@@ -111,6 +111,9 @@ def _cut(pieces: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     a, b = pieces[:, axis], pieces[:, axis + 2]
     low, high = np.minimum(a, b), np.maximum(a, b)
     parts = np.maximum(np.ceil(high) - np.floor(low), 1).astype(np.int64)
+    uncut = parts == 1
+    if uncut.any():
+        return pieces if uncut.all() else np.concatenate([pieces[uncut], _cut(pieces[~uncut], axis)])
     which = np.repeat(np.arange(len(pieces)), parts)
     nth = np.arange(len(which)) - np.repeat(np.cumsum(parts) - parts, parts)
     start = np.maximum(np.floor(low)[which] + nth, low[which])

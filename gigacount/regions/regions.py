@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,22 +101,3 @@ class Regions:
         for region in self.regions:
             inside |= points_inside(region.rings, points_xy)
         return inside
-
-
-def regions_table(counts: Sequence[RegionCount]) -> str:
-    """The regions as a table for a terminal: a line each, columns without any value left out."""
-    columns: dict[str, list[str]] = {
-        "region": [count.region.name for count in counts],
-        "people": [f"{count.count:,.1f}" for count in counts],
-    }
-    if any(count.points is not None for count in counts):
-        columns["located"] = ["" if count.points is None else f"{count.points:,}" for count in counts]
-    if any(count.region.area_m2 is not None for count in counts):
-        columns["m2"] = ["" if (area := count.region.area_m2) is None else f"{area:,.1f}" for count in counts]
-        columns["people per m2"] = ["" if (near := count.people_per_m2) is None else f"{near:.3g}" for count in counts]
-    width = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
-    lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
-    pad = [str.ljust, *[str.rjust] * (len(columns) - 1)]
-    return "\n".join(
-        "  ".join(put(cell, width[name]) for put, cell, name in zip(pad, line, columns, strict=True)) for line in lines
-    )
