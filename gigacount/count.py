@@ -16,7 +16,7 @@ from gigacount.geometry import View
 from gigacount.image import GigaImage
 from gigacount.image.array import ArrayImage, pixels_of
 from gigacount.key import RunKey, content_hash, image_identity, records_of
-from gigacount.look import Looker, Progress
+from gigacount.look import Heads, Looker, Progress
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, RegionOptions, StrategyOptions
 from gigacount.output.points import demand_coordinates
@@ -37,8 +37,9 @@ class Counter:
     """Counts pictures with networks that are loaded once, in the background, while the first picture is decoded.
 
     locate: whether people are located as well. preview: whether results have a small copy of the picture, for drawing.
-    notify: called with a line for the user, such as where the scratch file is. Raises UnknownNameError and
-    WeightsError for networks that are not there; whatever else is wrong with them, `predictor` raises.
+    notify: called with a line for the user, such as where the scratch file is. records: of the networks by role, where
+    they were looked up before. Raises UnknownNameError and WeightsError for networks that are not there; whatever else
+    is wrong with them, `predictor` raises.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class Counter:
         notify: Callable[[str], None] = lambda line: None,
         locate: bool = False,
         preview: bool = True,
+        records: Mapping[str, NetworkRecord] | None = None,
     ) -> None:
         demand_no_fork()
         self.options, self.notify = options, notify
         self.locate, self.preview = locate, preview
-        self.records = records_of(options)
+        self.records = records_of(options) if records is None else records
         self.key = RunKey.of(options, self.records)
         self.looking = looking_of(options, self.records)
         self.strategy = find_strategy(options.strategy)
@@ -77,13 +79,11 @@ class Counter:
         return self._loading["coarse_network"].result() if "coarse_network" in self.records else None
 
     def _load(self, role: str, record: NetworkRecord) -> Predictor:
-        from gigacount.predict import Locator, Predictor
+        from gigacount.predict import Predictor
 
         options = self.options
-        name = str(options.network if role == "network" else options.coarse_network)
-        if self.locate or options.fuse:
-            return Locator(options, name, options.min_score)
-        return Predictor(name, options.device, options.precision, options.settings_of(name), options.backend)
+        settings = options.settings_of(options.network) if role == "network" else {}
+        return Predictor(record, options.device, options.precision, settings, options.backend)
 
     def count(self, picture: Any, progress: Progress | None = None) -> CountResult:
         """Count the people in a picture: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
@@ -122,7 +122,8 @@ class Counter:
             for library in self.strategy.libraries:
                 self._loader.submit(import_module, library)
         image.prepare(planned)
-        with Looker(image, self.predictor, self.coarse, self.locate, planned, progress) as look:
+        heads = Heads(options.min_score, options.fuse) if self.locate or options.fuse else None
+        with Looker(image, self.predictor, self.coarse, heads, planned, progress) as look:
             density = self.strategy.run(look, size_wh, self.looking)
             if excluded is not None:
                 excluded.clear(density)
@@ -130,11 +131,11 @@ class Counter:
         if regions is not None:
             regions = regions.on_ground(image.valid, size_wh)
         looked = look.looked if excluded is None else [one.without(excluded) for one in look.looked]
-        heads = None
+        located = None
         if self.locate:
             from gigacount.localize import locate  # brings scipy
 
-            heads = locate(density, looked, self._least_head)
+            located = locate(density, looked, self._least_head)
         return CountResult(
             image=path,
             density=density,
@@ -146,12 +147,13 @@ class Counter:
             inferences=look.inferences,
             device=self.predictor.device,
             precision=self.predictor.precision,
+            backend=self.predictor.backend,
             seconds={
                 "read": look.read_seconds,
                 "network": look.network_seconds,
                 "total": time.perf_counter() - start,
             },
-            heads=heads,
+            heads=located,
             regions=regions,
             preview=preview,
             georeference=place,

@@ -68,6 +68,16 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """How heads are located: those of at least `min_score` (None: the record's); fuse: whether the density is fused
+    with them, as RAZ-Net does.
+    """
+
+    min_score: float | None = None
+    fuse: bool = False
+
+
+@dataclass(frozen=True)
 class Glance:
     """A look under way (`strategies.Pending`)."""
 
@@ -87,13 +97,13 @@ class Glance:
 class Looker:
     """Callable as a strategy's `look`. A context manager: leaving it ends what is still under way.
 
-    coarse_predictor: takes the look that is marked `coarse`, when given. locate: whether heads are located as well.
+    coarse_predictor: takes the look that is marked `coarse`, when given. heads: how heads are located, if at all.
     """
 
     image: Readable
     predictor: Predictor
     coarse_predictor: Predictor | None = None
-    locate: bool = False
+    heads: Heads | None = None
     planned: int = 1
     progress: Progress | None = None
     inferences: int = 0
@@ -166,7 +176,7 @@ class Looker:
         pixels = reading.result()
         start = time.perf_counter()
         predictor = self.coarse_predictor if view.coarse and self.coarse_predictor else self.predictor
-        (found,) = predictor.predict([pixels.picture], self.locate)
+        found = self._found(predictor, pixels.picture)
         self.network_seconds += time.perf_counter() - start
         self.inferences += 1
         if pixels.valid is not None:
@@ -177,6 +187,15 @@ class Looker:
             cell_wh = stride * outer.width / width, stride * outer.height / height
             found = replace(found, density=crop(found.density, outer, view.window, cell_wh))
         return Seen(found, pixels.missing)
+
+    def _found(self, predictor: Predictor, picture: NDArray[np.uint8]) -> Found:
+        if self.heads is None:
+            return predictor.predict([picture])[0]
+        from gigacount.predict import with_fusion, with_heads
+
+        record, (height, width) = predictor.record, picture.shape[:2]
+        found = with_heads(predictor.predict([picture], predictor.locates)[0], record, self.heads.min_score)
+        return with_fusion(found, record, (width, height)) if self.heads.fuse else found
 
     def _seen(self, view: View) -> tuple[Window, Size]:
         """What is read for a view: its window with the context, and the size."""

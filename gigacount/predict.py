@@ -15,7 +15,6 @@ from gigacount.geometry import Size
 from gigacount.networks import find_record
 from gigacount.networks.backends import load_backend
 from gigacount.networks.record import NetworkRecord
-from gigacount.options import CountOptions
 from gigacount.points import density_peaks
 
 
@@ -30,8 +29,8 @@ class Found:
 class Predictor:
     """A network with its weights, ready to look at pictures. Threads may share it; they take turns at the device.
 
-    name: of shipped weights, or the path of a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto, int8,
-    bf16, fp16, fp32. settings: of the network's constructor, on top of those of its record. backend: auto, openvino,
+    name: of shipped weights, the path of a record, or a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto,
+    int8, bf16, fp16, fp32. settings: of the network's constructor, on top of those of its record. backend: auto, openvino,
     torch. Raises UsageError for what cannot be together or is not there, WeightsError for weights that are damaged.
 
     What it was decided for is in `record`, `backend`, `device` ("cpu", "cuda:1") and `precision`. `locates`: whether
@@ -40,13 +39,13 @@ class Predictor:
 
     def __init__(
         self,
-        name: str,
+        name: str | NetworkRecord,
         device: str = "auto",
         precision: str = "auto",
         settings: Mapping[str, object] | None = None,
         backend: str = "auto",
     ) -> None:
-        record = find_record(name)
+        record = find_record(name) if isinstance(name, str) else name
         self.record: NetworkRecord = replace(record, settings=record.settings | dict(settings or {}))
         self.backend, self._loaded = load_backend(record, settings or {}, backend, device, precision)
         self.device, self.precision, self.locates = self._loaded.device, self._loaded.precision, self._loaded.locates
@@ -99,19 +98,3 @@ def with_fusion(found: Found, record: NetworkRecord, size_wh: Size) -> Found:
     theta = torch.tensor(record.fusion_theta or [math.inf] * GRID**2)
     located = points_to_cells(found.points, (size_wh[1], size_wh[0]), record.stride)
     return replace(found, density=fuse(torch.from_numpy(found.density), located, theta).numpy())
-
-
-class Locator(Predictor):
-    """A predictor that always locates: by its network's own points, or by density peaks where it only counts.
-
-    min_score: faint heads are left out; None takes the record's threshold. The density is fused where `options` say so.
-    """
-
-    def __init__(self, options: CountOptions, name: str, min_score: float | None = None) -> None:
-        super().__init__(name, options.device, options.precision, options.settings_of(name), options.backend)
-        self.min_score, self.fuse = min_score, options.fuse
-
-    def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = True) -> list[Found]:
-        found = [with_heads(one, self.record, self.min_score) for one in super().predict(pictures, self.locates)]
-        height, width = pictures[0].shape[:2]
-        return [with_fusion(one, self.record, (width, height)) if self.fuse else one for one in found]

@@ -90,6 +90,7 @@ class CountResult:
     preview: NDArray[np.uint8] | None = None
     georeference: Georeference | None = None
     notes: tuple[str, ...] = ()
+    backend: str = ""
 
     def __repr__(self) -> str:
         width, height = self.size_wh

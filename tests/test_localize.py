@@ -10,7 +10,7 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from gigacount.errors import UsageError
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.key import RunKey, records_of
 from gigacount.localize import judge
-from gigacount.look import REMEMBERED, Looker
+from gigacount.look import REMEMBERED, Heads, Looker
 from gigacount.networks.heads import heads_in
 from gigacount.networks.peaks import summits
 from gigacount.networks.record import NetworkRecord, read_record, write_record
@@ -33,7 +33,7 @@ from gigacount.options import CountOptions, RegionOptions, StrategyOptions
 from gigacount.output import ResultFolder, write_result
 from gigacount.output.finished import Wanted
 from gigacount.points import NOBODY, Ownership, Points, gather
-from gigacount.predict import Found, Locator, Predictor
+from gigacount.predict import Found, Predictor, with_fusion, with_heads
 from gigacount.results import Located
 from gigacount.strategies import find_strategy
 from gigacount.strategies.base import UNDER_WAY
@@ -51,6 +51,7 @@ class KnownPeople:
 
     def __init__(self, xy: NDArray[np.float64], size_wh: Size = SIZE, blind: int = 0) -> None:
         self.xy, self.size_wh, self.blind = xy, size_wh, blind
+        self.locates = True
         self.record = NetworkRecord("known", "light", "", "")
         self.reads: list[tuple[Window, Size]] = []
         self._next: list[tuple[Window, Size]] = []
@@ -93,7 +94,7 @@ class KnownPeople:
 def survey(
     people: KnownPeople, options: StrategyOptions, strategy: str = "full"
 ) -> tuple[DensityMap, Points, list[View], Ownership]:
-    look = Looker(people, cast(Predictor, people), locate=True)
+    look = Looker(people, cast(Predictor, people), heads=Heads())
     density = find_strategy(strategy).run(look, people.size_wh, options)
     views = [looked.view for looked in look.looked]
     ownership = Ownership.of([view.window for view in views], density.size_wh, density.cell_px)
@@ -232,47 +233,36 @@ def test_banding_does_not_change_the_verdict(monkeypatch: pytest.MonkeyPatch) ->
     assert banded[0][0].people == pytest.approx(canvas.count)
 
 
-# ---- the locator
-
-
-class Told(Locator):
-    """A locator around a network that answers with what it was given."""
-
-    def __init__(self, found: Found, theta: tuple[float, ...] | None = None, **settings: Any) -> None:
-        self.record = NetworkRecord("told", settings.get("network", "light"), "", "", fusion_theta=theta)
-        self.min_score = settings.get("min_score", 0.0)
-        self.fuse = settings.get("fuse", False)
-        self.found = found
-
-
-def located(told: Told) -> Found:
-    return told._located(told.found, (64, 64))
+# ---- heads and fusion
 
 
 FOUND = Found(np.full((8, 8), 0.5, np.float32), np.array([[4, 4, 0.9], [60, 60, 0.2]], np.float32))
+KNOWN = NetworkRecord("known", "light", "", "")
 
 
 def test_faint_heads_are_left_out() -> None:
-    points = located(Told(FOUND, min_score=0.5)).points
-    assert points is not None
-    assert points[:, :2].tolist() == [[4, 4]]
+    for found in (with_heads(FOUND, KNOWN, 0.5), with_heads(FOUND, replace(KNOWN, min_score=0.5))):
+        assert found.points is not None
+        assert found.points[:, :2].tolist() == [[4, 4]]
 
 
 def test_density_peaks_where_a_network_only_counts() -> None:
     density = np.zeros((8, 8), np.float32)
     density[2, 5] = 1
-    points = located(Told(Found(density, None))).points
+    points = with_heads(Found(density, None), KNOWN).points
     assert points is not None
     np.testing.assert_allclose(points, [[44, 20, 1]], atol=1e-5)
 
 
 def test_fusion_by_hand() -> None:
     """16 parts of 2 x 2 cells, 2 people each by density. The first part has one head, the mean of both is 1.5."""
+    assert FOUND.points is not None
     found = Found(FOUND.density, FOUND.points[:1])
-    assert located(Told(found)).density.sum() == 32
-    assert located(Told(found, fuse=True)).density.sum() == pytest.approx(1.5 + 15 * 1)
+    assert with_fusion(found, KNOWN, (64, 64)).density.sum() == pytest.approx(1.5 + 15 * 1)
     theta = (1.6, 0.9, *[np.inf] * 14)  # the second part is dense: its density stands
-    assert located(Told(found, theta, fuse=True)).density.sum() == pytest.approx(1.5 + 2 + 14 * 1)
+    fused = with_fusion(found, replace(KNOWN, fusion_theta=theta), (64, 64))
+    assert fused.density.sum() == pytest.approx(1.5 + 2 + 14 * 1)
+    assert with_fusion(found, replace(KNOWN, network="raz-net"), (64, 64)) is found  # it has fused already
 
 
 def test_scores_outside_0_to_1_are_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gigacount import predict
 from gigacount.errors import UnknownNameError
 from gigacount.geometry import Window
-from gigacount.networks.mcnn import MCNN
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.raznet.branches import attention_loss, counting_loss, localization_loss
 from gigacount.networks.raznet.fusion import NO_THETA, fit_theta, fuse, sub_counts, sub_images
@@ -32,7 +29,6 @@ from gigacount.networks.raznet.regions import (
     replace_points,
     suppress,
 )
-from gigacount.options import CountOptions
 
 
 def parameters(*modules: torch.nn.Module) -> int:
@@ -371,14 +367,6 @@ def test_torchvisions_vgg16_starts_main_nets_encoder() -> None:
     state = {f"features.{name}": torch.full_like(t, 0.5) for name, t in made.main.encoder.features.state_dict().items()}
     made.load_backbone({**state, "classifier.0.weight": torch.zeros(4096, 25088)[:1]})
     assert all((p == 0.5).all() for p in made.main.encoder.parameters())
-
-
-def test_the_command_line_does_not_fuse_again_what_raz_net_has_fused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "x.toml").write_text('name = "x"\nnetwork = "raz-net"\nweights = "x.safetensors"\nsha256 = ""\n')
-    monkeypatch.setattr(predict, "load", lambda record: MCNN())
-    assert not predict.Locator(CountOptions(fuse=True), str(tmp_path / "x.toml")).fuse
 
 
 @pytest.mark.slow

@@ -86,7 +86,8 @@ class CountWork:
     ) -> None:
         self.options, self.formats, self.locate, self.demand_gpu = options, formats, locate, demand_gpu
         self.done = "located" if locate else "counted"
-        self.wanted = Wanted(RunKey.of(options, records_of(options)), formats, locate)
+        self.records = records_of(options)
+        self.wanted = Wanted(RunKey.of(options, self.records), formats, locate)
         self._counter: Counter | None = None
 
     def finished(self, item: Item) -> dict[str, Any] | None:
@@ -104,7 +105,7 @@ class CountWork:
         """The counter, whose networks are loaded when the first picture is open. `say` gets lines for the user."""
         from gigacount.count import Counter
 
-        self._counter = Counter(self.options, say, self.locate, preview="overlay" in self.formats)
+        self._counter = Counter(self.options, say, self.locate, "overlay" in self.formats, self.records)
         return self._counter
 
     def prepare(self, say: Say) -> None:

@@ -38,6 +38,7 @@ def count_json(result: CountResult) -> dict[str, Any]:
         "networks": result.networks,
         "rules": COUNTING_RULES,
         "device": result.device,
+        "backend": result.backend,
         "precision": result.precision,
         "cell_px": result.density.cell_px,
         "inferences": result.inferences,
