@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -71,14 +72,15 @@ class CountingLooker:
     def inferences(self) -> int:
         return len(self.views)
 
-    def __call__(self, views: Sequence[View]) -> Iterator[Density]:
-        for view in views:
-            self.views.append(view)
-            yield np.full((4, 5), view.window.left, np.float32)
+    def __call__(self, view: View) -> Future[Density]:
+        self.views.append(view)
+        done: Future[Density] = Future()
+        done.set_result(np.full((4, 5), view.window.left, np.float32))
+        return done
 
 
-def view(left: int, level: int = 0, read: int = 50) -> View:
-    return View(Window(left, 0, 100, 80), (read, 40), level)
+def view(left: int, level: int = 0, read: int = 50, coarse: bool = False) -> View:
+    return View(Window(left, 0, 100, 80), (read, 40), level, coarse=coarse)
 
 
 def shared_looks(limit_bytes: int = 10_000, coarse: bool = False) -> tuple[CountingLooker, SharedLooks]:
@@ -89,9 +91,9 @@ def shared_looks(limit_bytes: int = 10_000, coarse: bool = False) -> tuple[Count
 def test_rows_share_looks_at_the_same_window_and_size() -> None:
     _, shared = shared_looks()
     first, second = Account(shared), Account(shared)
-    assert [cells[0, 0] for cells in first([view(8, 1), view(16, 1)])] == [8, 16]
-    later = second([view(16, 3), view(16, 3, read=25), view(24, 3), view(24, 3)])
-    assert [cells[0, 0] for cells in later] == [16, 16, 24, 24]
+    assert [first(seen).result()[0, 0] for seen in (view(8, 1), view(16, 1))] == [8, 16]
+    later = [view(16, 3), view(16, 3, read=25), view(24, 3), view(24, 3)]
+    assert [second(seen).result()[0, 0] for seen in later] == [16, 16, 24, 24]
     assert shared.computed == 4
     assert len(first.views) == 2
     assert len(second.views) == 3  # as `count` would: the same view twice is one look
@@ -100,12 +102,13 @@ def test_rows_share_looks_at_the_same_window_and_size() -> None:
 
 def test_a_coarse_network_does_not_answer_for_the_other() -> None:
     looker, shared = shared_looks(coarse=True)
-    for level in (0, 1, 2, 0):
-        shared.take(view(8, level))
-    assert [seen.level for seen in looker.views] == [0, 1]
+    views = [view(8, coarse=True), view(8), view(8, 2), view(8, coarse=True)]
+    for one in views:
+        shared.take(one)
+    assert [seen.coarse for seen in looker.views] == [True, False]
     looker, shared = shared_looks()
-    for level in (0, 1, 2, 0):
-        shared.take(view(8, level))
+    for one in views:
+        shared.take(one)
     assert len(looker.views) == 1
 
 
@@ -183,7 +186,7 @@ def test_rows_are_what_count_gives_and_shared_looks_are_taken_once(pictures: Pat
             alone = counter.count(pictures / one.image)
             assert one.count == alone.count
             assert one.inferences == alone.inferences
-            assert one.pixels == sum(seen.size_wh[0] * seen.size_wh[1] for seen, _ in alone.looked)
+            assert one.pixels == sum(math.prod(look.view.size_wh) for look in alone.looked)
             assert np.sum(one.count_grid) == pytest.approx(one.count)
             assert sum(seen.area for seen in one.seen) == pytest.approx(1)
             assert sum(seen.count for seen in one.seen) == pytest.approx(one.count, rel=1e-4)
