@@ -166,10 +166,10 @@ class Counter:
 
 
 def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> StrategyOptions:
-    """Where to look, with what the record of the network says where the options leave it open."""
-    if options.looking.enlarge is not None:
-        return options.looking
-    return replace(options.looking, enlarge=records.get("coarse_network", records["network"]).enlarge)
+    """Where to look, with what the records of the networks say where the options leave it open."""
+    looking, record = options.looking, records["network"]
+    enlarge = records.get("coarse_network", record).enlarge if looking.enlarge is None else looking.enlarge
+    return replace(looking, enlarge=enlarge, resolution=looking.resolution or record.resolution)
 
 
 def demand_no_fork() -> None:

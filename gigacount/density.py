@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.geometry import Size, Window, whole
+from gigacount.resolution import SQUARE
 
 if TYPE_CHECKING:
     from scipy import sparse
 
 Density = NDArray[np.float32]
+Kind = TypeVar("Kind", bound=np.floating[Any])
 
 MAX_CELLS = 64_000_000
 BAND_CELLS = 4_000_000  # cells resampled at once, so that a replacement's extra memory stays small
@@ -76,8 +78,7 @@ class DensityMap:
     def pooled(self, max_wh: Size) -> Density:
         """The map summed into blocks of whole cells, at most `max_wh` blocks: a small picture of where people are."""
         factor = max(math.ceil(self.cells.shape[1] / max_wh[0]), math.ceil(self.cells.shape[0] / max_wh[1]), 1)
-        rows, cols = (np.arange(0, side, factor) for side in self.cells.shape)
-        return np.add.reduceat(np.add.reduceat(self.cells, rows, axis=0), cols, axis=1)
+        return block_sums(self.cells, factor)
 
     def _cells_of(self, window: Window) -> tuple[slice, slice]:
         cell = self.cell_px
@@ -90,6 +91,22 @@ class DensityMap:
             slice(window.top // cell, math.ceil(window.bottom / cell)),
             slice(window.left // cell, math.ceil(window.right / cell)),
         )
+
+
+def block_sums(cells: NDArray[Kind], side: int) -> NDArray[Kind]:
+    """Sums over blocks of `side` x `side` cells; the last ones are what is left."""
+    rows, cols = (np.arange(0, length, side) for length in cells.shape)
+    return np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
+
+
+def spread_of(cells: Density, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """People in each square of SQUARE x SQUARE blocks of `side` cells, and their mean spacing in sides of a block.
+
+    A block's n people stand 1 / sqrt(n) apart; the mean over a square is weighted by people. Infinite where nobody is.
+    """
+    blocks = np.maximum(block_sums(cells, side), 0).astype(np.float64)
+    people, roots = block_sums(blocks, SQUARE), block_sums(np.sqrt(blocks), SQUARE)
+    return people, np.divide(roots, people, out=np.full_like(people, np.inf), where=people > 0)
 
 
 def overlap(sources: int, length: float, targets: int, target_px: float) -> sparse.csr_matrix:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.density import BAND_CELLS, DensityMap
+from gigacount.density import BAND_CELLS, DensityMap, block_sums
 from gigacount.geometry import View
 from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.results import Located, LocatedHeads, Looked
@@ -74,15 +74,10 @@ def _owned_blocks(
         for first in range(rows.start, rows.stop, band):
             part = slice(first, min(first + band, rows.stop)), cols
             mine = (ownership.owner[part] == number).astype(np.float64)
-            sums.append([_block_sums(mine, block), _block_sums(mine * density.cells[part], block)])
+            sums.append([block_sums(mine, block), block_sums(mine * density.cells[part], block)])
         area, people = np.concatenate(sums, axis=1)
         own = points.xy[order[ends[number] : ends[number + 1]]]
         col, row = ((own // density.cell_px).astype(np.int64) - (cols.start, rows.start)).T // block
         heads = np.zeros_like(people)
         np.add.at(heads, (row, col), 1)
         yield np.stack([area, people, heads])
-
-
-def _block_sums(cells: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    rows, cols = (np.arange(0, side, block) for side in cells.shape)
-    return np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
+from gigacount.resolution import Resolution
 
 
 def demand(fine: bool, message: str) -> None:
@@ -85,7 +86,10 @@ class StrategyOptions:
         what the network's record says.
     tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
         and 1/64 by area). `full` has the same windows at the finest of these scales.
-    context: read pixels that `full` sees around each of its windows.
+    context: read pixels that `full` and `adaptive` see around each of their windows.
+    base: scale at which `adaptive` sees the whole picture first; None: what one look takes, and 1/4 at the least.
+    looks, megapixels: the most that `adaptive` looks at; None is no bound. within: percent; it looks no closer once the
+        count's expected error is less. resolution: how large people must be seen; None: by the network's record.
     """
 
     levels: int = 10
@@ -99,6 +103,11 @@ class StrategyOptions:
     tile: Size = (1920, 1200)
     scales: tuple[float, ...] = (1.0, 1 / 4, 1 / 8)
     context: int = 128
+    base: float | None = None
+    looks: int | None = None
+    megapixels: float | None = None
+    within: float | None = None
+    resolution: Resolution | None = None
 
     def __post_init__(self) -> None:
         demand(1 <= self.levels <= 1000, f"levels must be between 1 and 1000, not {self.levels}")
@@ -115,6 +124,10 @@ class StrategyOptions:
         )
         demand(self.enlarge is None or 1 <= self.enlarge <= 4, f"enlarge must be between 1 and 4, not {self.enlarge}")
         demand(0 <= self.context <= 1024, f"context must be between 0 and 1024, not {self.context}")
+        demand(self.base is None or 1 / 4096 <= self.base <= 4, f"base must be between 1/4096 and 4, not {self.base}")
+        demand(self.looks is None or self.looks >= 1, f"looks must be at least 1, not {self.looks}")
+        demand(self.megapixels is None or self.megapixels > 0, f"megapixels must be above 0, not {self.megapixels}")
+        demand(self.within is None or 0 <= self.within <= 100, f"within is 0 to 100 percent, not {self.within}")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ ROWS = {
     "geometry": 2,
     "memory": 2,
     "options": 2,
+    "resolution": 2,
     "signals": 2,
     "text": 2,
     **dict.fromkeys(("image", "density", "points", "regions", "labels", "metrics"), 3),

@@ -16,7 +16,7 @@ DEFAULTS = CountOptions()
 LOOKING = DEFAULTS.looking
 READING = DEFAULTS.reading
 
-Strategy = Annotated[str, typer.Option(help="gigazoom, downsample, sliding or full.")]
+Strategy = Annotated[str, typer.Option(help="adaptive, gigazoom, downsample, sliding or full.")]
 Network = Annotated[str, typer.Option(help="Name of shipped weights (see `gigacount networks`), or a path.")]
 CoarseNetwork = Annotated[str | None, typer.Option(help="Another network for the first look at the whole picture.")]
 Levels = Annotated[int, typer.Option(help="Zoom-ins from the whole picture to 1:1.")]
@@ -35,9 +35,18 @@ Threshold = Annotated[float, typer.Option(help="How high a density peak must be 
 AbsoluteThreshold = Annotated[
     bool, typer.Option("--absolute-threshold", help="The threshold is people per cell, not a share of the peak.")
 ]
-Tile = Annotated[str, typer.Option(help="Windows of sliding and full, WIDTHxHEIGHT.")]
+Tile = Annotated[str, typer.Option(help="Windows of adaptive, sliding and full, WIDTHxHEIGHT.")]
 Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8; full has the finest.")]
-Context = Annotated[int, typer.Option(help="Pixels that full sees around each window.")]
+Context = Annotated[int, typer.Option(help="Pixels that adaptive and full see around each window.")]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Scale at which adaptive sees the picture first, such as 1/8; default: 1/4, or one look's."),
+]
+Looks = Annotated[int | None, typer.Option(help="The most looks that adaptive takes.")]
+Megapixels = Annotated[float | None, typer.Option(help="The most megapixels that adaptive looks at.")]
+Within = Annotated[
+    str | None, typer.Option(help="Adaptive looks no closer once the expected error of the count is below, such as 5%.")
+]
 DensityBranch = Annotated[
     int | None, typer.Option(help="DeepCount's branch, 1 (finest, usual) to 5, that spreads a count; 0: evenly, fast.")
 ]
@@ -105,6 +114,10 @@ class Looking:
     tile: Tile = TILE
     scales: Scales = SCALES
     context: Context = LOOKING.context
+    base: Base = None
+    looks: Looks = LOOKING.looks
+    megapixels: Megapixels = LOOKING.megapixels
+    within: Within = None
 
     def looking(self) -> StrategyOptions:
         """Raises UsageError for values that make no sense."""
@@ -120,6 +133,10 @@ class Looking:
             tile=parse_size(self.tile, "--tile"),
             scales=parse_numbers(self.scales, "--scales"),
             context=self.context,
+            base=None if self.base is None else parse_numbers(self.base, "--base")[0],
+            looks=self.looks,
+            megapixels=self.megapixels,
+            within=None if self.within is None else parse_numbers(self.within.rstrip("%"), "--within")[0],
         )
 
 

@@ -8,12 +8,13 @@ import math
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from gigacount.errors import WeightsError
+from gigacount.errors import UsageError, WeightsError
+from gigacount.resolution import Resolution
 
 PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 PICKLE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # torch's zip of a pickle, and bare pickles
@@ -30,7 +31,7 @@ KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
     *((name, str, "text") for name in ("name", "network", "weights", "sha256", "paper", "licence", "about")),
     ("stride", int, "a whole number"),
     *((name, int | float, "a number") for name in ("density_divisor", "enlarge", "min_score")),
-    *((name, dict, "a table") for name in ("settings", "graphs", "training", "cost")),
+    *((name, dict, "a table") for name in ("settings", "graphs", "training", "resolution", "cost")),
     ("errors", list, "a list of tables"),
 )
 """What the fields of a record must be, besides those of several numbers."""
@@ -57,7 +58,8 @@ class NetworkRecord:
     in input pixels that the network works on. enlarge: how much a picture that leaves room in a look is enlarged to
     locate in it, and min_score: threshold of its points, None when it does not locate; both chosen on validation data.
     fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
-    the density alone, fitted on training data; None is never. settings: arguments of the network's constructor.
+    the density alone, fitted on training data; None is never. resolution: how large people must be seen, and how far
+    counts are off. settings: arguments of the network's constructor.
     graphs: of these weights and settings, by precision: "fp32", which also runs in bf16, and "int8".
     training, errors, cost: free tables: data, recipe, hours; measured errors by kind of picture, with date; parameters,
     multiply-accumulates a pixel and seconds a megapixel.
@@ -75,6 +77,7 @@ class NetworkRecord:
     enlarge: float = 1.0
     min_score: float | None = None
     fusion_theta: tuple[float, ...] | None = None
+    resolution: Resolution | None = None
     paper: str = ""
     licence: str = ""
     about: str = ""
@@ -129,6 +132,11 @@ def read_record(path: Path) -> NetworkRecord:
     content["graphs"] = read_graphs(path, content.get("graphs", {}))
     if Path(content["weights"]).name != content["weights"]:
         raise WeightsError(f"{path}: weights must name a file beside the record, not '{content['weights']}'")
+    try:
+        if "resolution" in content:
+            content["resolution"] = Resolution.of(content["resolution"])
+    except UsageError as error:
+        raise WeightsError(f"{path}: {error}") from error
     return NetworkRecord(**content, folder=path.parent)
 
 
@@ -164,8 +172,9 @@ def refuse_pickle(path: Path) -> None:
 def write_record(record: NetworkRecord, path: Path) -> None:
     """Write a record as TOML, atomically; fields that hold nothing are left out."""
     values = {f.name: getattr(record, f.name) for f in fields(NetworkRecord) if f.name != "folder"}
+    values["resolution"] = record.resolution and asdict(record.resolution)
     plain = {name: value for name, value in values.items() if value not in (None, "", {}, [])}
-    free = ("settings", "training", "cost")
+    free = ("settings", "training", "resolution", "cost")
     tables: dict[str, dict[str, Any]] = {name: plain.pop(name) for name in free if name in plain}
     graphs: dict[str, Graph] = plain.pop("graphs", {})
     tables |= {f"graphs.{precision}": vars(graph) for precision, graph in graphs.items()}

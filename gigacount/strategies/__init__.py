@@ -8,6 +8,7 @@ begun at once and waited for where its density is needed, so that reading and ne
 from __future__ import annotations
 
 from gigacount.errors import UnknownNameError
+from gigacount.strategies.adaptive import adaptive, plan_adaptive
 from gigacount.strategies.base import Look, Pending, PlannedLevel, Strategy
 from gigacount.strategies.downsample import downsample, plan_downsample
 from gigacount.strategies.full import full, plan_full
@@ -15,6 +16,7 @@ from gigacount.strategies.gigazoom import gigazoom, plan_gigazoom
 from gigacount.strategies.sliding import plan_sliding, sliding
 
 STRATEGIES: dict[str, Strategy] = {
+    "adaptive": Strategy(adaptive, plan_adaptive),
     "gigazoom": Strategy(gigazoom, plan_gigazoom, ("sklearn.cluster",)),
     "downsample": Strategy(downsample, plan_downsample),
     "sliding": Strategy(sliding, plan_sliding),

@@ -19,19 +19,27 @@ from gigacount.strategies.sliding import views_at
 
 def full(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
     canvas = DensityMap.empty(size_wh)
-    paint(canvas, look, views_with_context(canvas, options))
+    paint(canvas, look, views_with_context(finest(size_wh, options), canvas, options))
     return canvas
 
 
 def plan_full(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
-    views = views_with_context(DensityMap.empty(size_wh), options)
+    views = views_with_context(finest(size_wh, options), DensityMap.empty(size_wh), options)
     seen = [view.with_context(whole(size_wh)).size_wh for view in views]
     return [PlannedLevel(0, views[0].window.size_wh, max(seen, key=math.prod), len(views))]
 
 
-def views_with_context(canvas: DensityMap, options: StrategyOptions) -> list[View]:
-    """Windows of `options.tile` read pixels at the finest scale, small pictures enlarged; all on the canvas's cells."""
-    (width, _), (seen, _) = canvas.size_wh, seen_whole(canvas.size_wh, options)
-    scale = max(options.scales) * max(seen / width, 1.0)
-    context = math.ceil(options.context / scale / canvas.cell_px) * canvas.cell_px
-    return [replace(view, context=context) for view in views_at(scale, 0, canvas, options)]
+def finest(size_wh: Size, options: StrategyOptions) -> float:
+    """The finest scale asked for; small pictures are enlarged."""
+    return max(options.scales) * max(seen_whole(size_wh, options)[0] / size_wh[0], 1.0)
+
+
+def views_with_context(scale: float, canvas: DensityMap, options: StrategyOptions, level: int = 0) -> list[View]:
+    """Windows of at most `options.tile` read pixels that partition the picture on the canvas's cells, with context."""
+    context = context_at(scale, canvas, options)
+    return [replace(view, context=context) for view in views_at(scale, level, canvas, options)]
+
+
+def context_at(scale: float, canvas: DensityMap, options: StrategyOptions) -> int:
+    """`options.context` in full-resolution pixels, in whole cells."""
+    return math.ceil(options.context / scale / canvas.cell_px) * canvas.cell_px
