@@ -131,11 +131,13 @@ class Counter:
         if regions is not None:
             regions = regions.on_ground(image.valid, size_wh)
         looked = look.looked if excluded is None else [one.without(excluded) for one in look.looked]
+        from gigacount.interval import interval_of  # brings scipy
+
         located = None
         if self.locate:
-            from gigacount.localize import locate  # brings scipy
+            from gigacount.localize import locate
 
-            located = locate(density, looked, self._least_head)
+            located = locate(density, looked, lambda view: self._record_of(view).head_px[0])
         return CountResult(
             image=path,
             density=density,
@@ -158,11 +160,12 @@ class Counter:
             preview=preview,
             georeference=place,
             notes=image.notes,
+            interval=interval_of(density, looked, lambda view: self._record_of(view).resolution),
         )
 
-    def _least_head(self, view: View) -> float:
-        """The smallest head diameter in read pixels that the network of a look works on."""
-        return self.records["coarse_network" if view.coarse and self.coarse else "network"].head_px[0]
+    def _record_of(self, view: View) -> NetworkRecord:
+        """The record of the network of a look."""
+        return self.records["coarse_network" if view.coarse and "coarse_network" in self.records else "network"]
 
 
 def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> StrategyOptions:

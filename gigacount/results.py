@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,24 @@ class LocatedHeads:
     too_coarse: Located
 
 
+@dataclass(frozen=True)
+class Interval:
+    """The range of a count: `level` of all true counts lie from `low` to `high`, among pictures like those measured.
+
+    basis: the relative errors behind it, in words. doubts: what speaks against trusting this picture, a clause each.
+    """
+
+    low: float
+    high: float
+    level: float
+    basis: str
+    doubts: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        low, high = (10 ** max(math.floor(math.log10(max(end, 1))) - 1, 0) for end in (self.low, self.high))
+        return f"{math.floor(self.low / low) * low:,} to {math.ceil(self.high / high) * high:,}"  # to two digits
+
+
 @dataclass(frozen=True, repr=False)
 class CountResult:
     """The count of one picture, where it comes from, and what it took.
@@ -72,6 +91,7 @@ class CountResult:
     heads: where people were located. regions: the parts of the picture to report on one by one, where asked for.
     preview: the picture shrunk, uint8 (H, W, 3), where asked for. georeference: where the picture lies on the earth;
     None where its file does not say. notes: what was assumed about the picture and what is odd about it, a line each.
+    interval: the range of the count.
     """
 
     image: Path | None
@@ -91,11 +111,13 @@ class CountResult:
     georeference: Georeference | None = None
     notes: tuple[str, ...] = ()
     backend: str = ""
+    interval: Interval | None = None
 
     def __repr__(self) -> str:
         width, height = self.size_wh
         located = f", {len(self.points):,} located" if self.points is not None else ""
-        return f"<CountResult: {self.count:,.1f} people{located} in {self.name}, {width} x {height} px>"
+        sure = f" ({self.interval})" if self.interval else ""
+        return f"<CountResult: {self.count:,.1f}{sure} people{located} in {self.name}, {width} x {height} px>"
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ ROWS = {
     **dict.fromkeys(("image", "density", "points", "regions", "labels", "metrics"), 3),
     **dict.fromkeys(("networks", "datasets"), 4),
     **dict.fromkeys(("predict", "key", "look", "strategies", "output", "results"), 5),
-    **dict.fromkeys(("count", "localize", "describe"), 6),
+    **dict.fromkeys(("count", "interval", "localize", "describe"), 6),
     **dict.fromkeys(("batch", "evaluate", "ablate", "train", "synthesize", "demo"), 7),
     "cli": 8,
     "__init__": 8,

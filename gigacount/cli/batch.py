@@ -189,6 +189,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
     from gigacount.batch.ledger import stands_for
     from gigacount.batch.runner import demand_same_options
     from gigacount.batch.worklist import demand_no_pipe
+    from gigacount.cli.show import range_line
     from gigacount.output import result_folder
     from gigacount.output.stored import to_json
 
@@ -212,6 +213,8 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
         raise
     answering.say_regions(content)
     typer.echo(answering.answer(content))
+    if said := range_line(content):
+        answering.say(said)
 
 
 def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answering) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -36,6 +37,18 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Progress | None]:
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(printable(label), total=None)
         yield lambda done, planned: bar.update(task, completed=done, total=planned)
+
+
+def range_line(content: dict[str, Any]) -> str:
+    """The count with its range, and what speaks against trusting it, from a count.json; nothing where it has none."""
+    from gigacount.output.stored import INTERVAL, fits
+    from gigacount.results import Interval
+
+    if not fits(content.get("interval"), INTERVAL):
+        return ""
+    interval = Interval(**content["interval"])
+    doubts = "".join(f"; {doubt}" for doubt in interval.doubts)
+    return f"{content['count']:,.0f} people ({interval}), by {interval.basis}{doubts}"
 
 
 def duration(seconds: float) -> str:

@@ -69,7 +69,8 @@ def counted(result: CountResult) -> str:
     if result.points is not None:
         return f"{len(result.points):,} located"
     people = round(result.count)
-    return f"{people:,} {'person' if people == 1 else 'people'}"
+    sure = f" ({result.interval})" if result.interval else ""
+    return f"{people:,}{sure} {'person' if people == 1 else 'people'}"
 
 
 def ground_of(result: CountResult) -> float | None:

@@ -63,6 +63,8 @@ COUNT = {
 }
 """The fields of count.json that every result has; there are others."""
 
+INTERVAL = {"low": number, "high": number, "level": number, "basis": text, "doubts": [text]}
+
 LOCATED = {"located": whole, "levels": [{"level": whole, "people": number, "located": whole}]}
 """Besides, where people were located."""
 

@@ -31,6 +31,7 @@ def count_json(result: CountResult) -> dict[str, Any]:
     width, height = result.size_wh
     content = {
         "count": result.count,
+        "interval": result.interval and asdict(result.interval) | {"doubts": list(result.interval.doubts)},
         **located_json(result),
         "image": image | {"width": width, "height": height} | result.identity,
         "key": result.key,

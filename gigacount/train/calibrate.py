@@ -31,6 +31,7 @@ from gigacount.networks.record import NetworkRecord, write_record
 from gigacount.options import CalibrateOptions
 from gigacount.points import Heads
 from gigacount.predict import Predictor
+from gigacount.train.resolution import fit_resolution
 from gigacount.train.validate import LARGEST_WH
 
 DIVISORS = np.arange(0.5, 2.0001, 0.01)
@@ -42,7 +43,7 @@ SCALED_PICTURES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
 RADIUS_PX = 8.0
 SIGMA_PX = 40.0
 FURTHER = (0.5, 0.25)
-"""Sizes at which people-free pictures are seen besides: as the first looks at gigapixel pictures see them."""
+"""Sizes at which pictures are seen besides: as the first looks at gigapixel pictures see them."""
 COUNTED_PX = 256
 TIMED_HW = (720, 1280)
 TIMES = 3  # looks, of which the fastest is kept
@@ -71,7 +72,7 @@ Looks = dict[float, list[list[Seen]]]
 
 
 def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
-    """The record of `options.network` with divisor, thresholds, errors by kind and cost measured anew.
+    """The record of `options.network` with divisor, thresholds, resolution, errors by kind and cost measured anew.
 
     The divisor has the least mean over the data sets with people of MAE / mean count (people seen where nobody is would
     only ask for fewer of everybody); how much small pictures are enlarged to locate in them has the best mean F1 at
@@ -80,35 +81,32 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     """
     predictor = Predictor(options.network, options.device, options.precision)
     kinds: list[str] = []
-    nobody: list[list[float]] = []
-    looks: Looks = {enlarge: [] for enlarge in (ENLARGE if predictor.locates else ENLARGE[:1])}
+    enlarge = ENLARGE if predictor.locates else ENLARGE[:1]
+    looks: Looks = {scale: [] for scale in (*enlarge, *FURTHER)}
     for kind, samples in chosen(options):
         notify(f"{kind}: {len(samples)} pictures")
         kinds.append(kind)
-        for enlarge, sets in looks.items():
-            sets.append([look(predictor, sample, enlarge) for sample in samples])
-        nobody.append([] if peopled(looks[1.0][-1]) else [density(predictor, samples, scale) for scale in FURTHER])
+        for scale, sets in looks.items():
+            sets.append([look(predictor, sample, scale) for sample in samples])
     counted = looks[1.0]
     record = predictor.record
     if any(map(peopled, counted)):
         record = replace(record, density_divisor=round(best_divisor(list(filter(peopled, counted))), 3))
         if predictor.locates:
-            record = settle_points(record, looks)
+            record = settle_points(record, {scale: looks[scale] for scale in enlarge})
+    record = replace(record, resolution=fit_resolution(looks, record.density_divisor, record.stride))
     located = looks.get(record.enlarge, counted)
     rows = [errors_of(*of_kind, record) for of_kind in zip(kinds, counted, located, strict=True)]
-    for row, seen, further in zip(rows, counted, nobody, strict=True):
-        if further:
-            sizes = sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6
-            found = [sum(one.count for one in seen) / sizes, *further]
+    for number, (row, seen) in enumerate(zip(rows, counted, strict=True)):
+        if not peopled(seen):
+            found = [per_megapixel(looks[scale][number], scale) for scale in (1.0, *FURTHER)]
             row["per_megapixel"] = [round(people / record.density_divisor, 3) for people in found]
     return replace(record, errors=rows, cost=cost(predictor))
 
 
-def density(predictor: Predictor, samples: Sequence[Sample], scale: float) -> float:
-    """People found a megapixel of what the network is shown of these pictures at `scale`, the divisor taken out."""
-    seen = [look(predictor, sample, scale) for sample in samples]
-    shown = scale**2 * sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6
-    return sum(one.count for one in seen) / shown
+def per_megapixel(seen: Sequence[Seen], scale: float) -> float:
+    """People found a megapixel of what the network is shown of pictures at `scale`, the divisor not taken out."""
+    return sum(one.count for one in seen) / (scale**2 * sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6)
 
 
 def cost(predictor: Predictor) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""How sure a count is: its range, where that comes from, and what speaks against trusting it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from gigacount.density import BAND_CELLS, DensityMap, spread_of
+from gigacount.geometry import View
+from gigacount.points import Ownership
+from gigacount.resolution import BLOCK_PX, FEW, SQUARE, Resolution
+from gigacount.results import Interval, Looked
+
+TOO_COARSE = 0.1
+"""Share of the people from which it is told that they were seen too coarsely, or closer together than any measured."""
+
+
+def interval_of(
+    density: DensityMap, looked: Sequence[Looked], resolution_of: Callable[[View], Resolution | None]
+) -> Interval:
+    """The range that holds nine of ten counts, from what was measured with the networks of the looks.
+
+    Two sources: how far places are off where people were seen with such a spacing, and how far pictures are off beyond
+    that, of all kinds. Errors of places of one picture are not independent, so they do not cancel here.
+    """
+    ownership = Ownership.of([look.view.window for look in looked], density.size_wh, density.cell_px)
+    people = errors = kinds = coarse = beyond = 0.0
+    measured = True
+    for number, look in enumerate(looked):
+        resolution = resolution_of(look.view)
+        measured &= resolution is not None
+        resolution = resolution or Resolution()
+        block = max(round(BLOCK_PX / look.view.scale / density.cell_px), 1)
+        rows, cols = ownership.cells_of(look.view.window)
+        step = max(BAND_CELLS // (cols.stop - cols.start) // (block * SQUARE), 1) * block * SQUARE
+        for first in range(rows.start, rows.stop, step):
+            part = slice(first, min(first + step, rows.stop)), cols
+            own, spacing = spread_of(density.cells[part] * (ownership.owner[part] == number), block)
+            spacing *= block * density.cell_px * look.view.scale
+            people += float(own.sum())
+            errors += float((own * resolution.error_at(spacing)).sum())
+            kinds += float(own.sum()) * resolution.kinds
+            coarse += float(own[spacing < resolution.resolved_px].sum()) * (look.view.scale < 1)
+            beyond += float(own[spacing < resolution.spacing_px[0]].sum())
+    if people > 0:
+        errors, kinds = errors / people, kinds / people
+    else:
+        kinds = (resolution_of(looked[0].view) or Resolution()).kinds
+    factor = math.exp(math.hypot(errors, kinds))
+    low, high = ((max(density.count, 0.0) + FEW) * share - FEW for share in (1 / factor, factor))
+    return Interval(
+        low=max(low, 0.0),
+        high=high,
+        level=0.9,
+        basis=f"errors of places {errors:.0%}, of kinds of pictures {kinds:.0%}{'' if measured else ', not measured'}",
+        doubts=tuple(_doubts(coarse / max(people, 1), beyond / max(people, 1), measured)),
+    )
+
+
+def _doubts(coarse: float, beyond: float, measured: bool) -> list[str]:
+    doubts = []
+    if coarse >= TOO_COARSE:
+        doubts.append(f"{coarse:.0%} of the people were seen too coarsely to count well")
+    if beyond >= TOO_COARSE:
+        doubts.append(f"{beyond:.0%} stand closer together than any that the network was measured on")
+    if not measured:
+        doubts.append("how far off the network is was not measured; see gigacount networks calibrate")
+    return doubts
