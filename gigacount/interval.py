@@ -21,10 +21,10 @@ def interval_of(
     """The range that holds nine of ten counts, from what was measured with the networks of the looks.
 
     Two sources: how far places are off where people were seen with such a spacing, and how far pictures are off beyond
-    that, of all kinds. Errors of places of one picture are not independent, so they do not cancel here.
+    that, of all kinds. The first hardly counts among many places that were seen well; the second does not cancel.
     """
     ownership = Ownership.of([look.view.window for look in looked], density.size_wh, density.cell_px)
-    people = errors = kinds = coarse = beyond = 0.0
+    people = biases = squares = kinds = coarse = beyond = 0.0
     measured = True
     for number, look in enumerate(looked):
         resolution = resolution_of(look.view)
@@ -38,21 +38,22 @@ def interval_of(
             own, spacing = spread_of(density.cells[part] * (ownership.owner[part] == number), block)
             spacing *= block * density.cell_px * look.view.scale
             people += float(own.sum())
-            errors += float((own * resolution.error_at(spacing)).sum())
+            bias, square = resolution.off_by(own, spacing)
+            biases, squares = biases + bias, squares + square
             kinds += float(own.sum()) * resolution.kinds
             coarse += float(own[spacing < resolution.resolved_px].sum()) * (look.view.scale < 1)
             beyond += float(own[spacing < resolution.spacing_px[0]].sum())
     if people > 0:
-        errors, kinds = errors / people, kinds / people
+        places, kinds = math.hypot(biases, math.sqrt(squares)) / people, kinds / people
     else:
-        kinds = (resolution_of(looked[0].view) or Resolution()).kinds
-    factor = math.exp(math.hypot(errors, kinds))
+        places, kinds = 0.0, (resolution_of(looked[0].view) or Resolution()).kinds
+    factor = math.exp(math.hypot(places, kinds))
     low, high = ((max(density.count, 0.0) + FEW) * share - FEW for share in (1 / factor, factor))
     return Interval(
         low=max(low, 0.0),
         high=high,
         level=0.9,
-        basis=f"errors of places {errors:.0%}, of kinds of pictures {kinds:.0%}{'' if measured else ', not measured'}",
+        basis=f"errors of places {places:.0%}, of kinds of pictures {kinds:.0%}{'' if measured else ', not measured'}",
         doubts=tuple(_doubts(coarse / max(people, 1), beyond / max(people, 1), measured)),
     )
 

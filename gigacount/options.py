@@ -158,7 +158,7 @@ class CountOptions:
     files; auto is longitude and latitude in GeoJSON, and in others the map's besides or instead, where there is one.
     """
 
-    strategy: str = "gigazoom"
+    strategy: str = "adaptive"
     network: str = "light"
     coarse_network: str | None = None
     device: str = "auto"

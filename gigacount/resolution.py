@@ -78,6 +78,12 @@ class Resolution:
     def bias_at(self, spacing: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._at(spacing, self.bias)
 
+    def off_by(self, people: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[float, float]:
+        """By how many people squares are off together: of biases, which add up, the sum of their sizes; of other
+        errors, each square's own, the sum of squares."""
+        errors = people * self.error_at(spacing)
+        return float((people * abs(self.bias_at(spacing))).sum()), float((errors * errors).sum())
+
     def _at(self, spacing: NDArray[np.float64], values: tuple[float, ...]) -> NDArray[np.float64]:
         import numpy as np
 

@@ -121,7 +121,7 @@ def test_budgets_bound_the_work_and_the_densest_places_come_first() -> None:
 
 
 def test_it_stops_where_the_count_is_expected_to_be_good_enough() -> None:
-    rough = Resolution((4.0, 8.0), (0.0, 0.0), (0.4, 0.1), resolved_px=18)
+    rough = Resolution((4.0, 8.0), (-0.4, 0.0), (0.4, 0.1), resolved_px=18)
     look = PointLook(TWO_CROWDS)
     adaptive(look, PANDA, StrategyOptions(within=50, resolution=rough))
     assert {view.level for view in look.views} == {0}

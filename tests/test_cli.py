@@ -60,14 +60,19 @@ def one_line(completed: subprocess.CompletedProcess[str]) -> str:
     return completed.stderr
 
 
-def test_count_prints_the_number_and_nothing_else(run: Run, tmp_path: Path) -> None:
+def test_count_prints_the_number_and_says_how_sure_it_is(run: Run, tmp_path: Path) -> None:
     done = run("count", draw(tmp_path / "a.png"))
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
     content = json.loads((tmp_path / "a.png.gigacount" / "count.json").read_text())
     assert done.stdout == f"{content['count']:.1f}\n"
     files = sorted(p.name for p in (tmp_path / "a.png.gigacount").iterdir())
     assert files == ["count.json", "density.tif", "overlay.jpg"]
+    interval = content["interval"]
+    assert interval["low"] < content["count"] < interval["high"]
+    said = rf"{content['count']:,.0f} people \(\d+ to \d+\), by {interval['basis']}; {interval['doubts'][-1]}\n"
+    assert re.fullmatch(said, done.stderr), done.stderr
+    again = run("count", tmp_path / "a.png", "--quiet")
+    assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
 def test_several_pictures_print_path_tab_count_and_a_bad_one_does_not_stop_them(run: Run, tmp_path: Path) -> None:
@@ -212,10 +217,13 @@ def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
 
 def test_info_describes_picture_and_plan(run: Run, tmp_path: Path) -> None:
     image = draw(tmp_path / "a.jpg", (3000, 1000))
-    text = run("info", image, "--max-size", "256x144", "--levels", "4").stdout
+    zooms = ("--strategy", "gigazoom", "--max-size", "256x144", "--levels", "4")
+    text = run("info", image, *zooms).stdout
     assert "3,000 x 1,000 px" in text
     assert "at most 9 looks" in text
-    about = json.loads(run("info", image, "--max-size", "256x144", "--levels", "4", "--json").stdout)
+    closer = run("info", image, "--max-size", "256x144", "--tile", "256x144").stdout
+    assert "adaptive: 6 looks, and at most 108 closer ones" in closer
+    about = json.loads(run("info", image, *zooms, "--json").stdout)
     assert about["plan"]["inferences"] == 9
     assert about["image"]["size_wh"] == [3000, 1000]
 

@@ -101,7 +101,7 @@ def differences(result: CountResult, folder: ResultFolder, wanted: Wanted) -> st
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        (RunKey.of(CountOptions(strategy="full"), RECORDS), 'strategy: "gigazoom" -> "full"'),
+        (RunKey.of(CountOptions(strategy="full"), RECORDS), 'strategy: "adaptive" -> "full"'),
         (RunKey.of(CountOptions(looking=StrategyOptions(levels=5)), RECORDS), "looking.levels: 10 -> 5"),
         (RunKey.of(CountOptions(), {"network": replace(RECORD, sha256="def")}), 'sha256: "abc" -> "def"'),
         (RunKey.of(CountOptions(), {"network": replace(RECORD, density_divisor=2.0)}), "networks.network.record: "),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from gigacount import __version__
 from gigacount.ablate.looks import SharedLooks
@@ -81,7 +81,7 @@ class Ablation:
             with Looker(image, self.predictors[network], self.coarse) as looker:
                 shared = SharedLooks(looker, self.options.cache_mb * 2**20)
                 for key, row in due.items():
-                    measurement = measure(key, row, sample, image.size_wh, shared)
+                    measurement = measure(key, self._settled(row, network), sample, image.size_wh, shared)
                     self.records.add(measurement)
                     self.notify(
                         f"  {network}: {row.label}: counted {measurement.count:,.1f} of {measurement.truth:,},"
@@ -94,6 +94,11 @@ class Ablation:
         found = (self.records.find(key) for key in keys)
         measured = tuple(one for one in found if one is not None)
         return Cell(table, row, network, measured, left_out=not self._left_out.isdisjoint(keys))
+
+    def _settled(self, row: Row, network: str) -> Row:
+        """The row with what the network's record says where the row leaves it open."""
+        resolution = row.looking.resolution or self.predictors[network].record.resolution
+        return replace(row, looking=replace(row.looking, resolution=resolution))
 
     def key(self, row: Row, network: str, sample: Sample) -> str:
         """A hash of all that decides a measurement: row, weights, device, picture, truth and this program's version."""

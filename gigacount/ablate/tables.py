@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from gigacount.geometry import Size
 from gigacount.options import StrategyOptions
+from gigacount.resolution import Resolution
 from gigacount.strategies import find_strategy
 
 
@@ -24,8 +25,9 @@ class Row:
     looking: StrategyOptions
 
     def looks(self, size_wh: Size) -> int:
-        """How many looks at a picture it takes at most."""
-        return sum(level.looks for level in find_strategy(self.strategy).plan(size_wh, self.looking))
+        """How many looks at a picture it takes at most, not counting those that hang on what is seen."""
+        plan = find_strategy(self.strategy).plan(size_wh, self.looking)
+        return sum(level.looks for level in plan if level.certain)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def methods(base: StrategyOptions) -> list[Row]:
         Row("full, one pass at 1/4 with context", "full", replace(base, scales=(1 / 4,))),
         Row("Gigapixel CSRNet: sliding at 1, 1/4, 1/8, averaged", "sliding", replace(base, scales=(1, 1 / 4, 1 / 8))),
         Row("GigaZoom", "gigazoom", base),
+        Row("adaptive", "adaptive", base),
     ]
 
 
@@ -75,6 +78,16 @@ def start(base: StrategyOptions) -> list[Row]:
     ]
 
 
+def adaptive(base: StrategyOptions) -> list[Row]:
+    return [
+        Row(f"resolved at {spacing:g} read px", "adaptive", replace(base, resolution=Resolution(resolved_px=spacing)))
+        for spacing in (12, 18, 22.6, 36)
+    ] + [
+        Row("base 1/8", "adaptive", replace(base, base=1 / 8)),
+        Row("context 64", "adaptive", replace(base, context=64)),
+    ]
+
+
 TABLES: dict[str, Table] = {
     "methods": Table("Methods (Table I)", methods),
     "zoom": Table("Linear and exponential zoom (Table II)", zoom),
@@ -83,6 +96,7 @@ TABLES: dict[str, Table] = {
     "overzoom": Table("Overzoom, without clustering (Table V)", overzoom),
     "peaks": Table("Threshold of the density peaks, lambda", peaks),
     "start": Table("Level of the first zoom windows", start),
+    "adaptive": Table("Where adaptive looks closer", adaptive),
 }
 """Name -> table. One more is a function and a line here."""
 

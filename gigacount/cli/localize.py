@@ -13,7 +13,7 @@ from gigacount.cli import batch as many
 from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_choices
-from gigacount.cli.show import progress_bar
+from gigacount.cli.show import progress_bar, range_line
 from gigacount.errors import UsageError
 from gigacount.options import CountOptions
 
@@ -125,6 +125,7 @@ def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering:
         result = counter.count(image, progress)
     answer = files.write(result)
     answering.say(summary(result))
+    answering.say(range_line(answer))
     if note := coordinates_note(result, files.heads.suffix.lower()):
         answering.say(note)
     answering.say_regions(answer)

@@ -64,7 +64,8 @@ def plan_adaptive(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]
         views = [view.with_context(whole(size_wh)) for view in of_level(level.scale, canvas, options, level.number)]
         largest = max((view.size_wh for view in views), key=math.prod)
         left = (options.looks or math.inf) - sum(earlier.looks for earlier in planned)
-        planned.append(PlannedLevel(level.number, views[0].window.size_wh, largest, int(min(len(views), left))))
+        looks, certain = int(min(len(views), left)), level.number == 0
+        planned.append(PlannedLevel(level.number, views[0].window.size_wh, largest, looks, certain))
     return planned
 
 
@@ -112,13 +113,21 @@ def read_pixels(views: list[View], size_wh: Size) -> int:
 
 @dataclass
 class Work:
-    """One picture under way. looks, pixels: that may still be looked at."""
+    """One picture under way.
+
+    looks, pixels: that may still be looked at. settled: what squares that are not looked at again are off (`off_by`).
+    """
 
     canvas: DensityMap
     look: Look
     options: StrategyOptions
     looks: float
     pixels: float
+    settled: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def resolution(self) -> Resolution:
+        return self.options.resolution or Resolution()
 
     def paint(self, views: list[View]) -> None:
         self.looks -= len(views)
@@ -132,14 +141,14 @@ class Work:
 
     def look_closer(self, seen: Mask, level: Level, closer: Level) -> Mask:
         """Look again at those squares of `seen`, the ones seen at `level`, that ask for it; which were looked at."""
-        resolution = self.options.resolution or Resolution()
         people, spacing = self.judge(level)
-        errors = people * resolution.error_at(spacing)
-        wanted = seen & (people >= PEOPLE) & (spacing < resolution.resolved_px)
+        first, errors, done = people, people * self.resolution.error_at(spacing), np.zeros_like(seen)
+        if self.good_enough(people[seen], spacing[seen]):
+            return done
+        wanted = seen & (people >= PEOPLE) & (spacing < self.resolution.resolved_px)
         if level.number == 0:
             wanted |= spots(people, seen & ~wanted)
-        done = np.zeros_like(seen)
-        while wanted.any() and not self.good_enough(errors, people):
+        while wanted.any():
             squares = self.afford(self.packing(level, closer).pack(wanted), errors, level, closer)
             if not squares:
                 break
@@ -150,14 +159,17 @@ class Work:
             before, (people, _) = people, self.judge(level)
             changed = fresh & (np.abs(people - before) >= np.maximum(PEOPLE, before / 2))
             done |= fresh
-            errors = np.where(fresh, 0, errors)
             wanted = around(changed) & seen & ~done
+        left = seen & ~done
+        bias, square = np.add(self.settled, self.resolution.off_by(first[left], spacing[left]))
+        self.settled = float(bias), float(square)
         return done
 
-    def good_enough(self, errors: NDArray[np.float64], people: NDArray[np.float64]) -> bool:
-        """Whether the error expected of the count is within what was asked for."""
+    def good_enough(self, people: NDArray[np.float64], spacing: NDArray[np.float64]) -> bool:
+        """Whether what these squares and those settled before are expected to be off is within what was asked for."""
         within = self.options.within
-        return within is not None and float(errors.sum()) <= within / 100 * float(people.sum())
+        bias, squares = np.add(self.settled, self.resolution.off_by(people, spacing))
+        return within is not None and math.hypot(bias, math.sqrt(squares)) <= within / 100 * self.canvas.count
 
     def afford(self, windows: list[Window], errors: NDArray[np.float64], level: Level, closer: Level) -> list[Window]:
         """Those of `windows`, in squares, that looks and pixels suffice for: where most errors are expected first."""

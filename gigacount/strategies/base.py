@@ -47,12 +47,16 @@ def paint(canvas: DensityMap, look: Look, views: Iterable[View]) -> None:
 
 @dataclass(frozen=True)
 class PlannedLevel:
-    """Looks of one zoom level before any is made: window and read size (width, height), and at most how many."""
+    """Looks of one zoom level before any is made: window and read size (width, height), and at most how many.
+
+    certain: whether they are taken whatever the picture shows.
+    """
 
     level: int
     window_wh: Size
     size_wh: Size
     looks: int
+    certain: bool = True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, product
@@ -56,7 +57,8 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
         if saved >= SAVED and high < np.inf:
             resolved = high
         rows.append((apart, (n - true[inside]).sum() / n.sum(), off.sum() / n.sum()))
-    if not rows or not any(len(one.truth_xy) for seen in looks[1.0] for one in seen):
+    with_people = sum(len(one.truth_xy) > 0 for seen in looks[1.0] for one in seen)
+    if not rows or not with_people:
         return None
     spacing_px, bias, error = (tuple(column.tolist()) for column in np.clip(np.round(rows, 3), -9, [[999, 9, 9]]).T)
     placed = Resolution(spacing_px, bias, error, round(resolved, 1))
@@ -64,7 +66,7 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
     order = np.argsort(needs)
     share = np.cumsum(weights[order]) / weights.sum()
     kinds = float(needs[order][np.searchsorted(share, COVERED)])
-    return replace(placed, kinds=round(kinds, 3), pictures=len(needs))
+    return replace(placed, kinds=math.ceil(kinds * 1000) / 1000, pictures=with_people)
 
 
 def _squares(one: Seen, scale: float, divisor: float, stride: int, closer: Seen | None = None) -> NDArray[np.float64]:
@@ -92,7 +94,8 @@ def _needs(
             peopled = [one for one in seen if len(one.truth_xy)]
             for one in peopled:
                 people, spacing, *_ = _squares(one, scale, divisor, stride)
-                places = float((people * curve.error_at(spacing)).sum() / max(people.sum(), 1e-9))
+                bias, squares = curve.off_by(people, spacing)
+                places = math.hypot(bias, math.sqrt(squares)) / max(float(people.sum()), 1e-9)
                 off = deviation(one.count / divisor, len(one.truth_xy))
                 needs.append(max(off**2 - places**2, 0) ** 0.5)
                 weights.append(1 / len(peopled))
