@@ -27,6 +27,7 @@ from gigacount.strategies.full import views_with_context
 
 HERE = Path(__file__).parent
 THREE_SCALES = ("--strategy", "sliding", "--scales", "1,1/4,1/8")
+GIGAZOOM = ("--strategy", "gigazoom")
 
 
 def count(path: Path, out: Path, *more: str) -> Run:
@@ -56,7 +57,7 @@ def pipeline(folder: Path) -> Iterator[Figure]:
     for name, (network, some) in networks.items():
         for kind, path in some.items():
             with tempfile.TemporaryDirectory(dir=folder) as out:
-                counted = count(path, Path(out), "--network", network)
+                counted = count(path, Path(out), "--network", network, *GIGAZOOM)
                 report = next(Path(out).rglob("count.json"))
                 decode = decode_seconds(path)
                 bare = json.loads(run(str(HERE / "bare.py"), str(path), str(report), network).answer)
@@ -130,7 +131,7 @@ def field(folder: Path) -> Iterator[Figure]:
     """GigaZoom against Gigapixel CSRNet's three scales with one network, and against a naive script."""
     path = as_jpeg(folder)
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        zoomed, slid = count(path, Path(out)), count(path, Path(out), *THREE_SCALES)
+        zoomed, slid = count(path, Path(out), *GIGAZOOM), count(path, Path(out), *THREE_SCALES)
         looks = [json.loads(each.answer)["inferences"] for each in (zoomed, slid)]
         yield Figure("sliding at three scales / gigazoom: inferences", looks[1] / looks[0], "x", ">= 10", True, True)
         yield Figure("sliding at three scales / gigazoom: wall", slid.seconds / zoomed.seconds, "x", ">= 8", True, True)
@@ -151,7 +152,7 @@ def growth(folder: Path) -> Iterator[Figure]:
         path = part(folder, share) if times == 0 else repeated(folder, times)
         gigapixels = 0.404 * (share * max(times, 1)) ** 2
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            counted = count(path, Path(out))
+            counted = count(path, Path(out), *GIGAZOOM)
         answer = json.loads(counted.answer)
         peaks[gigapixels] = counted.peak_mb
         what = f"tiled TIFF, {gigapixels:.1f} gigapixels"
@@ -162,7 +163,7 @@ def growth(folder: Path) -> Iterator[Figure]:
     yield Figure("peak memory at 6.5 gigapixels above that at 0.4", 100 * more, "%", "<= 5")
     for options in (("--levels", "5"), ("--levels", "20"), ("--clusters", "1"), ("--clusters", "5")):
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            counted = count(scene(folder), Path(out), *options)
+            counted = count(scene(folder), Path(out), *GIGAZOOM, *options)
         looks = json.loads(counted.answer)["inferences"]
         yield Figure(f"{' '.join(options)}: wall, {looks} looks", counted.seconds, "s")
 
