@@ -124,8 +124,8 @@ def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering:
     with progress_bar(image.name, answering.quiet) as progress:
         result = counter.count(image, progress)
     answer = files.write(result)
-    answering.say(summary(result))
     answering.say(range_line(answer))
+    answering.say(summary(result))
     if note := coordinates_note(result, files.heads.suffix.lower()):
         answering.say(note)
     answering.say_regions(answer)
