@@ -92,7 +92,7 @@ def test_what_is_no_picture_is_refused(options: CountOptions, wrong: object) -> 
 
 def test_a_result_can_be_shown_drawn_and_saved(tmp_path: Path, options: CountOptions, pixels: NDArray[Any]) -> None:
     result = gigacount.count_image(pixels, options)
-    assert repr(result) == f"<CountResult: {result.count:,.1f} people in picture, 320 x 200 px>"
+    assert repr(result) == f"<CountResult: {result.count:,.1f} ({result.interval}) people in picture, 320 x 200 px>"
     assert result.overlay().shape == (200, 320, 3)
     assert result.to_dict()["count"] == result.count
     located = gigacount.localize_image(pixels, options)
