@@ -313,3 +313,10 @@ def test_values_are_parsed_or_explained() -> None:
             parse_numbers(text, "--scales")
     with pytest.raises(UnknownNameError, match="tif, json"):
         parse_choices("xls", "format", ("tif", "json"))
+
+
+def test_a_folder_for_results_that_looks_like_a_file_is_refused(run: Run, tmp_path: Path) -> None:
+    done = run("count", draw(tmp_path / "a.png"), "--out", tmp_path / "a.json")
+    assert done.returncode == 2
+    assert "--out is a folder for the results" in one_line(done)
+    assert not (tmp_path / "a.json").exists()

@@ -11,8 +11,11 @@ from gigacount.cli import batch as many
 from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_choices
+from gigacount.errors import UsageError
 
 FORMATS = "tif,overlay"
+FILES = (".json", ".csv", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".txt", ".geojson")
+"""Endings that nobody gives to a folder."""
 
 
 @spread
@@ -33,6 +36,8 @@ def count(
     density.tif (people per cell) and overlay.jpg. With --out, several pictures also get a summary.csv and
     summary.json there; run the same command again to go on after a stop.
     """
+    if out is not None and out.suffix.lower() in FILES and not out.is_dir():
+        raise UsageError(f"--out is a folder for the results, and {out} looks like a file; give the name of a folder")
     counted, options = counting.options(), batch.options(out)
     from gigacount.batch import CountWork
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gigacount.errors import UnknownNameError, UsageError
-from gigacount.memory import keep_freed_memory
 from gigacount.networks import load
 from gigacount.networks.backends import Seen, check_device
 from gigacount.networks.base import Network
@@ -42,8 +41,6 @@ class Torch:
 
     def _settled(self, network: Network) -> Network:
         """The network as it is fastest here: batch norms folded, weights on the device, in its layout and precision."""
-        if self._device.type == "cpu":
-            keep_freed_memory()
         network = channels_last(fold_batch_norms(network).to(self._device))
         for name, module in network.named_modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and name not in network.exact:
