@@ -15,6 +15,7 @@ from gigacount.errors import ImageError, UsageError
 from gigacount.geometry import View
 from gigacount.image import GigaImage
 from gigacount.image.array import ArrayImage, pixels_of
+from gigacount.image.room import free_bytes
 from gigacount.key import RunKey, content_hash, image_identity, records_of
 from gigacount.look import Heads, Looker, Progress
 from gigacount.networks.record import NetworkRecord
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from gigacount.predict import Predictor
 
 __all__ = ["CountOptions", "CountResult", "Counter", "count_image", "localize_image"]
+
+LIBRARY_BYTES = 2**27
+"""Memory without which nothing is loaded: OpenBLAS, which scipy brings, asks for ever for what it does not get."""
 
 _users: set[int] = set()
 """Processes that have counted: libvips and torch do not work in their forks."""
@@ -61,7 +65,12 @@ class Counter:
         self._loading: dict[str, Future[Predictor]] = {}
 
     def load(self) -> None:
-        """Begin to load the networks in the background, unless that has begun."""
+        """Begin to load the networks in the background, unless that has begun.
+
+        Raises MemoryError where the libraries would not fit.
+        """
+        if not self._loading and free_bytes() < LIBRARY_BYTES:
+            raise MemoryError("too little memory to load the libraries")
         for role, record in self.records.items():
             if role not in self._loading:
                 self._loading[role] = self._loader.submit(self._load, role, record)
