@@ -21,10 +21,12 @@ TELEMETRY = "openvino_telemetry"
 GRAPH_INFO = ("gigacount", "weights")
 """Where a graph says of which weights it was made: their SHA-256."""
 MULTIPLE = 128
-"""px; a graph is compiled for the size of its input, which takes about as long as three looks at a megapixel, so small
-pictures are filled up to sides of this. Larger ones come in few sizes, and are filled up to what networks take."""
+"""px; OpenVINO 2026.4 crashes with int8 graphs for any size, so these are compiled for each size, which takes up to a
+second: small pictures are filled up to sides of this, in every precision, so that all see the same. Larger ones come in
+few sizes, and are filled up to what networks take."""
 LARGE, LARGE_MULTIPLE = 2_000_000, 32
 KEPT_PIXELS = 8_000_000  # of the compiled sizes that are kept, in all: each holds the memory of a look
+ANY_SIZE = (-1, -1)
 
 
 class OpenVINO:
@@ -101,7 +103,7 @@ class OpenVINO:
         return density, [one[(one[:, 0] <= width) & (one[:, 1] <= height)] for one in heads]
 
     def _padded(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The pictures filled up with the mean colour, which networks see as 0, to a size that is compiled for."""
+        """The pictures filled up with the mean colour, which networks see as 0, to whole multiples."""
         height, width = pictures.shape[1:3]
         multiple = LARGE_MULTIPLE if height * width > LARGE else MULTIPLE
         rows, cols = (-(-side // multiple) * multiple for side in (height, width))
@@ -113,7 +115,9 @@ class OpenVINO:
         return padded
 
     def _request(self, size_hw: tuple[int, int]) -> Any:
-        """The graph compiled for one size; the sizes used last are kept."""
+        """The graph compiled for any size, or an int8 graph for one; the sizes used last are kept."""
+        if self.precision != "int8":
+            size_hw = ANY_SIZE
         if size_hw not in self._compiled:
             while self._compiled and sum(h * w for h, w in [size_hw, *self._compiled]) > KEPT_PIXELS:
                 self._compiled.popitem(last=False)
