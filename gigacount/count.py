@@ -91,7 +91,7 @@ class Counter:
         from gigacount.predict import Predictor
 
         options = self.options
-        settings = options.settings_of(options.network) if role == "network" else {}
+        settings = options.settings_of(str(options.network if role == "network" else options.coarse_network))
         return Predictor(record, options.device, options.precision, settings, options.backend)
 
     def count(self, picture: Any, progress: Progress | None = None) -> CountResult:

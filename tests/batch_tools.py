@@ -15,6 +15,7 @@ from batch_fakes import FakeWork
 
 from gigacount.batch import Item, Row, Tally, run_batch, work_list
 from gigacount.options import BatchOptions
+from gigacount.output.tables import cell
 
 JPEG = b"\xff\xd8\xff"
 FAKE = Path(__file__).parent / "batch_fakes.py"
@@ -66,7 +67,7 @@ def summary(out: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads((out / "summary.json").read_text())["images"]
     with (out / "summary.csv").open(newline="") as file:
         texts = list(csv.DictReader(file))
-    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows] == texts
+    assert [{name: "" if value is None else str(cell(value)) for name, value in row.items()} for row in rows] == texts
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 

@@ -140,10 +140,10 @@ def test_one_picture_goes_to_a_file_or_into_a_folder(run: Run) -> None:
         (["p"], "give --out FOLDER"),
         (["p/a.png", "p/deep/a.png", "--out", "heads.csv"], "heads.csv would be a file of heads"),
         (["p", "--out", "out", "--overlay", "dots.jpg"], "--overlay is for one picture"),
-        (["p", "--out", "out", "--format", "shp"], "choose one of: json, tif, overlay, csv, geojson, coco, nwpu"),
+        (["p", "--out", "out", "--format", "shp"], "choose one of: json, tif, overlay, csv, geojson, gpkg, coco, nwpu"),
         (["p/a.png", "--format", "csv"], "the ending of --out picks the format"),
         (["p/a.png", "--log", "log"], "need a folder of results"),
-        (["p/a.png", "--out", "heads.shp"], "choose one of: .csv, .geojson, .json, .txt"),
+        (["p/a.png", "--out", "heads.shp"], "choose one of: .csv, .geojson, .gpkg, .json, .txt"),
     ],
 )
 def test_what_does_not_go_together_is_said_before_the_work(run: Run, arguments: list[str], words: str) -> None:
@@ -155,7 +155,7 @@ def test_what_does_not_go_together_is_said_before_the_work(run: Run, arguments: 
 
 
 def test_counting_and_locating_take_the_same_options() -> None:
-    own = {"out", "formats", "min_score", "overlay"}
+    own = {"out", "formats", "min_score", "overlay", "coordinates"}
     counting, locating = (
         {
             name: parameter.default

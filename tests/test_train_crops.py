@@ -105,7 +105,7 @@ def test_pictures_beyond_the_memory_for_them_are_the_same(photos: Path, monkeypa
     everything = Window(0, 0, 200, 160)
     kept = picture(photos, []).read(everything, (200, 160))
     monkeypatch.setattr("gigacount.train.sources.KEEP_BYTES", 0)
-    assert not KEPT.room_for(kept)
+    assert not KEPT.room_for(picture(photos, []), kept)
     dropped = picture(photos, [])
     assert np.array_equal(dropped.read(everything, (200, 160)), kept)
     assert dropped._pixels is None
