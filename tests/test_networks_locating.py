@@ -141,7 +141,8 @@ def test_bfloat16_agrees_with_float32(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         rough = continuous(network(name), images)
     assert rough.dtype == torch.float32
-    assert (rough - exact).norm() < 0.01 * exact.norm()
+    # 8 bits: half a thousandth lost in each of some thirty layers, more or less by the processor's order of adding.
+    assert (rough - exact).norm() < 0.02 * exact.norm()
 
 
 @pytest.mark.parametrize("name", NAMES)
