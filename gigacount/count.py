@@ -6,20 +6,19 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gigacount.errors import ImageError, UsageError
+from gigacount.errors import DataError, ImageError, UsageError
 from gigacount.geometry import View
 from gigacount.image import GigaImage
 from gigacount.image.array import ArrayImage, pixels_of
 from gigacount.image.room import free_bytes
-from gigacount.key import RunKey, content_hash, image_identity, records_of
+from gigacount.key import RunKey, content_hash, image_identity, looking_of, plain_options, records_of
 from gigacount.look import Heads, Looker, Progress
 from gigacount.networks.record import NetworkRecord
-from gigacount.options import CountOptions, RegionOptions, StrategyOptions
+from gigacount.options import CountOptions, RegionOptions
 from gigacount.output.points import demand_coordinates
 from gigacount.regions import read_regions
 from gigacount.results import CountResult
@@ -121,6 +120,8 @@ class Counter:
         start = time.perf_counter()
         _users.add(os.getpid())
         options, size_wh = self.options, image.size_wh
+        if plain_options(options) != self.key.options:
+            raise DataError("a file of regions changed while pictures were counted; start again")
         place = image.georeference
         regions = read_regions(options.regions, size_wh, place) if options.regions else None
         excluded = read_regions(RegionOptions(options.exclude), size_wh, place) if options.exclude else None
@@ -175,13 +176,6 @@ class Counter:
     def _record_of(self, view: View) -> NetworkRecord:
         """The record of the network of a look."""
         return self.records["coarse_network" if view.coarse and "coarse_network" in self.records else "network"]
-
-
-def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> StrategyOptions:
-    """Where to look, with what the records of the networks say where the options leave it open."""
-    looking, record = options.looking, records["network"]
-    enlarge = records.get("coarse_network", record).enlarge if looking.enlarge is None else looking.enlarge
-    return replace(looking, enlarge=enlarge, resolution=looking.resolution or record.resolution)
 
 
 def demand_no_fork() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from gigacount.density import DensityMap, choose_cell_px
 from gigacount.errors import ImageError
 from gigacount.geometry import Size, Window, fit, whole
 from gigacount.image import GigaImage, ImageInfo, needed_bytes
+from gigacount.key import looking_of, records_of
 from gigacount.options import CountOptions
 from gigacount.strategies import PlannedLevel, find_strategy
 from gigacount.text import printable
@@ -180,6 +181,7 @@ def describe(path: Path, options: CountOptions) -> Description:
     with GigaImage.open(path, options.reading) as image:
         notes = _look_over(image)
         georeference = image.georeference
+        options = replace(options, looking=looking_of(options, records_of(options)))
         levels = find_strategy(options.strategy).plan(image.size_wh, options.looking)
         rows, cols = DensityMap.empty(image.size_wh).cells.shape
         return Description(

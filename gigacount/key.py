@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from gigacount.errors import DataError, ImageError
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
-from gigacount.options import CountOptions
+from gigacount.options import CountOptions, StrategyOptions
 
 COUNTING_RULES = 2
 """To be raised with every change of this program that changes counts for equal options and weights."""
@@ -31,6 +32,13 @@ def records_of(options: CountOptions) -> dict[str, NetworkRecord]:
     """Role -> record of the networks in use. Raises UnknownNameError and WeightsError where one is not there."""
     names = {"network": options.network, "coarse_network": options.coarse_network}
     return {role: find_record(name) for role, name in names.items() if name is not None}
+
+
+def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> StrategyOptions:
+    """Where to look, with what the records of the networks say where the options leave it open."""
+    looking, record = options.looking, records["network"]
+    enlarge = records.get("coarse_network", record).enlarge if looking.enlarge is None else looking.enlarge
+    return replace(looking, enlarge=enlarge, resolution=looking.resolution or record.resolution)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,14 @@ def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
             inner = f"{name}.{part}" if name not in ("", "options") else part
             yield from _differences(found.get(part), wanted.get(part), inner)
     elif found != wanted:
-        yield f"{name}: {json.dumps(found):.60} -> {json.dumps(wanted):.60}"
+        yield f"{name}: {_shown(found)} -> {_shown(wanted)}"
+
+
+def _shown(value: Any) -> str:
+    """A stored value in a few words: of a file, its name."""
+    if isinstance(value, dict):
+        return str(value.get("file") or value.get("name") or "another")
+    return json.dumps(value)[:60]
 
 
 def plain_options(options: CountOptions) -> Plain:
@@ -104,12 +119,30 @@ def _hash(values: Any) -> str:
 
 
 def image_identity(path: Path) -> dict[str, int | str]:
-    """Size in bytes and time of change of a picture's file; raises ImageError where it is missing."""
+    """Size in bytes and time of change of a picture's file, and what stands for those of its sidecars.
+
+    Raises ImageError where it is missing.
+    """
     try:
         status = path.stat()
-    except OSError as error:
-        raise ImageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    except (OSError, ValueError) as error:  # the latter for a name with a NUL
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ImageError(f"{path}: {(reason or str(error)).lower()}") from error
+    identity: dict[str, int | str] = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    beside = []
+    for sidecar in sidecars(path):
+        with suppress(OSError):
+            found = sidecar.stat()
+            beside.append([sidecar.name, found.st_size, found.st_mtime_ns])
+    return identity | ({"beside": _hash(beside)} if beside else {})
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Files beside a picture that say where it lies on the earth, whether they are there or not."""
+    kind = path.suffix.lstrip(".")
+    ends = [".aux.xml", ".prj", ".wld", *([f".{kind[0]}{kind[-1]}w", f".{kind}w"] if kind else [])]
+    names = [f"{path.name}.aux.xml", *(f"{path.stem}{spelled}" for end in ends for spelled in (end, end.upper()))]
+    return [path.with_name(name) for name in names]
 
 
 def content_hash(path: Path) -> dict[str, int | str]:
@@ -126,6 +159,8 @@ def content_hash(path: Path) -> dict[str, int | str]:
 def is_same_image(path: Path, stored: Mapping[str, Any]) -> bool:
     """Whether a picture is the one of a stored identity: not changed since, or a copy. Raises ImageError."""
     identity = image_identity(path)
+    if identity.get("beside") != stored.get("beside"):
+        return False
     if identity.items() <= stored.items():
         return True
     if identity["bytes"] != stored.get("bytes") or "sha256" not in stored:

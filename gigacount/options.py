@@ -126,7 +126,10 @@ class StrategyOptions:
         demand(0 <= self.context <= 1024, f"context must be between 0 and 1024, not {self.context}")
         demand(self.base is None or 1 / 4096 <= self.base <= 4, f"base must be between 1/4096 and 4, not {self.base}")
         demand(self.looks is None or self.looks >= 1, f"looks must be at least 1, not {self.looks}")
-        demand(self.megapixels is None or self.megapixels > 0, f"megapixels must be above 0, not {self.megapixels}")
+        demand(
+            self.megapixels is None or 0 < self.megapixels <= 1e9,
+            f"megapixels must be above 0 and at most 1000000000, not {self.megapixels}",
+        )
         demand(self.within is None or 0 <= self.within <= 100, f"within is 0 to 100 percent, not {self.within}")
 
 
@@ -142,6 +145,7 @@ class RegionOptions:
     metres_per_pixel: float | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "file", Path(self.file))  # from Python a name may be given as text
         scale = self.metres_per_pixel
         demand(scale is None or 0 < scale < 1e6, f"metres-per-pixel must be above 0 and below 1000000, not {scale}")
 
@@ -176,6 +180,10 @@ class CountOptions:
     def __post_init__(self) -> None:
         choices = ("auto", "pixel", "map", "wgs84")
         demand(self.coordinates in choices, f"coordinates must be one of {', '.join(choices)}, not {self.coordinates}")
+        if self.exclude is not None:
+            object.__setattr__(self, "exclude", Path(self.exclude))
+        precisions = ("auto", "int8", "bf16", "fp16", "fp32")
+        demand(self.precision in precisions, f"precision must be {', '.join(precisions)}, not '{self.precision}'")
         branch, score = self.density_branch, self.min_score
         demand(branch is None or 0 <= branch <= 5, f"density-branch must be between 0 and 5, not {branch}")
         demand(score is None or 0 <= score <= 1, f"min-score must be between 0 and 1, not {score}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from untrained import untrained_light
 import gigacount
 from gigacount import Counter, CountOptions
 from gigacount.cli import app
-from gigacount.errors import OutputError, UsageError
+from gigacount.errors import DataError, OutputError, UsageError
 
 ROOT = Path(__file__).parent.parent
 
@@ -175,3 +177,26 @@ def test_one_picture_is_opened_once_and_its_record_read_once(
     arguments = ["count", str(tmp_path / "photo.png"), "--network", options.network, "--json", "-q"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert sorted(calls) == ["open", "record"]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F", "RGBA", "LA"])
+def test_images_whose_values_leave_their_meaning_open_are_refused(options: CountOptions, mode: str) -> None:
+    image = pytest.importorskip("PIL.Image").new(mode, (40, 30))
+    with pytest.raises(UsageError, match="give the path of its file"):
+        Counter(options).count(image)
+    bands = pyvips.Image.black(40, 30, bands=4)
+    for vips in (bands, bands.cast("ushort")[:3], bands[:2]):
+        with pytest.raises(UsageError, match="give the path of its file"):
+            Counter(options).count(vips)
+
+
+def test_regions_that_change_during_a_run_are_an_error(
+    tmp_path: Path, options: CountOptions, pixels: NDArray[Any]
+) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [50, 0], [50, 50], [0, 50], [0, 0]]]}
+    (tmp_path / "out.geojson").write_text(json.dumps(square))
+    counter = Counter(replace(options, exclude=str(tmp_path / "out.geojson")))
+    counter.count(pixels)
+    (tmp_path / "out.geojson").write_text(json.dumps(square).replace("50", "60"))
+    with pytest.raises(DataError, match="changed while pictures were counted"):
+        counter.count(pixels)

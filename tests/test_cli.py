@@ -69,7 +69,8 @@ def test_count_prints_the_number_and_says_how_sure_it_is(run: Run, tmp_path: Pat
     assert files == ["count.json", "density.tif", "overlay.jpg"]
     interval = content["interval"]
     assert interval["low"] < content["count"] < interval["high"]
-    said = rf"{content['count']:,.0f} people \(\d+ to \d+\), by {interval['basis']}; {interval['doubts'][-1]}\n"
+    why = f"expected error {interval['basis']}; {interval['doubts'][-1]}"
+    said = rf"{content['count']:,.0f} people \(\d+ to \d+\); {why}\n"
     assert re.fullmatch(said, done.stderr), done.stderr
     again = run("count", tmp_path / "a.png", "--quiet")
     assert (again.stdout, again.stderr) == (done.stdout, "")

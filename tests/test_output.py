@@ -16,7 +16,7 @@ import tifffile
 from gigacount.density import DensityMap
 from gigacount.errors import OutputError
 from gigacount.geometry import View, Window, whole
-from gigacount.key import RunKey, content_hash, image_identity, plain_options
+from gigacount.key import RunKey, content_hash, image_identity, is_same_image, plain_options
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, ReadOptions, StrategyOptions
 from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
@@ -255,3 +255,15 @@ def test_files_have_the_rights_that_the_user_wants_and_no_thread_changes_them(
         os.umask(before)
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
     assert modes == {"r.gigacount": "0o750", "heads.csv": "0o640", "summary.csv": "0o640"}
+
+
+def test_a_changed_world_file_makes_another_picture(tmp_path: Path) -> None:
+    image = tmp_path / "map.tif"
+    image.write_bytes(b"a picture")
+    alone = image_identity(image) | content_hash(image)
+    (tmp_path / "map.tfw").write_text("1\n0\n0\n-1\n5\n5\n")
+    placed = image_identity(image) | content_hash(image)
+    assert is_same_image(image, placed)
+    assert not is_same_image(image, alone)
+    (tmp_path / "map.tfw").write_text("1\n0\n0\n-1\n6\n66\n")
+    assert not is_same_image(image, placed)

@@ -14,6 +14,7 @@ from gigacount.key import RunKey, records_of
 from gigacount.options import CountOptions
 from gigacount.output import ResultFolder
 from gigacount.output.finished import Wanted
+from gigacount.strategies import find_strategy
 
 if TYPE_CHECKING:
     from gigacount.count import Counter
@@ -86,6 +87,7 @@ class CountWork:
     ) -> None:
         self.options, self.formats, self.locate, self.demand_gpu = options, formats, locate, demand_gpu
         self.done = "located" if locate else "counted"
+        find_strategy(options.strategy)
         self.records = records_of(options)
         self.wanted = Wanted(RunKey.of(options, self.records), formats, locate)
         self._counter: Counter | None = None

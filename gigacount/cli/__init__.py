@@ -62,7 +62,8 @@ def print_version(wanted: bool) -> None:
 def usage_message(error: Exception) -> str:
     """Typer's own words for wrong usage, with the way to the help."""
     told = getattr(error, "format_message", None)
-    return f"{str(told() if told else error).rstrip('.')}; see gigacount --help"
+    message = str(told() if told else error).rstrip(".")
+    return f"{message or 'a command is missing'}; see gigacount --help"
 
 
 @app.callback()

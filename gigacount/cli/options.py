@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gigacount.cli.parse import parse_bands, parse_numbers, parse_range, parse_size, size_text
+from gigacount.cli.parse import parse_bands, parse_numbers, parse_percent, parse_range, parse_size, size_text
 from gigacount.errors import UsageError
 from gigacount.options import CountOptions, LabelOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
 
@@ -28,7 +28,7 @@ MaxSize = Annotated[str, typer.Option(help="Pixels that the network takes at onc
 Enlarge = Annotated[
     float | None,
     typer.Option(
-        help="See a picture smaller than that enlarged by at most this; default: 1 to count, the network's to locate."
+        help="See a picture smaller than that enlarged by at most this; default: as the network's record says."
     ),
 ]
 Threshold = Annotated[float, typer.Option(help="How high a density peak must be to be zoomed into.")]
@@ -136,7 +136,7 @@ class Looking:
             base=None if self.base is None else parse_numbers(self.base, "--base")[0],
             looks=self.looks,
             megapixels=self.megapixels,
-            within=None if self.within is None else parse_numbers(self.within.rstrip("%"), "--within")[0],
+            within=None if self.within is None else parse_percent(self.within, "--within"),
         )
 
 

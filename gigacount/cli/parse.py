@@ -31,6 +31,14 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     return tuple(numbers)
 
 
+def parse_percent(text: str, option: str) -> float:
+    """`5%` or `5` -> 5.0."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", text)
+    if not match:
+        raise UsageError(f"{option} must be a percentage such as 5%, not '{text}'")
+    return float(match[1])
+
+
 def parse_bands(text: str, option: str) -> tuple[int, ...]:
     """`3,2,1` -> (3, 2, 1)."""
     match = re.fullmatch(r"\s*(\d{1,5})\s*(?:,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*)?", text)

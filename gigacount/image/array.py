@@ -50,18 +50,39 @@ class ArrayImage:
     ) -> None: ...
 
 
+_AS_FILE = "leaves open what its values mean; give the path of its file, or an array (H, W, 3) of uint8"
+
+
+def _pixels_of_pillow(picture: Any) -> NDArray[np.uint8]:
+    from PIL import ImageOps
+
+    transparent = " with transparency" if "transparency" in picture.info else ""
+    if transparent or picture.mode not in ("1", "L", "P", "RGB", "CMYK", "YCbCr"):
+        raise UsageError(f"a Pillow image of mode {picture.mode}{transparent} {_AS_FILE}")
+    try:
+        pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except ValueError as error:
+        raise UsageError(f"a Pillow image that cannot be read: {error}") from error
+    if pixels.size == 0:
+        raise UsageError("a Pillow image without pixels")
+    return pixels
+
+
 def pixels_of(picture: Any) -> NDArray[np.uint8]:
     """The upright sRGB pixels (H, W, 3) of a NumPy array (H, W, 3) or (H, W), a Pillow image, or a pyvips image.
 
     Raises UsageError for anything else.
     """
     if hasattr(picture, "getexif"):  # Pillow
-        from PIL import ImageOps
-
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        return _pixels_of_pillow(picture)
     if hasattr(picture, "autorot"):  # pyvips
-        upright = picture.autorot().colourspace("srgb")
-        return to_array((upright.flatten(background=255) if upright.hasalpha() else upright).cast("uchar"))
+        plain = (
+            picture.format == "uchar" and picture.bands in (1, 3) and picture.interpretation in ("b-w", "srgb", "rgb")
+        )
+        if not plain:
+            raise UsageError(f"a pyvips image of {picture.bands} bands of {picture.format} {_AS_FILE}")
+        pixels = to_array(picture.autorot())
+        return np.repeat(pixels, 3, axis=2) if picture.bands == 1 else pixels
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
         if picture.ndim == 2:
             return np.repeat(picture[:, :, None], 3, axis=2)
