@@ -79,8 +79,12 @@ def leftovers(out: Path) -> list[str]:
 
 
 def start(folder: Path, out: Path, **settings: Any) -> subprocess.Popen[bytes]:
+    """A batch in a process of its own, which heeds Ctrl-C even where the tests run in the background."""
+    from campaign.interruptions import heed
+
+    command = [sys.executable, str(FAKE), str(folder), str(out), json.dumps(settings)]
     with (out.parent / "stderr").open("wb") as stderr:
-        return subprocess.Popen([sys.executable, str(FAKE), str(folder), str(out), json.dumps(settings)], stderr=stderr)
+        return subprocess.Popen(command, stderr=stderr, preexec_fn=heed)
 
 
 def wait_for_more(path: Path) -> None:
