@@ -33,6 +33,7 @@ import numpy as np
 import tifffile
 import tiny_datasets as tiny
 from image_files import save, scene
+from processes import memory_bytes
 from untrained import untrained_light
 
 from gigacount.batch import CountWork, Item, Progress, Row, Task, runner
@@ -530,7 +531,7 @@ def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
             problems.append(f"{number}: {traceback.format_exc(limit=-6)}")
             keep(folder, number)
     faulthandler.cancel_dump_traceback_later()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = memory_bytes()[0]
     common = dict(reasons.most_common(20))
     return {"outcomes": dict(sorted(outcomes.items())), "reasons": common, "problems": problems, "peak_bytes": peak}
 

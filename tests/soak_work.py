@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
+
+from processes import memory_bytes
 
 from gigacount.batch import CountWork, Progress, Row, Task
 from gigacount.batch.work import Say
@@ -12,9 +13,8 @@ from gigacount.image import source
 
 
 def note(trace: Path) -> None:
-    """Append the peak of this process's memory in kB, what it has now, and how many files it holds open."""
-    status = Path("/proc/self/status").read_text()
-    peak, now = (re.search(rf"{name}:\s+(\d+)", status)[1] for name in ("VmHWM", "VmRSS"))  # type: ignore[index]
+    """Append the peak of this process's memory in bytes, what it has now, and how many files it holds open."""
+    peak, now = memory_bytes()
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with trace.open("a") as file:
         file.write(f"{peak} {now} {descriptors}\n")

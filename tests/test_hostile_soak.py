@@ -25,7 +25,7 @@ FORMATS = {
 
 
 def soak(folder: Path, count: int, locate: bool) -> np.ndarray:
-    """(count, 3) peak and present kB and open files of the worker process after each picture."""
+    """(count, 3) peak and present bytes and open files of the worker process after each picture."""
     record = network(folder / "network")
     pixels = np.random.default_rng(0).integers(0, 256, (700, 1100, 3), np.uint8)
     files = [save(pixels, folder / name, **options) for name, options in FORMATS.items()]
@@ -48,8 +48,8 @@ def soak(folder: Path, count: int, locate: bool) -> np.ndarray:
 @pytest.mark.parametrize("locate", [False, True])
 def test_memory_and_open_files_stay_over_300_pictures(tmp_path: Path, locate: bool) -> None:
     peak, now, descriptors = soak(tmp_path, 300, locate).T
-    told = f"peak {peak[29] / 1e3:.1f} MB after 30, {peak[299] / 1e3:.1f} MB after 300"
-    print(told, f"present {now[29] / 1e3:.1f} and {now[299] / 1e3:.1f} MB; open files {sorted(set(descriptors))}")
+    told = f"peak {peak[29] / 1e6:.1f} MB after 30, {peak[299] / 1e6:.1f} MB after 300"
+    print(told, f"present {now[29] / 1e6:.1f} and {now[299] / 1e6:.1f} MB; open files {sorted(set(descriptors))}")
     assert peak[299] <= 1.05 * peak[29], told
     assert descriptors[270:].min() <= descriptors[:30].max()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,10 @@ import json, sys, time
 from pathlib import Path
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage, ReadOptions
+from processes import memory_bytes
 
 def peak():
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    return memory_bytes()[0] / 2**20
 
 before = peak()
 began = time.monotonic()
@@ -50,7 +52,8 @@ print(json.dumps(result))
 def take_looks(path: Path, scratch: Path) -> dict[str, object]:
     scratch.mkdir(exist_ok=True)
     arguments = [sys.executable, "-c", LOOKS, str(path), str(scratch)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=1500, check=True)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=1500, check=True)
     assert done.stderr == ""
     assert list(scratch.iterdir()) == []
     print(path.name, done.stdout)
