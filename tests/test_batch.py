@@ -24,7 +24,7 @@ def test_a_folder_gets_a_result_a_picture_and_a_summary(tmp_path: Path) -> None:
     tally, told = run(folder)
     assert (tally.done, tally.reused, tally.failed, tally.exit_code) == (3, 0, 0, 0)
     assert summary(tmp_path / "out") == [
-        {"path": str(folder / name), "count": count, "points": None, "width": 3, "height": 2}
+        {"path": str(folder / name), "count": count, "low": None, "high": None, "points": None, "width": 3, "height": 2}
         | {"status": "done", "message": ""}
         for name, count in (("a.jpg", 4.0), ("b/a.jpg", 5.0), ("b/a.png", 2.0))
     ]

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -22,15 +23,16 @@ from batch_fakes import FakeWork
 from batch_tools import pictures
 from untrained import untrained_light
 
-from gigacount.batch import Item, Row, Tally, work_list
+from gigacount.batch import CountWork, Item, Row, Tally, Task, work_list
 from gigacount.batch.claims import Claims
+from gigacount.batch.work import attempt
 from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
 from gigacount.cli.batch import work_through as work
 from gigacount.cli.count import count
 from gigacount.cli.show import duration
 from gigacount.cli.watchers import Answers, Live, Plain, state
 from gigacount.errors import ImageError, UsageError
-from gigacount.options import BatchOptions
+from gigacount.options import BatchOptions, CountOptions
 
 Capture = pytest.CaptureFixture[str]
 
@@ -254,6 +256,25 @@ def gigacount(folder: Path, *arguments: str, stdin: str = "") -> subprocess.Comp
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, input=stdin
     )
+
+
+def test_json_of_a_batch_is_what_the_worker_wrote_and_is_read_from_no_file(photos: Path) -> None:
+    options = CountOptions(network=str(photos / "tiny.toml"), device="cpu")
+    item = Item(photos / "p" / "a.png", "a.png", photos / "inline" / "a.png.gigacount")
+    counting = CountWork(options, (), with_content=True)
+    counting.prepare(lambda message: None)
+    row = attempt(counting, Task(item, replace=False), None)
+    written = (item.folder / "count.json").read_text()
+    assert counting.earlier(item) == row
+    content = json.loads(written)
+    assert (row.low, row.high) == (content["interval"]["low"], content["interval"]["high"])
+    shutil.rmtree(item.folder)
+    line = Answering(as_json=True).line(item, row)
+    assert line is not None
+    assert json.loads(line) == content
+    other = Answering(as_json=True).line(item, replace(row, content=None))
+    assert other is not None
+    assert json.loads(other)["status"] == "failed"
 
 
 def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> None:

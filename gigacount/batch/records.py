@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from gigacount.batch.worklist import Item
 from gigacount.errors import OutputError
@@ -20,20 +21,31 @@ CSV_FILE, JSON_FILE = "summary.csv", "summary.json"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the summary. status: done or failed; message: why it failed. seconds: of the work, not of the wait."""
+    """A line of the summary.
+
+    low, high: the range of the count. status: done or failed; message: why it failed. seconds: of the work, not of the
+    wait. content: what stands in count.json, where it is wanted besides; in no file of the batch.
+    """
 
     path: str
     count: float | None = None
+    low: float | None = None
+    high: float | None = None
     points: int | None = None
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
     status: str = DONE
     message: str = ""
+    content: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def failed(self) -> bool:
         return self.status == FAILED
+
+    def line(self) -> dict[str, Any]:
+        """What the summary and the records hold of it."""
+        return {name: getattr(self, name) for name in ROW}
 
 
 def failed_row(item: Item, message: str, seconds: float | None = None) -> Row:
@@ -86,7 +98,8 @@ class Records:
         """Raises OutputError where that fails."""
         record = Record(item.name, item.source, ours, row)
         if record != self.find(item.key):
-            write_whole(self._path(item.key), to_json(asdict(record)).encode())
+            content = asdict(replace(record, row=None)) | {"row": row and row.line()}
+            write_whole(self._path(item.key), to_json(content).encode())
 
     def all(self) -> list[Record]:
         """All records by name. Raises OutputError where the folder cannot be listed."""
@@ -106,6 +119,8 @@ class Records:
 ROW = {
     "path": text,
     "count": optional(number),
+    "low": optional(number),
+    "high": optional(number),
     "points": optional(whole),
     "width": optional(side),
     "height": optional(side),
@@ -127,8 +142,7 @@ def parse(path: Path) -> Record | None:
 
 def write_summary(out: Path, rows: Sequence[Row]) -> None:
     """Write summary.csv and summary.json, each whole or not at all. Raises OutputError."""
-    columns = [field.name for field in fields(Row)]
-    write_whole(out / CSV_FILE, csv_text(columns, map(asdict, rows)).encode())
+    write_whole(out / CSV_FILE, csv_text(list(ROW), [row.line() for row in rows]).encode())
     write_whole(out / JSON_FILE, summary_json(rows).encode())
 
 
@@ -136,7 +150,7 @@ def summary_json(rows: Sequence[Row]) -> str:
     """Totals, then the pictures, one a line."""
     failed = sum(row.failed for row in rows)
     totals = {"done": len(rows) - failed, "failed": failed, "count": sum(row.count or 0.0 for row in rows)}
-    lines = ",\n".join(f"  {to_json(asdict(row))}" for row in rows)
+    lines = ",\n".join(f"  {to_json(row.line())}" for row in rows)
     return f'{{\n {to_json(totals)[1:-1]},\n "images": [\n{lines}\n ]\n}}\n'
 
 

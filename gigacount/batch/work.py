@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gigacount.batch.records import Row, failed_row
@@ -79,12 +79,19 @@ def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
 class CountWork:
     """Counting, as `gigacount count` does it, and locating, as `gigacount localize` does.
 
-    demand_gpu: refuse to work on anything else. Raises UsageError and WeightsError for networks that are not there.
+    demand_gpu: refuse to work on anything else. with_content: rows carry what stands in count.json. Raises UsageError
+    and WeightsError for networks that are not there.
     """
 
     def __init__(
-        self, options: CountOptions, formats: tuple[str, ...], locate: bool = False, demand_gpu: bool = False
+        self,
+        options: CountOptions,
+        formats: tuple[str, ...],
+        locate: bool = False,
+        demand_gpu: bool = False,
+        with_content: bool = False,
     ) -> None:
+        self.with_content = with_content
         self.options, self.formats, self.locate, self.demand_gpu = options, formats, locate, demand_gpu
         self.done = "located" if locate else "counted"
         find_strategy(options.strategy)
@@ -98,7 +105,7 @@ class CountWork:
 
     def earlier(self, item: Item) -> Row | None:
         content = self.finished(item)
-        return count_row(item, content) if content else None
+        return self._row(item, content) if content else None
 
     def differs(self, item: Item) -> list[str]:
         return self.wanted.differences(ResultFolder(item.folder), item.path)
@@ -120,7 +127,11 @@ class CountWork:
         ResultFolder(task.item.folder).demand_free(task.replace)
 
     def process(self, task: Task, progress: Progress | None) -> Row:
-        return count_row(task.item, self.run(task, progress))
+        return self._row(task.item, self.run(task, progress))
+
+    def _row(self, item: Item, content: dict[str, Any]) -> Row:
+        row = count_row(item, content)
+        return replace(row, content=content) if self.with_content else row
 
     def run(self, task: Task, progress: Progress | None) -> dict[str, Any]:
         """Work on a picture and write its results; what stands in its count.json."""
@@ -138,10 +149,13 @@ class CountWork:
 
 def count_row(item: Item, content: dict[str, Any]) -> Row:
     """The summary's line for a count.json."""
-    image, seconds = (part if isinstance(part := content.get(name), dict) else {} for name in ("image", "seconds"))
+    parts = (content.get(name) for name in ("image", "seconds", "interval"))
+    image, seconds, interval = (part if isinstance(part, dict) else {} for part in parts)
     return Row(
         path=str(item.path),
         count=content["count"],
+        low=interval.get("low"),
+        high=interval.get("high"),
         points=content.get("located"),
         width=image.get("width"),
         height=image.get("height"),

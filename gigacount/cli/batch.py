@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gigacount.batch import CountWork, Item, Row, Tally
 
 DEFAULTS = BatchOptions()
+NO_RESULT = "its result was taken away while the batch ran"
 
 Pictures = Annotated[
     list[Path],
@@ -128,8 +129,10 @@ class Answering:
         from gigacount.output.stored import to_json
 
         if self.as_json:
-            content = None if row.failed else ResultFolder(item.folder).finished()
-            return to_json(content or failure(item.source, row.message))
+            if row.failed:
+                return to_json(failure(item.source, row.message))
+            # A row without its content: another process that shares the output folder has made the result.
+            return to_json(row.content or ResultFolder(item.folder).finished() or failure(item.source, NO_RESULT))
         if row.failed:
             return None
         label = f"{printable(str(item.path), keep_bytes=not sys.stdout.isatty())}\t" if with_path else ""

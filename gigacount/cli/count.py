@@ -42,5 +42,5 @@ def count(
     from gigacount.batch import CountWork
 
     written = parse_choices(formats, "format", ("json", "tif", "overlay"))
-    work = CountWork(counted, written, demand_gpu=bool(options.gpus))
+    work = CountWork(counted, written, demand_gpu=bool(options.gpus), with_content=answering.as_json)
     return many.work_through(images, work, options, answering)

@@ -93,7 +93,7 @@ def localize(
     from gigacount.batch import CountWork
 
     written = parse_choices(FORMATS if formats is None else formats, "format", ("json", *WRITERS))
-    work = CountWork(options, written, locate=True, demand_gpu=bool(many_options.gpus))
+    work = CountWork(options, written, locate=True, demand_gpu=bool(many_options.gpus), with_content=answering.as_json)
     return many.work_through(images, work, many_options, answering)
 
 
