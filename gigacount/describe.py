@@ -13,11 +13,12 @@ from gigacount.errors import ImageError
 from gigacount.geometry import Size, Window, fit, whole
 from gigacount.image import GigaImage, ImageInfo, needed_bytes
 from gigacount.key import looking_of, records_of
+from gigacount.networks.backends import choose_backend
 from gigacount.options import CountOptions
 from gigacount.strategies import PlannedLevel, find_strategy
-from gigacount.text import printable
+from gigacount.text import plural, printable
 
-PROCESS_BYTES = 420_000_000  # interpreter, torch, libvips and its caches; measured, see docs/performance.md
+PROCESS_BYTES = 420_000_000  # interpreter, OpenVINO or torch, libvips and its caches; measured, see docs/performance.md
 READ_PIXEL_BYTES = 250  # per read pixel in the default network, bf16 or fp32 (its widest layer); measured likewise
 
 LOOK_PIXELS_PER_SECOND = 6e6  # the default network on a CPU of some cores, docs/performance.md
@@ -28,6 +29,7 @@ START_SECONDS = 2.0
 QUICK_PIXELS = 50_000_000
 """Up to this size a picture is looked at as a whole to describe it; a larger one with tiles at some places."""
 
+BACKEND_NAMES = {"openvino": "OpenVINO", "torch": "PyTorch"}
 PLACES, PLACE = 8, 64
 """Places along each axis, and their side in pixels."""
 
@@ -37,13 +39,16 @@ class Description:
     """A picture and the plan for it; `levels` are upper bounds, since empty pictures are zoomed into less.
 
     ground_share: of the picture that is neither transparent, masked nor nodata, 0..1; None where nothing was read.
-    place: where it lies on the earth, in words. advised: the strategy that suits it, and why.
+    place: where it lies on the earth, in words. network, backend: what counts it. advised: the
+    strategy that suits it, and why.
     """
 
     image: ImageInfo
     notes: tuple[str, ...]
     ground_share: float | None
     place: str | None
+    network: str
+    backend: str
     strategy: str
     levels: list[PlannedLevel]
     canvas_wh: Size
@@ -79,6 +84,8 @@ class Description:
 
     def as_dict(self) -> dict[str, Any]:
         plan = {
+            "network": self.network,
+            "backend": self.backend,
             "strategy": self.strategy,
             "advised": self.advised[0],
             "why": self.advised[1],
@@ -104,6 +111,7 @@ class Description:
         lines = [
             *self._image_lines(),
             *(f"{'note':<12}{note}" for note in self.notes),
+            f"{'network':<12}{self.network}, run by {BACKEND_NAMES[self.backend]}",
             f"{'advised':<12}--strategy {name}: {why}",
             f"{'plan':<12}{self.strategy}: {looks_in_words(self.levels)}",
             f"{'canvas':<12}{canvas}",
@@ -181,7 +189,9 @@ def describe(path: Path, options: CountOptions) -> Description:
     with GigaImage.open(path, options.reading) as image:
         notes = _look_over(image)
         georeference = image.georeference
-        options = replace(options, looking=looking_of(options, records_of(options)))
+        records = records_of(options)
+        record = records["network"]
+        options = replace(options, looking=looking_of(options, records))
         levels = find_strategy(options.strategy).plan(image.size_wh, options.looking)
         rows, cols = DensityMap.empty(image.size_wh).cells.shape
         return Description(
@@ -189,6 +199,8 @@ def describe(path: Path, options: CountOptions) -> Description:
             notes=image.notes + notes,
             ground_share=image.ground_share,
             place=georeference.summary(image.size_wh) if georeference else None,
+            network=record.name,
+            backend=choose_backend(record, {}, options.backend, options.device, options.precision),
             strategy=options.strategy,
             levels=levels,
             canvas_wh=(cols, rows),
@@ -216,14 +228,14 @@ def _look_over(image: GigaImage) -> tuple[str, ...]:
 def looks_in_words(levels: Sequence[PlannedLevel]) -> str:
     certain = sum(level.looks for level in levels if level.certain)
     rest = sum(level.looks for level in levels) - certain
-    return f"{certain} looks, and at most {rest} closer ones" if rest else f"at most {certain} looks"
+    return f"{plural(certain, 'look')}, and at most {rest} closer" if rest else f"at most {plural(certain, 'look')}"
 
 
 def advise(size_wh: Size, options: CountOptions) -> tuple[str, str]:
     """The strategy that suits a picture of this size, and why: all of it where that costs no more than zooms."""
     default = CountOptions().strategy
     if size_wh[0] <= options.looking.max_size[0] and size_wh[1] <= options.looking.max_size[1]:
-        return "downsample", "one look sees every pixel"
+        return default, "one look sees every pixel"
     plans = {name: find_strategy(name).plan(size_wh, options.looking) for name in ("full", default)}
     full = sum(level.looks for level in plans["full"])
     if full <= sum(level.looks for level in plans[default] if level.certain):

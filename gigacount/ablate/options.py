@@ -30,6 +30,7 @@ class AblateOptions:
     looking: StrategyOptions = field(default_factory=StrategyOptions)
     device: str = "auto"
     precision: str = "auto"
+    backend: str = "auto"
     pictures: int | None = None
     most_looks: int | None = None
     cache_mb: int = 1024

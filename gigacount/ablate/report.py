@@ -89,6 +89,7 @@ def report(ablation: Ablation, cells: Sequence[Cell]) -> Values:
         "coarse_network": options.coarse_network,
         "device": predictor.device,
         "precision": predictor.precision,
+        "backend": predictor.backend,
         "tables": [
             {"name": name, "title": TABLES[name].title, "rows": [row_values(cell) for cell in rows]}
             for name, rows in by_table(cells)

@@ -107,7 +107,7 @@ class Ablation:
             "strategy": row.strategy,
             "looking": asdict(row.looking),
             "networks": [None if one is None else record_identity(one.record) for one in (predictor, self.coarse)],
-            "device": [predictor.device, predictor.precision],
+            "device": [predictor.device, predictor.precision, predictor.backend],
             "picture": [sample.image.name, image_identity(sample.image)],
             "truth": hashlib.sha256(sample.points_xy.tobytes()).hexdigest(),
             "version": __version__,
@@ -115,4 +115,4 @@ class Ablation:
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def _predictor(self, name: str) -> Predictor:
-        return Predictor(name, self.options.device, self.options.precision)
+        return Predictor(name, self.options.device, self.options.precision, backend=self.options.backend)

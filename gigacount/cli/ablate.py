@@ -48,6 +48,7 @@ class Ablating:
     tile: shared.Tile = shared.TILE
     device: shared.Device = shared.DEFAULTS.device
     precision: shared.Precision = shared.DEFAULTS.precision
+    backend: shared.Backend = shared.DEFAULTS.backend
     cache: Annotated[int, typer.Option(help="Megabytes for looks that rows share.")] = 1024
 
     def options(self) -> AblateOptions:
@@ -70,6 +71,7 @@ class Ablating:
             ),
             device=self.device,
             precision=self.precision,
+            backend=self.backend,
             pictures=self.pictures,
             most_looks=self.most_looks,
             cache_mb=self.cache,
