@@ -27,11 +27,13 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(PY) -m mypy
 
+# Two processes of one thread each: most tests wait for other processes, or use one core.
 test: $(STAMP) lint types ## lint, types and the fast tests
-	$(PY) -m pytest -q
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
 	$(PY) -m pytest -q -m slow
+	$(PY) -m pytest -q --crowded tests/test_image*.py
 
 test-hostile: $(STAMP) ## kills, full disks, crowds and mutated files by the thousand (hours)
 	$(PY) tests/campaign/run.py

@@ -1,6 +1,7 @@
 """The whole attack, as `make test-hostile` starts it:
 
-    python tests/campaign/run.py [--interruptions 300] [--pictures 50000] [--others 20000] [--seed 1]
+    python tests/campaign/run.py [--interruptions 300] [--pictures 50000] [--others 20000] [--batches 200]
+        [--seed 1]
 
 prints what was tried and what went wrong, as JSON; exit status 1 if anything did.
 """
@@ -17,7 +18,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from campaign import crowds, disks, files, interruptions  # noqa: E402
+from campaign import crowds, disks, files, healthy, interruptions  # noqa: E402
 
 
 def main() -> None:
@@ -26,12 +27,14 @@ def main() -> None:
     options.add_argument("--pictures", type=int, default=50_000)
     options.add_argument("--others", type=int, default=20_000)
     options.add_argument("--commands", type=int, default=30)
+    options.add_argument("--batches", type=int, default=200)
     options.add_argument("--seed", type=int, default=1)
     asked = options.parse_args()
     attacks = {
         "interruptions": (interruptions.attack, asked.interruptions),
         "crowds": (crowds.attack, asked.commands),
         "disks": (disks.attack, asked.commands),
+        "healthy": (healthy.attack, asked.batches),
         "pictures": (files.pictures, asked.pictures),
         "others": (files.others, asked.others),
     }
