@@ -23,7 +23,7 @@ ROWS = {
     **dict.fromkeys(("networks", "datasets"), 4),
     **dict.fromkeys(("predict", "key", "look", "strategies", "output", "results"), 5),
     **dict.fromkeys(("count", "interval", "localize", "describe"), 6),
-    **dict.fromkeys(("batch", "evaluate", "ablate", "train", "synthesize", "demo"), 7),
+    **dict.fromkeys(("batch", "evaluate", "ablate", "train", "synthesize", "demo", "view"), 7),
     "cli": 8,
     "__init__": 8,
     "__main__": 9,
@@ -34,6 +34,8 @@ ROOMS = {
     "pyvips": {"image", "output", "synthesize"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "starlette": {"view"},
+    "uvicorn": {"view"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

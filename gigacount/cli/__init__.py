@@ -17,6 +17,7 @@ import typer
 
 from gigacount import __version__
 from gigacount.cli.ablate import ablate
+from gigacount.cli.audit import audit
 from gigacount.cli.count import count
 from gigacount.cli.data import data
 from gigacount.cli.evaluate import evaluate
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(count)
 app.command()(localize)
 app.command()(info)
+app.command()(audit)
 app.command()(train)
 app.command()(synthesize)
 app.command()(ablate)

@@ -1,0 +1,7 @@
+"""Looking at a result, checking it by hand and correcting it.
+
+audit        how many people there are, from patches that a person counts: which patches, the total, its interval
+trail        every count that a person gives, in a file that only grows
+opening      a result with all that belongs to it
+sheets       patches as pictures with a table to fill in, for counting without the viewer
+"""
