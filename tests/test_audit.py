@@ -23,8 +23,8 @@ from gigacount.view.opening import open_audit, open_regions
 from gigacount.view.sheets import export_patches, import_patches
 
 SCENES = json.loads((Path(__file__).parent / "audit_scenes.json").read_text())
-"""People in patches as the default network predicts and as they are, of pictures that it had not seen; docs/view-and-audit.md
-says how they were made."""
+"""People in patches as the default network predicts and as they are, of pictures that it had not seen;
+docs/view-and-audit.md says how they were made."""
 
 
 def scene_plan(scene: dict[str, list[float]], seed: int) -> Plan:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from gigacount.batch.claims import Claims
-from gigacount.batch.records import Records, Row, write_summary
-from gigacount.batch.worklist import Item
+from gigacount.batch.records import Record, Records, Row, write_summary
+from gigacount.batch.worklist import Item, place
 from gigacount.errors import OutputError
 from gigacount.output.files import discard_all_leftovers, explained, write_whole
-from gigacount.output.folder import ResultFolder
+from gigacount.output.folder import INDEX_FILE, REPORT_FILE, ResultFolder
 
 STATE_FOLDER = ".gigacount"
 SUMMARY = "summary"
@@ -128,6 +129,7 @@ class SharedLedger(Ledger):
             time.sleep(0.05)
         try:
             self._write_summary()
+            write_index(self.out, self.records.all())
         finally:
             self.claims.close()
 
@@ -144,6 +146,23 @@ class SharedLedger(Ledger):
             raise OutputError(
                 f"{item.folder}: a symbolic link leads out of {self.out}; remove it, or use --out for another place"
             )
+
+
+def write_index(out: Path, records: Sequence[Record]) -> None:
+    """Write index.html, which leads to the reports of a batch, where there are some. Raises OutputError."""
+    entries, found = [], False
+    for record in records:
+        if record.row is None:
+            continue
+        report = place(Path(record.source), record.name, out).folder / REPORT_FILE
+        there = not record.row.failed and report.is_file()
+        found |= there
+        link = quote(os.fsencode(report.relative_to(out))) if there else None
+        entries.append((record.name, link, record.row.count, record.row.message))
+    if found:
+        from gigacount.output.report import index_html
+
+        write_whole(out / INDEX_FILE, index_html(entries).encode())
 
 
 def stands_for(item: Item) -> bool:

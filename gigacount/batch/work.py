@@ -114,7 +114,9 @@ class CountWork:
         """The counter, whose networks are loaded when the first picture is open. `say` gets lines for the user."""
         from gigacount.count import Counter
 
-        self._counter = Counter(self.options, say, self.locate, "overlay" in self.formats, self.records)
+        self._counter = Counter(
+            self.options, say, self.locate, bool({"overlay", "report"} & set(self.formats)), self.records
+        )
         return self._counter
 
     def prepare(self, say: Say) -> None:

@@ -28,6 +28,9 @@ def audit(
     exclude: Annotated[
         Path | None, typer.Option(help="The polygons that were left out of the count, where there were any.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the result's report.html anew, with what the audit found.")
+    ] = False,
     image: Annotated[Path | None, typer.Option(help="The picture, where it has moved since.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the draw of patches; default: 0.")] = None,
     heads: Annotated[float | None, typer.Option(min=1, help="Predicted heads in a patch; default: 20 at most.")] = None,
@@ -71,6 +74,14 @@ def audit(
     if region is not None:
         regions = open_regions(under_way.result, region).regions
         parts = [(one.name, under_way.estimate_in(one)) for one in regions]
+    if report:
+        from gigacount.output.files import write_whole
+        from gigacount.output.folder import REPORT_FILE
+        from gigacount.output.report import report_again
+
+        found = [("audit", str(made)), *((name, str(part)) for name, part in parts)]
+        write_whole(under_way.result.folder / REPORT_FILE, report_again(under_way.result, found).encode())
+        notices.append(f"report written to {under_way.result.folder / REPORT_FILE}")
     if not quiet:
         for notice in notices:
             say(notice)

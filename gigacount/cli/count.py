@@ -24,7 +24,7 @@ def count(
     *,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: beside each picture.")] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="What to write beside count.json, of tif, overlay.")
+        str, typer.Option("--format", help="What to write beside count.json, of tif, overlay, report.")
     ] = FORMATS,
     counting: shared.Counting,
     batch: many.Many,
@@ -41,6 +41,6 @@ def count(
     counted, options = counting.options(), batch.options(out)
     from gigacount.batch import CountWork
 
-    written = parse_choices(formats, "format", ("json", "tif", "overlay"))
+    written = parse_choices(formats, "format", ("json", "tif", "overlay", "report"))
     work = CountWork(counted, written, demand_gpu=bool(options.gpus), with_content=answering.as_json)
     return many.work_through(images, work, options, answering)

@@ -53,7 +53,7 @@ def localize(
         typer.Option(
             "--format",
             help="In a folder of results: what to write beside count.json, of csv, geojson, gpkg, coco, nwpu, tif, "
-            f"overlay; default: {FORMATS}.",
+            f"overlay, report; default: {FORMATS}.",
         ),
     ] = None,
     counting: shared.Counting,

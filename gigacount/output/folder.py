@@ -13,7 +13,8 @@ from gigacount.errors import OutputError
 from gigacount.output.files import demand_writable, discard_leftovers_once, explained, fitting_name, temporary
 from gigacount.output.stored import read_count
 
-COUNT_FILE = "count.json"
+COUNT_FILE, REPORT_FILE = "count.json", "report.html"
+INDEX_FILE = "index.html"  # of the reports of a batch
 RESULT_ENDING = ".gigacount"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gigacount.density import Density, DensityMap
 from gigacount.errors import UsageError
-from gigacount.geometry import Size, View
+from gigacount.geometry import Size, Window
 from gigacount.regions import RegionCount
 from gigacount.results import CountResult
 
@@ -55,7 +56,7 @@ def draw_overlay(result: CountResult) -> Pixels:
     if result.points is None:
         scale = ColourScale.of(result.density, sheet.size_wh)
         sheet.colour(scale)
-        sheet.frame([look.view for look in result.looked])
+        sheet.frame([look.view.window for look in result.looked])
         sheet.add_legend(scale.label(ground_of(result)))
     else:
         sheet.dot(result.points.xy)
@@ -157,11 +158,11 @@ class Sheet:
         """Colour where people are over a greyed photograph."""
         self.image = Image.fromarray(blend(np.asarray(self.image), scale.strength))
 
-    def frame(self, views: Sequence[View]) -> None:
+    def frame(self, windows: Sequence[Window]) -> None:
         """Draw the windows' edges; the whole picture has none."""
         draw = ImageDraw.Draw(self.image, "RGBA")
         scale_x, scale_y = self.scale_xy
-        for window in {view.window for view in views if view.window.size_wh != self.full_wh}:
+        for window in {window for window in windows if window.size_wh != self.full_wh}:
             corners = window.left * scale_x, window.top * scale_y, window.right * scale_x, window.bottom * scale_y
             left, top, right, bottom = (round(corner) for corner in corners)
             box = left, top, max(right - 1, left), max(bottom - 1, top)
@@ -206,6 +207,23 @@ class Sheet:
         colours = np.clip(colour_map(bar_wh[0]), 0, 255).astype(np.uint8)[None]
         self.image.paste(Image.fromarray(np.repeat(colours, bar_wh[1], axis=0)), (pad, top + pad))
         draw.text((pad, top + pad + bar_wh[1] + 1), text, font=font, fill=TEXT_COLOUR)
+
+    def add_scale_bar(self, metres: float) -> None:
+        """A bar of a round length in the bottom right corner, where a full-resolution pixel is so many metres wide."""
+        width, height = self.size_wh
+        if width < LEGEND_WH[0] or height < LEGEND_WH[1]:
+            return
+        per_px = metres / self.scale_xy[0]
+        power = 10.0 ** math.floor(math.log10(width / 5 * per_px))
+        length = max(step * power for step in (1, 2, 5) if step * power <= width / 5 * per_px)
+        text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m" if length >= 1 else f"{length * 100:g} cm"
+        draw, font = ImageDraw.Draw(self.image, "RGBA"), font_of(max(round(self.letter * 0.6), 10))
+        pad, bar = round(font.size * 0.6), round(length / per_px)
+        wide = max(bar, round(font.getlength(text))) + 2 * pad
+        top = height - round(font.size * 2.1) - 2 * pad
+        draw.rectangle((width - wide, top, width, height), fill=BACKGROUND)
+        draw.rectangle((width - pad - bar, top + pad, width - pad, top + pad + self.line + 1), fill=TEXT_COLOUR)
+        draw.text((width - pad, top + pad + 2 * self.line + 3), text, font=font, fill=TEXT_COLOUR, anchor="ra")
 
     def write_caption(self, text: str) -> None:
         """Write the count in the top left corner, over at most three fifths of the width."""

@@ -18,6 +18,7 @@ from gigacount.output.folder import COUNT_FILE, ResultFolder
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.points import find_writer, write_points
 from gigacount.output.regions import REGIONS_FILE, regions_file, regions_json, write_regions
+from gigacount.output.report import write_report
 from gigacount.output.stored import to_json
 from gigacount.output.tiff import write_density_tiff
 from gigacount.results import CountResult
@@ -106,6 +107,7 @@ HEADS = {"csv": ".csv", "geojson": ".geojson", "gpkg": ".gpkg", "coco": ".json",
 WRITERS: dict[str, Writer] = {
     "tif": write_density,
     "overlay": write_picture,
+    "report": write_report,
     **{name: partial(write_heads, suffix) for name, suffix in HEADS.items()},
 }
 """Format name -> writer into the result folder. count.json is always written: it marks the result as finished."""
