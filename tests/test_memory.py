@@ -16,7 +16,7 @@ from gigacount.options import CountOptions
 
 CODE = """
 import resource, sys, threading
-from gigacount.memory import keep_freed_memory
+from gigacount.memory import keep_freed_memory, share_one_arena
 
 def faults_of_a_look():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -26,6 +26,7 @@ def faults_of_a_look():
 
 faults = []
 if "keep" in sys.argv:
+    share_one_arena()
     keep_freed_memory()
 for look in range(3):
     thread = threading.Thread(target=faults_of_a_look)

@@ -23,7 +23,7 @@ from gigacount.batch.records import failed_row
 from gigacount.batch.work import Task, Work, attempt
 from gigacount.batch.workers import Broken, Finished, Looked, Ready, Report, Said, Started, Worker
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
-from gigacount.memory import keep_freed_memory, shortage_or_unforeseen
+from gigacount.memory import share_one_arena, shortage_or_unforeseen
 from gigacount.options import BatchOptions
 
 LOOKED_SECONDS = 0.2  # between two reports on one picture's progress
@@ -156,7 +156,7 @@ def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, 
     """
     signals.ignore()
     os.environ.update(environment)
-    keep_freed_memory()
+    share_one_arena()
     reports = Reports(pipe)
     with ThreadPoolExecutor(threads, "picture") as pool:
         error = pool.submit(work.prepare, reports.say).exception()

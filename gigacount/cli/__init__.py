@@ -28,7 +28,7 @@ from gigacount.cli.show import complain
 from gigacount.cli.synthesize import synthesize
 from gigacount.cli.train import train
 from gigacount.errors import GigacountError
-from gigacount.memory import is_shortage, keep_freed_memory, shortage_or_unforeseen
+from gigacount.memory import is_shortage, share_one_arena, shortage_or_unforeseen
 from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def main() -> NoReturn:
     # A thread that decodes gets the interpreter back after this long, not after 5 ms: it hands it over a hundred times
     # for a strip of rows, and torch is imported meanwhile.
     sys.setswitchinterval(0.001)
-    keep_freed_memory()
+    share_one_arena()
     atexit.register(gc.freeze)  # a last collection of all that torch holds would take half a second
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

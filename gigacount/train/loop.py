@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gigacount.errors import DataError, UsageError
+from gigacount.memory import keep_freed_memory
 from gigacount.networks import build, find_record
 from gigacount.networks.backends.torch import channels_last, choose_dtype
 from gigacount.networks.base import Network
@@ -65,6 +66,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         options, team = self.options, self.team
+        keep_freed_memory()
         torch.manual_seed(options.seed)
         chosen = choose_dtype(options.precision, team.device)
         self.dtype = torch.float32 if chosen == torch.float16 else chosen  # fp16 would need its losses scaled

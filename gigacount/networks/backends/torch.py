@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gigacount.errors import UnknownNameError, UsageError
+from gigacount.memory import keep_freed_memory
 from gigacount.networks import load
 from gigacount.networks.backends import Seen, check_device
 from gigacount.networks.base import Network
@@ -28,6 +29,7 @@ class Torch:
     """
 
     def __init__(self, record: NetworkRecord, device: str, precision: str) -> None:
+        keep_freed_memory()
         self._device = choose_device(device)
         self._dtype = choose_dtype(precision, self._device)
         self.device = str(self._device)
