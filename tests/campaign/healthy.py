@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
-from fuzz import network
 from image_files import save, scene, shared_tiles
 
-from campaign.interruptions import start
+from campaign.interruptions import ENVIRONMENT
+
+ARGUMENTS = "count in --out out --workers 4 --format json --max-size 256x192 --device cpu --quiet"
+COMMAND = [sys.executable, "-m", "gigacount", *ARGUMENTS.split()]
 
 
 def attack(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """`count` batches of 16 pictures by four workers. problems: what should not have happened, in words."""
-    network(folder / "network")
     make_pictures(folder / "in", seed)
     problems = []
     first = ""
     for number in range(count):
         shutil.rmtree(folder / "out", ignore_errors=True)
-        command = start(folder, "count", "in", "--out", "out", "--workers", "4", "--format", "json")
-        out, err = command.communicate(timeout=600)
-        first = first or out
-        if command.returncode != 0 or err or out != first:
-            problems.append(f"{number}: ends with {command.returncode}, says {err!r}, answers {out!r}")
+        done = subprocess.run(COMMAND, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+        first = first or done.stdout
+        if done.returncode != 0 or done.stderr or done.stdout != first:
+            problems.append(f"{number}: ends with {done.returncode}, says {done.stderr!r}, answers {done.stdout!r}")
     return {"batches": count, "pictures": 16 * count, "problems": problems}
 
 
