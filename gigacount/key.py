@@ -15,7 +15,7 @@ from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, StrategyOptions
 
-COUNTING_RULES = 2
+COUNTING_RULES = 3
 """To be raised with every change of this program that changes counts for equal options and weights."""
 
 DESCRIPTIVE = ("folder", "training", "errors", "about", "licence", "paper")

@@ -9,133 +9,70 @@ works is FOLDER/KIND/in/..., and stays there if the process dies.
 from __future__ import annotations
 
 import faulthandler
+import inspect
 import json
-import math
 import os
 import random
 import re
 import resource
 import shutil
 import socket
-import struct
 import sys
+import time
 import traceback
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 import tiny_datasets as tiny
+import torch
 from image_files import save, scene
+from mutations import mutated, mutated_file, mutated_json, mutated_markup, mutated_tensors, mutated_text, mutated_tiff
 from processes import memory_bytes
+from safetensors.torch import save_file
 from untrained import untrained_light
 
+from gigacount.ablate.measure import Measurement, Seen
+from gigacount.ablate.records import Records
 from gigacount.batch import CountWork, Item, Progress, Row, Task, runner
 from gigacount.batch.work import attempt
 from gigacount.batch.workers import Finished, Ready, Report, Worker
 from gigacount.cli.batch import Answering, work_through
 from gigacount.datasets import ALL, read
+from gigacount.density import DensityMap
 from gigacount.errors import EntryError, GigacountError
 from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.image import source
-from gigacount.image.georeference import Georeference
+from gigacount.image.georeference import WGS84, Georeference, transform
 from gigacount.image.geotags import georeference_of
+from gigacount.networks import NETWORKS, build, find_class
+from gigacount.networks.published import read_tensors, unwrapped
+from gigacount.networks.recognise import belonging
 from gigacount.networks.record import hash_file
+from gigacount.networks.settings import read_settings
 from gigacount.options import BatchOptions, CountOptions, ReadOptions, RegionOptions, StrategyOptions
 from gigacount.output.files import process_space
+from gigacount.output.tiff import geo_tags
 from gigacount.predict import Predictor
 from gigacount.regions import read_regions
+from gigacount.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from gigacount.train.log import Log
 
 HANG_SECONDS = 60
+"""After which a file that is still worked on ends the program: it waits for something that does not come."""
+
+SLOW_SECONDS = 20
+"""Of processor time, so that a busy machine does not count: so much for one small file is a problem."""
 MEMORY_BYTES = 6 * 2**30
 """Address space that the process may have on top of what it has after loading: so much and it is a bomb."""
 
 LOOKING = StrategyOptions(levels=1, clusters=1, max_size=(128, 96))
-ODD: list[Any] = [None, True, -1, 0, 1.5, 1e308, math.nan, 10**40, "", "x" * 999, "\ud800", [], [[]], {}, "../x"]
-EXTREMES = [0, 1, 2, 0x7F, 0xFF, 0x100, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Cut, flip bits, overwrite, edit the head or the tail, set a word to an extreme, repeat or leave out a piece."""
-    data = bytearray(content or b"\0")
-    size = len(data)
-    kind = rng.randrange(8)
-    if kind == 0:
-        del data[rng.randrange(size) :]
-    elif kind == 1:
-        for _ in range(rng.randrange(1, 20)):
-            data[rng.randrange(size)] ^= 1 << rng.randrange(8)
-    elif kind == 2:
-        for _ in range(rng.randrange(1, 6)):
-            data[rng.randrange(min(size, 400))] = rng.randrange(256)
-    elif kind == 3:
-        at = rng.randrange(size)
-        data[at : at + rng.randrange(1, 2000)] = rng.randbytes(rng.randrange(1, 200))
-    elif kind == 4:
-        for _ in range(rng.randrange(1, 6)):
-            data[-rng.randrange(1, min(size, 600) + 1)] = rng.randrange(256)
-    elif kind == 5:
-        for _ in range(rng.randrange(1, 4)):
-            at = rng.randrange(min(size, rng.choice([64, 600, size])))
-            data[at : at + 4] = struct.pack(rng.choice(["<I", ">I"]), rng.choice(EXTREMES))
-    elif kind == 6:
-        at, length = rng.randrange(size), rng.randrange(1, 3000)
-        data[at:at] = data[at : at + length] * rng.randrange(1, 3)
-    else:
-        at = rng.randrange(size)
-        del data[at : at + rng.randrange(1, 3000)]
-    return with_right_checksum(bytes(data))
-
-
-def with_right_checksum(data: bytes) -> bytes:
-    """A PNG's header is not looked at with a wrong checksum."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 33:
-        data = data[:29] + struct.pack(">I", zlib.crc32(data[12:29])) + data[33:]
-    return data
-
-
-def mutated_json(content: bytes, rng: random.Random) -> bytes:
-    """The same with another value somewhere, or damaged as any file."""
-    if rng.random() < 0.3:
-        return mutated(content, rng)
-    root = [json.loads(content)]
-    places: list[tuple[Any, Any]] = []
-
-    def walk(value: Any) -> None:
-        for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-            places.append((value, key))
-            walk(value[key])
-
-    walk(root)
-    holder, key = rng.choice(places)
-    odd: list[Any] = [
-        None,
-        True,
-        -1,
-        0,
-        1.5,
-        1e308,
-        float("nan"),
-        10**40,
-        "",
-        "x" * 999,
-        "\ud800",
-        [],
-        [[]],
-        {},
-        "../x",
-    ]
-    holder[key] = rng.choice([*odd, [holder[key]], {"a": holder[key]}])
-    if rng.random() < 0.2 and isinstance(holder, dict):
-        del holder[key]
-    text = json.dumps(root[0])
-    return b"[" * 100_000 if rng.random() < 0.1 else text.encode()
 
 
 # ---- what is fuzzed: each makes its files once, then yields one attempt after the other
@@ -186,7 +123,7 @@ def pictures(folder: Path, rng: random.Random) -> Attempts:
     while True:
         model, work = rng.choice(files), rng.choice(works)
         path = folder / "in" / model.name
-        path.write_bytes(mutated(model.read_bytes(), rng))
+        path.write_bytes(mutated_file(path.suffix, model.read_bytes(), rng))
         item = Item(path, model.name, folder / "out" / f"{model.name}.gigacount")
 
         def count(work: CountWork = work, item: Item = item) -> str:
@@ -225,36 +162,6 @@ def weights(folder: Path, rng: random.Random) -> Attempts:
             return "loaded"
 
         yield load
-
-
-def mutated_tensors(content: bytes, rng: random.Random) -> bytes:
-    """Weights with other numbers, or another header, which is a hundredth of the file."""
-    length = struct.unpack("<Q", content[:8])[0]
-    head, values = content[8 : 8 + length], bytearray(content[8 + length :])
-    kind = rng.randrange(4)
-    if kind == 0:
-        return mutated(content[: 8 + length], rng) + values
-    if kind == 1:
-        return mutated(content, rng)
-    if kind == 2:
-        head = mutated_json(head, rng)
-    else:
-        for _ in range(rng.randrange(1, 2000)):
-            values[rng.randrange(len(values))] = rng.randrange(256)
-    return struct.pack("<Q", len(head)) + head + values
-
-
-def mutated_text(content: bytes, rng: random.Random) -> bytes:
-    """Another value in one of the lines, another line, or damaged as any file."""
-    if rng.random() < 0.3:
-        return mutated(content, rng)
-    lines = content.decode().splitlines()
-    at = rng.randrange(len(lines))
-    values = ["-1", "0", "1e999", "nan", "[]", '""', "true", "{}", '"../../x"', "[1, 2, 3]", "12345678901234567890"]
-    names = ["stride", "density_divisor", "head_px", "min_score", "fusion_theta", "settings", "errors", "mean", "std"]
-    name = lines[at].partition(" = ")[0] if rng.random() < 0.5 else rng.choice([*names, "paper", "about"])
-    lines = [line for line in lines if not line.startswith(f"{name} = ")]
-    return "\n".join([f"{name} = {rng.choice(values)}", *lines]).encode()
 
 
 class Quick(CountWork):
@@ -350,8 +257,7 @@ def results(folder: Path, rng: random.Random) -> Attempts:
             path.unlink()
             rng.choice([path.mkdir, lambda path=path: path.symlink_to(folder / "models" / "count.json")])()
         else:
-            change = mutated_json if path.suffix == ".json" else mutated
-            path.write_bytes(change(path.read_bytes(), rng))
+            path.write_bytes(mutated_file(path.suffix, path.read_bytes(), rng))
         if path == claim:  # without an owner that can be read, only its age tells that it was left
             os.utime(path, (1, 1))
 
@@ -363,7 +269,7 @@ def results(folder: Path, rng: random.Random) -> Attempts:
 
 
 def labels(folder: Path, rng: random.Random) -> Attempts:
-    """Every label format of every data set, files of points and files of regions."""
+    """Every label format of every data set, and files of points."""
     sets = {name: write(folder / "in" / name) for name, write in tiny.TINY.items() if name != "people-free"}
     (sets["yolo"] / "data.yaml").write_text("names: [car, person]\nkpt_shape: [1, 3]\n")
     points = folder / "in" / "points"
@@ -379,7 +285,6 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
         "truth.txt": "a 2 1 2 3 4 0 5 6 3 4 1\nb 0\n",
         "truth.csv": "image,x,y,width,height\na,1,2,3,4\nb,,\n",
         "truth.geojson": json.dumps({"type": "FeatureCollection", "features": [feature("Point", [1, 2], "a")]}),
-        "regions.geojson": json.dumps({"type": "FeatureCollection", "features": [feature("Polygon", [SQUARE], "a")]}),
     }
     for name, text in texts.items():
         (points / name).write_text(text)
@@ -390,8 +295,7 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
         else:
             name, path = "", points / rng.choice(sorted(texts))
         whole = path.read_bytes()
-        change = TEXT.get(path.suffix, mutated)
-        path.write_bytes(change(whole, rng))
+        path.write_bytes(mutated_file(path.suffix, whole, rng))
 
         def load(name: str = name, path: Path = path, whole: bytes = whole) -> str:
             try:
@@ -399,8 +303,6 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
                     errors: list[EntryError] = []
                     list(read(f"{name}:{sets[name]}", ALL, errors.append))
                     assert not any("\n" in str(error) for error in errors)
-                elif path.name.startswith("regions"):
-                    read_regions(RegionOptions(path), (96, 64), PLACE)
                 else:
                     read_pairs(path, path)
                 return f"{path.suffix} read"
@@ -410,91 +312,188 @@ def labels(folder: Path, rng: random.Random) -> Attempts:
         yield load
 
 
+def regions(folder: Path, rng: random.Random) -> Attempts:
+    """Polygons with holes and of several parts, in pixels and of a map, and what is counted in them."""
+    path, density = folder / "in" / "regions.geojson", DensityMap.empty((96, 64))
+    density.cells[:] = 0.01
+    hole, far = [[10, 10], [20, 10], [20, 20], [10, 10]], [[60, 0], [90, 0], [90, 40], [60, 0]]
+    shapes = [feature("Polygon", [SQUARE, hole], "a"), feature("MultiPolygon", [[SQUARE, hole], [far]], "b")]
+    wgs84 = [feature("Polygon", [[[13.4 + x / 1e4, 52.5 - y / 1e4] for x, y in SQUARE]], "c")]
+    named = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4326"}}
+    whole = [
+        {"type": "FeatureCollection", "features": shapes},
+        {"type": "FeatureCollection", "features": wgs84, "crs": named},
+        {"type": "FeatureCollection", "features": [*shapes, *shapes], "crs": {"properties": {"name": "pixels"}}},
+    ]
+    points_xy = np.array([[15, 15], [30, 10], [70, 5], [95, 63]], np.float32)
+    while True:
+        path.write_bytes(mutated_json(json.dumps(rng.choice(whole)).encode(), rng))
+        reference = rng.choice([PLACE, None])
+
+        def count(reference: Georeference | None = reference) -> str:
+            found = read_regions(RegionOptions(path), (96, 64), reference)
+            counted = found.measure(density, points_xy)
+            assert all(-1e-6 <= one.count <= 1 and one.region.area_px > 0 for one in counted)
+            assert not any(control in one.region.name for one in counted for control in "\n\x1b\0")
+            return f"in {found.coordinates}"
+
+        yield count
+
+
+KEYS = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
+GEO_TAGS = [(34735, "H", len(KEYS), KEYS, True), (33550, "d", 3, (0.1, 0.1, 0.0), True)]
+GEO_TAGS += [(33922, "d", 6, (0, 0, 0, 390_000.0, 5_800_000.0, 0), True), (34737, "s", 4, "UTM|", True)]
+ESRI = 'ESRI PE String = PROJCS["UTM",GEOGCS["WGS 84"],UNIT["metre",1]]|'
+OTHER_GEO_TAGS = [(34264, "d", 16, (0.1, 0, 0, 390_000.0, 0, -0.1, 0, 5_800_000.0, *[0] * 7, 1), True)]
+OTHER_GEO_TAGS += [(34735, "H", 8, (1, 1, 0, 1, 3073, 34737, len(ESRI), 0), True), (34736, "d", 2, (1.5, 2.5), True)]
+OTHER_GEO_TAGS += [(34737, "s", len(ESRI), ESRI, True)]
+
+
 def georeferences(folder: Path, rng: random.Random) -> Attempts:
-    """GeoTIFF tags, world files with their .prj, and .aux.xml."""
-    keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
-    tags = [(34735, "H", len(keys), keys, True), (33550, "d", 3, (0.1, 0.1, 0.0), True)]
-    tags += [(33922, "d", 6, (0, 0, 0, 390_000.0, 5_800_000.0, 0), True), (34737, "s", 4, "UTM|", True)]
+    """The tags of a GeoTIFF: tie point and scale, or a matrix; of either size of offsets and byte order."""
     image = folder / "in" / "a.tif"
-    tifffile.imwrite(image, np.zeros((64, 96), np.uint8), extratags=tags)
-    tagged = image.read_bytes()
+    models = []
+    for number, tags in enumerate([GEO_TAGS, OTHER_GEO_TAGS, GEO_TAGS]):
+        order = "<>"[number == 2]
+        tifffile.imwrite(image, np.zeros((64, 96), np.uint8), extratags=tags, bigtiff=number == 1, byteorder=order)
+        models.append(image.read_bytes())
+    while True:
+        image.write_bytes(mutated_tiff(rng.choice(models), rng))
+        yield lambda: locate_on_earth(image, rng)
+
+
+def sidecars(folder: Path, rng: random.Random) -> Attempts:
+    """World files with their .prj, and .aux.xml, beside a picture without tags of its own."""
+    image = folder / "in" / "a.tif"
     tifffile.imwrite(image, np.zeros((64, 96), np.uint8))
-    plain = image.read_bytes()
+    wkt = 'PROJCS["UTM",GEOGCS["WGS 84"],PROJECTION["TM"],UNIT["metre",1],AUTHORITY["EPSG","32633"]]'
     place = "<GeoTransform>390000, 0.1, 0, 5800000, 0, -0.1</GeoTransform>"
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
     texts = {
         "a.tfw": "0.1\n0\n0\n-0.1\n390000\n5800000\n",
-        "a.prj": 'PROJCS["UTM",GEOGCS["WGS 84"],PROJECTION["TM"],UNIT["metre",1],AUTHORITY["EPSG","32633"]]',
-        "a.tif.aux.xml": f'<?xml version="1.0" encoding="UTF-8"?><PAMDataset><SRS>EPSG:32633</SRS>{place}</PAMDataset>',
+        "a.prj": wkt,
+        "a.tif.aux.xml": f'{head}<PAMDataset><SRS dataAxisToSRSAxisMapping="1,2">EPSG:32633</SRS>{place}</PAMDataset>',
     }
-    encodings = [b"utf-16", b"utf-7", b"shift_jis", b"x", b"idna", b"hex", b"ucs-4"]
-    numbers = [b"nan", b"1e400", b"9" * 5000, b"", b"-0", b"0x1", b"1e10", b"1e-300", b"\xd9\xa3"]
     while True:
-        name = rng.choice(["a.tif", *texts])
+        name = rng.choice(sorted(texts))
         path = image.parent / name
-        whole = tagged if name == "a.tif" else texts[name].encode()
-        changed = mutated(whole, rng)
-        if name != "a.tif" and rng.random() < 0.7:
-            found = rng.choice(list(re.finditer(rb"[-\d.]+", whole)))
-            changed = whole[: found.start()] + rng.choice(numbers) + whole[found.end() :]
-            changed = changed.replace(b"UTF-8", rng.choice(encodings)) if rng.random() < 0.2 else changed
-        path.write_bytes(changed)
+        path.write_bytes(mutated_markup(texts[name].encode(), rng))
         if name == "a.prj":
             path.with_suffix(".tfw").write_text(texts["a.tfw"])
 
         def load(path: Path = path) -> str:
             try:
-                found = georeference_of(image, (96, 64), rng.choice([0, 1, 6, 9]))
-                if found is not None:
-                    assert np.isfinite(found.to_map(np.array([[0, 0], [96, 64]]))).all()
-                    found.summary((96, 64))
-                return f"{path.suffix} {'none' if found is None else 'read'}"
+                return f"{path.suffix} {locate_on_earth(image, rng)}"
             finally:
                 for beside in texts:
                     (image.parent / beside).unlink(missing_ok=True)
-                image.write_bytes(plain)
 
         yield load
+
+
+def locate_on_earth(image: Path, rng: random.Random) -> str:
+    """Read a georeference and do with it all that a count does."""
+    found = georeference_of(image, (96, 64), rng.choice([0, 1, 6, 9]))
+    if found is None:
+        return "none"
+    corners = found.to_map(np.array([[0, 0], [96, 64]]))
+    assert np.isfinite(corners).all()
+    assert "\n" not in found.summary((96, 64))
+    tifffile.imwrite(BytesIO(), np.zeros((8, 12), np.uint8), extratags=geo_tags(found.scaled(8)))
+    if found.crs is not None and rng.random() < 0.3:
+        transform(corners, found.crs, WGS84)
+        return "read, converted"
+    return "read"
 
 
 PLACE = Georeference((1e-4, 0, 13.4, 0, -1e-4, 52.5), "EPSG:4326", True)
 
 
-def mutated_markup(content: bytes, rng: random.Random) -> bytes:
-    """XML, YAML or a table with another value, encoding, entity or depth somewhere, or damaged as any file."""
-    odd = [
-        b"",
-        b"-1",
-        b"1e999",
-        b"nan",
-        b"9" * 5000,
-        b"\0",
-        b"x" * 5000,
-        b"../x",
-        b"&#0;",
-        b"&a;",
-        b"\xff",
-        b"[[",
-        b"{{",
-        b"<x>" * 999,
+def settings(_: Path, rng: random.Random) -> Attempts:
+    """Settings of networks as users write them, up to the network that is built of them, without its memory."""
+    values = ["-1", "0", "1e999", "nan", "[]", '""', "true", "{}", "[1, 2, 3]", "9" * 30, "9" * 5000, "4000000", "1.5"]
+    values += [
+        "[" * 9000,
+        "a." * 9000 + "a=1",
+        "{a = {a = 1}}",
+        "\0",
+        "\ud800",
+        "x" * 5000,
+        "1\nb = 2",
+        "0x7f",
+        "64",
+        "3",
     ]
-    if rng.random() < 0.3:
-        return mutated(content, rng)
-    if content.startswith(b"<?xml") and rng.random() < 0.2:
-        encoding = rng.choice([b"utf-16", b"cp037", b"ascii", b"utf-7", b"big5", b"hex", b"x" * 99])
-        head = rng.choice([b"", b"<!DOCTYPE a [<!ENTITY a 'aa'>]>", b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'>"])
-        return b"<?xml version='1.0' encoding='" + encoding + b"'?>" + head + content.partition(b"?>")[2]
-    values = list(re.finditer(rb"[\w.]+", content))
-    if not values:
-        return rng.choice(odd)
-    at = rng.choice(values)
-    return content[: at.start()] + rng.choice(odd) + content[at.end() :]
+    while True:
+        name = rng.choice(sorted(NETWORKS))
+        known = list(inspect.signature(find_class(name)).parameters)
+        chosen = [rng.choice([*known, *known, "x", "", "self"]) for _ in range(rng.choice([1, 1, 2, 3]))]
+        given = [rng.choice([f"{one}={rng.choice(values)}"] * 9 + [one]) for one in chosen]
+
+        def construct(name: str = name, given: list[str] = given) -> str:
+            found = read_settings(name, given)
+            with torch.device("meta"):
+                build(name, **found)
+            return f"{name} built"
+
+        yield construct
 
 
-TEXT = {
-    ".json": mutated_json,
-    ".geojson": mutated_json,
-    **dict.fromkeys((".xml", ".yaml", ".csv", ".txt"), mutated_markup),
-}
+def published(folder: Path, rng: random.Random) -> Attempts:
+    """Weights as others publish them: a checkpoint of torch, an archive of arrays, safetensors."""
+    whole = read_tensors(network(folder / "network").with_suffix(".safetensors"))
+    few = dict(list(whole.items())[:8])
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in few.items()}}, folder / "m.pth")
+    torch.save(few, folder / "old.pth", _use_new_zipfile_serialization=False)
+    np.savez(folder / "m.npz", **{name: tensor.numpy() for name, tensor in few.items()})
+    save_file(few, folder / "m.safetensors")
+    models = [folder / name for name in ("m.pth", "old.pth", "m.npz", "m.safetensors")]
+    while True:
+        model = rng.choice(models)
+        path = folder / "in" / model.name
+        path.write_bytes(mutated_file(model.suffix, model.read_bytes(), rng))
+
+        def load(path: Path = path) -> str:
+            belonging(unwrapped(read_tensors(path)))
+            return f"{path.name} read"
+
+        yield load
+
+
+GRID = [[0.5] * 8] * 8
+
+
+def runs(folder: Path, rng: random.Random) -> Attempts:
+    """What a training run or an ablation that was stopped goes on from: a checkpoint, a log, measurements."""
+    place = folder / "in"
+    state = {"position": vars(Position(step=3)), "run": "{}", "network": {"a": torch.zeros(3)}}
+    save_checkpoint(place, state)
+    line = json.dumps(
+        Measurement("k", "a.jpg", 3.0, 2.5, GRID, GRID, 1, 64, 0.5, (Seen(0, 1.0, 1.0, 3, 2.5, None),)).as_dict()
+    )
+    texts = {"log.jsonl": '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n', "measured.jsonl": f"{line}\n"}
+    wholes = {"checkpoint.pt": (place / "checkpoint.pt").read_bytes()} | {a: b.encode() for a, b in texts.items()}
+    while True:
+        for name, whole in wholes.items():
+            (place / name).write_bytes(whole)
+        name = rng.choice(sorted(wholes))
+        lines = wholes[name].splitlines(keepends=True)
+        changed = mutated(wholes[name], rng)
+        if name.endswith("jsonl") and rng.random() < 0.7:
+            changed = mutated_json(lines[0], rng) + b"\n" + b"".join(lines[1:])
+        (place / name).write_bytes(changed)
+
+        def resume(name: str = name) -> str:
+            if name == "checkpoint.pt":
+                load_checkpoint(place)
+            elif name == "log.jsonl":
+                Log(place, print, 1)
+            else:
+                Records(place)
+            return f"{name} read"
+
+        yield resume
+
 
 SQUARE = [[0, 0], [50, 0], [50, 40], [0, 40], [0, 0]]
 
@@ -504,7 +503,19 @@ def feature(kind: str, coordinates: object, name: str) -> dict[str, Any]:
     return {"type": "Feature", "properties": {"image": name, "score": 0.5}, "geometry": geometry}
 
 
-KINDS = {"georeferences": georeferences, "pictures": pictures, "weights": weights, "results": results, "labels": labels}
+KINDS: dict[str, Callable[[Path, random.Random], Attempts]] = {
+    "pictures": pictures,
+    "sidecars": sidecars,
+    "georeferences": georeferences,
+    "regions": regions,
+    "labels": labels,
+    "weights": weights,
+    "published": published,
+    "settings": settings,
+    "results": results,
+    "runs": runs,
+}
+"""The doors: what is read from a file, or from words, that others may have made."""
 
 
 def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
@@ -515,11 +526,13 @@ def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     problems: list[str] = []
+    slowest = 0.0
     for number in range(count):
         one = next(attempts)
         if number == 0:
             limit_memory()
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+        began = time.process_time()
         try:
             outcomes[one()] += 1
         except GigacountError as error:
@@ -530,10 +543,20 @@ def fuzz(kind: str, seed: int, count: int, folder: Path) -> dict[str, Any]:
         except Exception:
             problems.append(f"{number}: {traceback.format_exc(limit=-6)}")
             keep(folder, number)
+        took = time.process_time() - began
+        slowest = max(slowest, took)
+        if took > SLOW_SECONDS:
+            problems.append(f"{number}: took {took:.0f} s")
+            keep(folder, number)
     faulthandler.cancel_dump_traceback_later()
     peak = memory_bytes()[0]
-    common = dict(reasons.most_common(20))
-    return {"outcomes": dict(sorted(outcomes.items())), "reasons": common, "problems": problems, "peak_bytes": peak}
+    return {
+        "outcomes": dict(sorted(outcomes.items())),
+        "reasons": dict(reasons.most_common(20)),
+        "problems": problems,
+        "peak_bytes": peak,
+        "slowest_seconds": round(slowest, 2),
+    }
 
 
 def limit_memory() -> None:

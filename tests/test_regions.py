@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,14 @@ SIZE = (1003, 602)  # the last cells reach past the picture's edges
 def rings(polygon: shapely.Polygon) -> list[np.ndarray]:
     turned = shapely.geometry.polygon.orient(polygon)
     return [np.array(ring.coords)[:-1] for ring in (turned.exterior, *turned.interiors)]
+
+
+def people_in(one: list[np.ndarray], density: DensityMap) -> float:
+    return people_inside([one], density)[0]
+
+
+def points_in(one: Sequence[np.ndarray], xy: np.ndarray) -> np.ndarray:
+    return next(points_inside([one], xy))
 
 
 def even_map(size_wh: tuple[int, int] = SIZE, per_pixel: float = 0.01) -> DensityMap:
@@ -78,20 +87,20 @@ POLYGONS = st.lists(st.tuples(st.floats(0, 1003), st.floats(0, 602)), min_size=3
 
 @given(POLYGONS.filter(lambda hull: hull.geom_type == "Polygon" and hull.area > 1))
 def test_people_of_an_even_crowd_are_the_area(polygon: shapely.Polygon) -> None:
-    assert people_inside(rings(polygon), even_map()) == pytest.approx(polygon.area * 0.01, rel=1e-5, abs=1e-6)
+    assert people_in(rings(polygon), even_map()) == pytest.approx(polygon.area * 0.01, rel=1e-5, abs=1e-6)
 
 
 def test_a_cut_cell_gives_its_share_by_hand() -> None:
     density = DensityMap.empty((16, 16))
     density.cells[:] = [[1, 2], [3, 4]]
     triangle = shapely.Polygon([(0, 0), (16, 0), (0, 16)])
-    assert people_inside(rings(triangle), density) == pytest.approx(1 + 2 / 2 + 3 / 2)
-    assert people_inside(rings(shapely.box(4, 2, 12, 6)), density) == pytest.approx(1 / 4 + 2 / 4)
+    assert people_in(rings(triangle), density) == pytest.approx(1 + 2 / 2 + 3 / 2)
+    assert people_in(rings(shapely.box(4, 2, 12, 6)), density) == pytest.approx(1 / 4 + 2 / 4)
 
 
 def test_holes_are_left_out() -> None:
     ring = shapely.Polygon(square(8, 8, 400), [square(100, 100, 50), square(200.5, 200.5, 33)])
-    assert people_inside(rings(ring), even_map()) == pytest.approx((400**2 - 50**2 - 33**2) * 0.01, rel=1e-5)
+    assert people_in(rings(ring), even_map()) == pytest.approx((400**2 - 50**2 - 33**2) * 0.01, rel=1e-5)
 
 
 @pytest.mark.parametrize("band", [4_000_000, 500])
@@ -100,8 +109,8 @@ def test_parts_add_up_to_the_whole(band: int, monkeypatch: pytest.MonkeyPatch) -
     density = random_map()
     xs, ys = [0, 333.3, 700.7, 1003], [0, 150.1, 602]
     parts = [shapely.box(a, c, b, d) for a, b in pairwise(xs) for c, d in pairwise(ys)]
-    assert sum(people_inside(rings(part), density) for part in parts) == pytest.approx(density.count, rel=1e-6)
-    assert people_inside(rings(shapely.box(0, 0, *SIZE)), density) == pytest.approx(density.count, rel=1e-6)
+    assert sum(people_in(rings(part), density) for part in parts) == pytest.approx(density.count, rel=1e-6)
+    assert people_in(rings(shapely.box(0, 0, *SIZE)), density) == pytest.approx(density.count, rel=1e-6)
 
 
 def test_a_point_on_a_shared_edge_is_in_one_part() -> None:
@@ -112,20 +121,20 @@ def test_a_point_on_a_shared_edge_is_in_one_part() -> None:
     edges = np.concatenate([middle + along * (vertex - middle) for vertex in fan])
     points = np.concatenate([edges, [middle], np.random.default_rng(0).uniform((0, 0), (1000, 600), (500, 2))])
     points = points.astype(np.float32)
-    assert (np.sum([points_inside([part], points) for part in parts], axis=0) == 1).all()
+    assert (np.sum([points_in([part], points) for part in parts], axis=0) == 1).all()
 
 
 def test_left_and_upper_edges_are_inside_right_and_lower_ones_are_not() -> None:
     box = rings(shapely.box(10, 20, 30, 40))
     points = np.array([[10, 20], [10, 30], [20, 20], [30, 30], [20, 40], [30, 40], [20, 30]], np.float32)
-    assert points_inside(box, points).tolist() == [True, True, True, False, False, False, True]
+    assert points_in(box, points).tolist() == [True, True, True, False, False, False, True]
 
 
 @given(POLYGONS.filter(lambda hull: hull.geom_type == "Polygon" and hull.area > 1))
 def test_points_agree_with_shapely(polygon: shapely.Polygon) -> None:
     points = np.random.default_rng(0).uniform((0, 0), SIZE, (200, 2)).astype(np.float32)
     far = shapely.distance(polygon.exterior, shapely.points(points)) > 1e-3
-    found = points_inside(rings(polygon), points)
+    found = points_in(rings(polygon), points)
     assert (found == shapely.contains_xy(polygon, *points.T))[far].all()
 
 
@@ -231,7 +240,7 @@ def test_regions_in_the_pictures_own_coordinates(tmp_path: Path, crs: str | None
     assert regions.coordinates == "EPSG:32633"
     assert region.area_px == pytest.approx(200 * 200)
     assert region.area_m2 == pytest.approx(400)
-    inside = points_inside(region.rings, np.array([[101, 51], [299, 249], [99, 51]], np.float32))
+    inside = points_in(region.rings, np.array([[101, 51], [299, 249], [99, 51]], np.float32))
     assert inside.tolist() == [True, True, False]
 
 
@@ -353,7 +362,7 @@ def test_a_long_outline_takes_little_memory(level: bool) -> None:
     ring = ring[:, ::-1].copy() if level else ring
     density = even_map((side, side))
     tracemalloc.start()
-    people = people_inside([ring], density)
+    people = people_in([ring], density)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert people == pytest.approx(shapely.Polygon(ring).area * 0.01, rel=1e-4)

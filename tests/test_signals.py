@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from batch_tools import FAKE, leftovers, pictures, summary, wait_for
-from campaign.interruptions import heed
+from campaign.interruptions import heed, heeds
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -27,12 +27,6 @@ def start(command: list[str], folder: Path, before: Callable[[], None] = heed) -
 
 def batch(folder: Path, before: Callable[[], None] = heed) -> subprocess.Popen[str]:
     return start([sys.executable, str(FAKE), "in", "out"], folder, before)
-
-
-def heeds(pid: int) -> bool:
-    """Whether a process has a handler for SIGTERM, which Python itself has none for."""
-    masks = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "Sig" in line)
-    return bool(int(masks["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_signals_are_seen_to_before_anything_slow_is_imported() -> None:

@@ -9,8 +9,14 @@ from pathlib import Path
 from gigacount.ablate.measure import Measurement
 from gigacount.errors import DataError, OutputError
 from gigacount.output.files import explained
+from gigacount.output.stored import fits, number, optional, size, text, whole
 
 FILE = "measured.jsonl"
+
+SEEN = {"level": whole, "scale": size, "area": size, "truth": whole, "count": number, "head_px": optional(size)}
+GRIDS = {"truth_grid": [[number]], "count_grid": [[number]]}
+MEASUREMENT = {"key": text, "image": text, "truth": size, "count": number, "inferences": whole, "pixels": whole}
+MEASUREMENT |= {"seconds": size, "seen": [SEEN], **GRIDS}
 
 
 class Records:
@@ -24,12 +30,13 @@ class Records:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.file.touch()
-            text = self.file.read_text(encoding="utf-8")
-        whole, _, torn = text.rpartition("\n")
+            content = self.file.read_bytes()
+        entries, _, torn = content.rpartition(b"\n")
         if torn:
             with explained(self.file):
-                os.truncate(self.file, len(text.encode()) - len(torn.encode()))
-        self._known = {one.key: one for one in map(self._parse, whole.splitlines(), range(1, text.count("\n") + 1))}
+                os.truncate(self.file, len(content) - len(torn))
+        lines = entries.split(b"\n") if entries else []
+        self._known = {one.key: one for one in map(self._parse, lines, range(1, len(lines) + 1))}
 
     def find(self, key: str) -> Measurement | None:
         return self._known.get(key)
@@ -42,10 +49,13 @@ class Records:
             os.fsync(file.fileno())
         self._known[measurement.key] = measurement
 
-    def _parse(self, line: str, number: int) -> Measurement:
+    def _parse(self, line: bytes, number: int) -> Measurement:
         try:
-            return Measurement.from_dict(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            values = json.loads(line)
+            if not fits(values, MEASUREMENT):
+                raise ValueError("no measurement")
+            return Measurement.from_dict(values)
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{self.file}, line {number}: no measurement; remove that line, or choose another --out"
             ) from error

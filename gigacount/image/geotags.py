@@ -33,6 +33,9 @@ ESRI_WKT = "ESRI PE String = "
 MAX_BYTES = 2**24
 """Of a file beside a picture: more is none that a georeference is read from."""
 
+MOST_WKT = 2**15
+"""Letters of a coordinate system: the keys of a GeoTIFF count in 16 bits, and the longest known have a few thousand."""
+
 PARSER_ERRORS = (ArithmeticError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error)
 """All that parsers of damaged tags, numbers and XML raise."""
 
@@ -164,10 +167,15 @@ def _keys(entries: list[tuple[int, ...]], doubles: tuple[float, ...] = (), text:
 
 
 def wkt_system(wkt: str) -> System | None:
-    """The coordinate system that a text in WKT 1, WKT 2 or Esri's dialect describes; None for an empty one."""
+    """The coordinate system that a text in WKT 1, WKT 2 or Esri's dialect describes; None for an empty one.
+
+    Raises ValueError for one that is longer than any is.
+    """
     wkt = wkt.strip().strip("\0")
     if not wkt:
         return None
+    if len(wkt) > MOST_WKT:
+        raise ValueError(f"a coordinate system of {len(wkt)} letters")
     code = re.search(r'(?:AUTHORITY|ID)\s*\[\s*"EPSG"\s*,\s*"?(\d{1,6})"?\s*\]\s*\]$', wkt)
     geographic = re.match(r"GEO(GCS|GCRS|DCRS|GRAPHICCRS|DETICCRS)\b", wkt, re.IGNORECASE) is not None
     _, *after = re.split(r"PROJECTION\s*\[|CS\s*\[\s*Cartesian|LOCAL_CS", wkt, maxsplit=1, flags=re.IGNORECASE)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gigacount.errors import UsageError
 from gigacount.networks import find_class
+from gigacount.text import printable
 
 KINDS = {bool: "true or false", int: "a whole number, 0 or more", float: "a number above 0", str: "text"}
 
@@ -19,13 +20,20 @@ def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
 
     Raises UsageError for a setting that the network does not have, or a value that it cannot take.
     """
-    given = dict(pair.split("=", 1) for pair in pairs)
+    given: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"a setting is NAME=VALUE, not '{printable(pair):.60}'")
+        given[name] = text
     hints = get_type_hints(find_class(network, given).__init__)
     settings: dict[str, object] = {}
     for name, text in given.items():
         fitting = [one for one in (parse(text), text) if fits(one, hints[name])]
         if not fitting:
-            raise UsageError(f"setting '{name}' of network '{network}' is {wanted(hints[name])}, not '{text}'")
+            raise UsageError(
+                f"setting '{name}' of network '{network}' is {wanted(hints[name])}, not '{printable(text):.60}'"
+            )
         settings[name] = fitting[0]
     return settings
 

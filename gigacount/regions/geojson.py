@@ -184,8 +184,15 @@ def _share_inside(shapes: list[Shape], size_wh: Size) -> float:
     parts = [part for shape in shapes for part in shapely.get_parts(shape.polygon)]
     if min(part.area for part in parts) < LEAST_PX:
         return 0.0
-    picture = shapely.box(0, 0, *size_wh)
-    return float(sum(part.intersection(picture).area for part in parts) / sum(part.area for part in parts))
+    return float(sum(_cut_at_edges(part, size_wh).area for part in parts) / sum(part.area for part in parts))
+
+
+def _cut_at_edges(polygon: BaseGeometry, size_wh: Size) -> BaseGeometry:
+    """What of a polygon lies in the picture."""
+    left, top, right, bottom = polygon.bounds
+    if left >= 0 and top >= 0 and right <= size_wh[0] and bottom <= size_wh[1]:
+        return polygon  # cutting takes seconds where an outline has thousands of crossings to look for
+    return polygon.intersection(shapely.box(0, 0, *size_wh))
 
 
 def _declared(path: Path, content: Any) -> str | None:
@@ -206,7 +213,7 @@ def _declared(path: Path, content: Any) -> str | None:
 
 
 def _region(shape: Shape, options: RegionOptions, reference: Georeference | None, size_wh: Size) -> Region:
-    inside = shape.polygon.intersection(shapely.box(0, 0, *size_wh))
+    inside = _cut_at_edges(shape.polygon, size_wh)
     if inside.area == 0:
         raise DataError(f"{shape.where} lies outside the picture of {size_wh[0]} x {size_wh[1]} pixels")
     if shape.polygon.area < LEAST_PX:

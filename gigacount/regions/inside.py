@@ -8,6 +8,7 @@ have no cell's people twice, and no point on that edge twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,21 @@ from gigacount.density import BAND_CELLS, DensityMap
 
 Ring = NDArray[np.float64]
 
-PIECES = 250_000
-"""Pieces of edges worked on at once, so that a long outline takes time but no memory: a piece takes about 300 bytes."""
+PIECES = 65_536
+"""Pieces of edges worked on at once, so that a long outline takes time but no memory: a piece takes about 150 bytes."""
+
+
+class Pieces(NamedTuple):
+    """Edges cut at the lines of a grid: the cell of each piece, its height with a sign, and how much is left of it.
+
+    row, col: of its cell. height: of what it crosses, in cells, negative where the edge goes up. left: the part of
+    its own cell, as far as it is high, that lies to its left, in cells.
+    """
+
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    height: NDArray[np.float64]
+    left: NDArray[np.float64]
 
 
 def coverage(
@@ -28,36 +42,83 @@ def coverage(
     cell_wh: a cell's sides in pixels. shape: (rows, cols) of the grid, within which the polygon lies. Memory is bounded
     by the size of a band, whatever the outline.
     """
-    edges = np.concatenate([np.zeros((0, 4)), *(np.hstack([ring, np.roll(ring, -1, axis=0)]) for ring in rings)])
-    edges /= (*cell_wh, *cell_wh)
-    edges = edges[edges[:, 1] != edges[:, 3]]  # what is level encloses nothing
-    if len(edges) == 0:
-        return
-    left, right = int(edges[:, [0, 2]].min()), min(int(edges[:, [0, 2]].max()) + 1, shape[1])
-    first, last = int(edges[:, [1, 3]].min()), min(int(np.ceil(edges[:, [1, 3]].max())), shape[0])
-    band = max(BAND_CELLS // (right - left), 1)
-    for top in range(first, last, band):
-        bottom = min(top + band, last)
-        inside = _between(edges, top, bottom) - (left, top, left, top)
-        yield slice(top, bottom), slice(left, right), _shares(inside, (bottom - top, right - left))
+    yield from _covered([_edges(rings, cell_wh)], shape)
 
 
-def people_inside(rings: Sequence[Ring], density: DensityMap) -> float:
-    """People of the map in a polygon that lies within the picture; a cell on its edge gives its share by area."""
-    return sum(float((share * density.cells[rows, cols]).sum()) for rows, cols, share in _cells_inside(rings, density))
+def people_inside(polygons: Sequence[Sequence[Ring]], density: DensityMap) -> list[float]:
+    """People of the map in each polygon, within the picture; a cell on its edge gives its share by area.
+
+    As much work as the outlines are long, after one look at each cell, whatever the number of polygons: a piece of an
+    edge adds the people to its right, as far as it is high.
+    """
+    all_edges = [_edges(rings, (density.cell_px, density.cell_px)) for rings in polygons]
+    down, across = _filled_share(density)
+    people = np.zeros(len(polygons))
+    for top, bottom in _bands(all_edges, *density.cells.shape):
+        # to_right[row, col]: people in this row in this column and those to its right.
+        there = density.cells[top:bottom] / (down[top:bottom, None] * across)
+        to_right = np.zeros((bottom - top, there.shape[1] + 1))
+        np.cumsum(there[:, ::-1], axis=1, out=to_right[:, -2::-1])
+        for number, edges in enumerate(all_edges):
+            for row, col, height, left in _pieces(_between(edges, top, bottom) - (0, top, 0, top), there.shape):
+                people[number] += height @ to_right[row, col] - left @ there[row, col]
+    found: list[float] = people.tolist()
+    return found
 
 
-def clear_inside(rings: Sequence[Ring], density: DensityMap) -> None:
-    """Take the people in a polygon out of the map; a cell on its edge keeps its share by area."""
-    for rows, cols, share in _cells_inside(rings, density):
+def clear_inside(polygons: Sequence[Sequence[Ring]], density: DensityMap) -> None:
+    """Take the people in the polygons out of the map; a cell on an edge keeps its share by area."""
+    down, across = _filled_share(density)
+    all_edges = [_edges(rings, (density.cell_px, density.cell_px)) for rings in polygons]
+    for rows, cols, share in _covered(all_edges, density.cells.shape):
+        share /= down[rows, None] * across[cols]
         density.cells[rows, cols] *= 1 - np.minimum(share, 1).astype(np.float32)
 
 
-def _cells_inside(rings: Sequence[Ring], density: DensityMap) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-    """The coverage of a map's cells as far as they are picture: the last ones may reach past its edge."""
-    down, across = _filled_share(density)
-    for rows, cols, share in coverage(rings, (density.cell_px, density.cell_px), density.cells.shape):
-        yield rows, cols, share / (down[rows, None] * across[cols])
+def _edges(rings: Sequence[Ring], cell_wh: tuple[float, float]) -> NDArray[np.float64]:
+    """The edges of a polygon (E, 4), x y from and to in cells, so turned that what they enclose counts as positive."""
+    edges = np.concatenate([np.zeros((0, 4)), *(np.hstack([ring, np.roll(ring, -1, axis=0)]) for ring in rings)])
+    edges /= (*cell_wh, *cell_wh)
+    edges = edges[edges[:, 1] != edges[:, 3]]  # what is level encloses nothing
+    x0, y0, x1, y1 = edges.T
+    return edges if ((x0 + x1) * (y1 - y0)).sum() <= 0 else edges[:, [2, 3, 0, 1]]
+
+
+def _bands(all_edges: Sequence[NDArray[np.float64]], rows: int, cols: int) -> Iterator[tuple[int, int]]:
+    """First row and last row + 1 of each band, `cols` wide, of a grid in which one of the polygons lies."""
+    there = [edges[:, [1, 3]] for edges in all_edges if len(edges)]
+    if not there:
+        return
+    first = int(min(y.min() for y in there))
+    last = min(int(np.ceil(max(y.max() for y in there))), rows)
+    band = max(BAND_CELLS // cols, 1)
+    for top in range(first, last, band):
+        yield top, min(top + band, last)
+
+
+def _covered(
+    all_edges: Sequence[NDArray[np.float64]], shape: tuple[int, int]
+) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
+    """Rows, columns and the summed shares of each cell that the polygons cover, one band of cells at a time.
+
+    Each piece lies within one cell and adds what lies to its right: part of its own cell, and as much of every further
+    cell of the row as it is high, which the running sum carries on. This is how fonts are drawn.
+    """
+    there = [edges[:, [0, 2]] for edges in all_edges if len(edges)]
+    if not there:
+        return
+    left, right = int(min(x.min() for x in there)), min(int(max(x.max() for x in there)) + 1, shape[1])
+    for top, bottom in _bands(all_edges, shape[0], right - left):
+        width, rows = right - left + 1, bottom - top
+        steps = np.zeros(rows * width)
+        for edges in all_edges:
+            inside = _between(edges, top, bottom) - (left, top, left, top)
+            for row, col, height, beside in _pieces(inside, (rows, right - left)):
+                cell = row * width + col
+                np.add.at(steps, cell, height - beside)
+                np.add.at(steps, cell + 1, beside)
+        shares: NDArray[np.float64] = np.abs(steps.reshape(rows, width).cumsum(axis=1)[:, :-1])
+        yield slice(top, bottom), slice(left, right), shares
 
 
 def _filled_share(density: DensityMap) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -83,67 +144,50 @@ def _between(edges: NDArray[np.float64], top: int, bottom: int) -> NDArray[np.fl
     return cut
 
 
-def _shares(edges: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """The share of each cell (rows, cols) that edges (E, 4), x y from and to in cells, enclose.
-
-    Each piece lies within one cell and adds what lies to its right: part of its own cell, and as much of every further
-    cell of the row as it is high, which the running sum carries on. This is how fonts are drawn.
-    """
-    width = shape[1] + 1
-    steps = np.zeros(shape[0] * width)
+def _pieces(edges: NDArray[np.float64], shape: tuple[int, int]) -> Iterator[Pieces]:
+    """Edges (E, 4) that lie in a grid of (rows, cols), cut at its lines; about PIECES at a time."""
     lengths = np.abs(edges[:, :2] - edges[:, 2:]).sum(axis=1) + 3
     group = (np.cumsum(lengths) / PIECES).astype(np.int64)
     for some in np.split(edges, np.flatnonzero(np.diff(group)) + 1):
-        pieces = _cut(_cut(some, axis=1), axis=0)
-        middle = pieces[:, [0, 2]].mean(axis=1)
-        row = np.clip(pieces[:, [1, 3]].mean(axis=1).astype(np.int64), 0, shape[0] - 1)
-        col = np.clip(middle.astype(np.int64), 0, shape[1] - 1)
-        height = pieces[:, 3] - pieces[:, 1]
-        left_of_it = (middle - col) * height
-        cells = np.concatenate([row * width + col, row * width + col + 1])
-        steps += np.bincount(cells, np.concatenate([height - left_of_it, left_of_it]), len(steps))
-    shares: NDArray[np.float64] = np.abs(steps.reshape(shape[0], width).cumsum(axis=1)[:, :-1])
-    return shares
+        x0, y0, x1, y1 = some.T
+        which, row, low, high = _cut(np.minimum(y0, y1), np.maximum(y0, y1), shape[0])
+        x, y, run, rise = (values[which] for values in (x0, y0, x1 - x0, y1 - y0))
+        xs = x + (low - y) / rise * run, x + (high - y) / rise * run
+        height = np.copysign(high - low, rise)
+        nth, col, start, stop = _cut(np.minimum(*xs), np.maximum(*xs), shape[1])
+        across = np.abs(xs[1] - xs[0])[nth]
+        height = height[nth] * np.divide(stop - start, across, out=np.ones_like(across), where=across > 0)
+        yield Pieces(row[nth], col, height, ((start + stop) / 2 - col) * height)
 
 
-def _cut(pieces: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Pieces (P, 4) cut where their x (axis 0) or y (axis 1) is a whole number."""
-    a, b = pieces[:, axis], pieces[:, axis + 2]
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    parts = np.maximum(np.ceil(high) - np.floor(low), 1).astype(np.int64)
-    uncut = parts == 1
-    if uncut.any():
-        return pieces if uncut.all() else np.concatenate([pieces[uncut], _cut(pieces[~uncut], axis)])
-    which = np.repeat(np.arange(len(pieces)), parts)
-    nth = np.arange(len(which)) - np.repeat(np.cumsum(parts) - parts, parts)
-    start = np.maximum(np.floor(low)[which] + nth, low[which])
-    stop = np.minimum(np.floor(low)[which] + nth + 1, high[which])
-    down = (b < a)[which]
-    whole = pieces[which]
-    ends = np.where(down, stop, start), np.where(down, start, stop)
-    length = np.where(a == b, 1, b - a)[which]
-    cut = np.empty_like(whole)
-    for column, end in zip((0, 2), ends, strict=True):
-        along = (end - whole[:, axis]) / length
-        flat = (a == b)[which]
-        along = np.where(flat, column / 2, along)  # a piece along a grid line is kept whole
-        cut[:, column + 1 - axis] = whole[:, 1 - axis] + along * (whole[:, 3 - axis] - whole[:, 1 - axis])
-        cut[:, column + axis] = end
-    return cut
+def _cut(
+    low: NDArray[np.float64], high: NDArray[np.float64], cells: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Spans cut at whole numbers: which span each part is of, the cell of 0..cells it lies in, its ends."""
+    first = np.floor(low).astype(np.int64)
+    parts = np.maximum(np.ceil(high).astype(np.int64) - first, 1)
+    which = np.repeat(np.arange(len(low)), parts)
+    cell = np.arange(len(which)) - np.repeat(np.cumsum(parts) - parts - first, parts)
+    start, stop = np.maximum(cell, low[which]), np.minimum(cell + 1, high[which])
+    return which, np.clip(cell, 0, cells - 1), start, stop
 
 
-def points_inside(rings: Sequence[Ring], xy: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each point (N, 2) lies in the polygon; left and upper edges belong to it, right and lower ones do not."""
+def points_inside(polygons: Sequence[Sequence[Ring]], xy: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
+    """For each polygon whether each point (N, 2) lies in it.
+
+    Left and upper edges belong to it, right and lower ones do not.
+    """
     order = np.argsort(xy[:, 1], kind="stable")
     x, y = xy[order].astype(np.float64).T
-    odd = np.zeros(len(xy), bool)
-    for ring in rings:
-        for one, other in zip(ring.tolist(), np.roll(ring, -1, axis=0).tolist(), strict=True):
-            # From top to bottom, so that the neighbour on the other side finds the very same crossing.
-            (x0, y0), (x1, y1) = sorted((one, other), key=lambda vertex: (vertex[1], vertex[0]))
-            if y0 < y1:
-                first, last = np.searchsorted(y, [y0, y1])
-                odd[first:last] ^= x[first:last] < x0 + (y[first:last] - y0) * ((x1 - x0) / (y1 - y0))
-    inside = np.zeros(len(xy), bool)
-    inside[order] = odd
-    return inside
+    for rings in polygons:
+        odd = np.zeros(len(xy), bool)
+        for ring in rings:
+            for one, other in zip(ring.tolist(), np.roll(ring, -1, axis=0).tolist(), strict=True):
+                # From top to bottom, so that the neighbour on the other side finds the very same crossing.
+                (x0, y0), (x1, y1) = sorted((one, other), key=lambda vertex: (vertex[1], vertex[0]))
+                if y0 < y1:
+                    first, last = np.searchsorted(y, [y0, y1])
+                    odd[first:last] ^= x[first:last] < x0 + (y[first:last] - y0) * ((x1 - x0) / (y1 - y0))
+        inside = np.zeros(len(xy), bool)
+        inside[order] = odd
+        yield inside

@@ -81,23 +81,20 @@ class Regions:
 
     def measure(self, density: DensityMap, points_xy: NDArray[np.float32] | None = None) -> list[RegionCount]:
         """Count each region, with its points (N, 2) where people were located."""
-        return [
-            RegionCount(
-                region,
-                people_inside(region.rings, density),
-                None if points_xy is None else int(points_inside(region.rings, points_xy).sum()),
-            )
-            for region in self.regions
-        ]
+        rings = [region.rings for region in self.regions]
+        people = people_inside(rings, density)
+        inside = (
+            [None] * len(people) if points_xy is None else [int(one.sum()) for one in points_inside(rings, points_xy)]
+        )
+        return [RegionCount(*one) for one in zip(self.regions, people, inside, strict=True)]
 
     def clear(self, density: DensityMap) -> None:
         """Take the people in the regions out of the map."""
-        for region in self.regions:
-            clear_inside(region.rings, density)
+        clear_inside([region.rings for region in self.regions], density)
 
     def contain(self, points_xy: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each point (N, 2) lies in one of the regions."""
         inside = np.zeros(len(points_xy), bool)
-        for region in self.regions:
-            inside |= points_inside(region.rings, points_xy)
+        for one in points_inside([region.rings for region in self.regions], points_xy):
+            inside |= one
         return inside

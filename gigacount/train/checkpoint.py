@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from gigacount.errors import DataError
+from gigacount.networks.published import UNREADABLE, reason
 from gigacount.train.saving import explained
 
 FILE = "checkpoint.pt"
@@ -59,8 +60,11 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: there is no checkpoint to resume from; start without --resume")
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise DataError(f"{path}: not a checkpoint that can be read: {str(error).splitlines()[0]}") from error
+        Position(**state["position"])
+        if not isinstance(json.loads(state.get("run", "{}")), dict):
+            raise ValueError("no description of the run in it")
+    except (*UNREADABLE, RecursionError) as error:
+        raise DataError(f"{path}: not a checkpoint that can be read: {reason(error)}") from error
     return state
 
 

@@ -42,15 +42,15 @@ class Log:
         """Drop entries that a killed run wrote after its last checkpoint, and a line that it did not end."""
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if written_by(line, step)]
-        write_whole(self.path, "".join(f"{line}\n" for line in kept).encode())
+        kept = [line for line in self.path.read_bytes().split(b"\n") if written_by(line, step)]
+        write_whole(self.path, b"".join(line + b"\n" for line in kept))
 
 
-def written_by(line: str, step: int) -> bool:
+def written_by(line: bytes, step: int) -> bool:
     """Whether this is a whole entry of a step up to `step`."""
     try:
         return bool(json.loads(line)["step"] <= step)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return False
 
 

@@ -25,6 +25,8 @@ MULTIPLE = 128
 second: small pictures are filled up to sides of this, in every precision, so that all see the same. Larger ones come in
 few sizes, and are filled up to what networks take."""
 LARGE, LARGE_MULTIPLE = 2_000_000, 32
+MOST_FILLED = 2 * LARGE
+"""px; a thin picture would be little but filling: one of 105,000 x 12 took five times as long."""
 KEPT_PIXELS = 8_000_000  # of the compiled sizes that are kept, in all: each holds the memory of a look
 ANY_SIZE = (-1, -1)
 
@@ -105,8 +107,7 @@ class OpenVINO:
     def _padded(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The pictures filled up with the mean colour, which networks see as 0, to whole multiples."""
         height, width = pictures.shape[1:3]
-        multiple = LARGE_MULTIPLE if height * width > LARGE else MULTIPLE
-        rows, cols = (-(-side // multiple) * multiple for side in (height, width))
+        rows, cols = filled((height, width))
         if (rows, cols) == (height, width):
             return pictures
         padded = np.empty((len(pictures), rows, cols, 3), np.uint8)
@@ -126,6 +127,14 @@ class OpenVINO:
             self._compiled[size_hw] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
         self._compiled.move_to_end(size_hw)
         return self._compiled[size_hw]
+
+
+def filled(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Height and width to which a picture of `size_hw` is filled up."""
+    rows, cols = (-(-side // MULTIPLE) * MULTIPLE for side in size_hw)
+    if size_hw[0] * size_hw[1] > LARGE or rows * cols > MOST_FILLED:
+        rows, cols = (-(-side // LARGE_MULTIPLE) * LARGE_MULTIPLE for side in size_hw)
+    return rows, cols
 
 
 def threads() -> int:
