@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo test lint types test-slow test-hostile test-gpu format clean
+.PHONY: help setup docs bench demo test lint types test-slow test-hostile fuzz test-gpu format clean
 
 help: ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-slow: $(STAMP) ## full-size scenes, soaks, short trainings
 
 test-hostile: $(STAMP) ## kills, full disks, crowds and mutated files by the thousand (hours)
 	$(PY) tests/campaign/run.py
+
+fuzz: $(STAMP) ## mutated files of every kind for an hour (MINUTES=60)
+	$(PY) tests/campaign/run.py --minutes $(or $(MINUTES),60) --seed $$RANDOM
 
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu

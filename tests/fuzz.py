@@ -443,11 +443,13 @@ def published(folder: Path, rng: random.Random) -> Attempts:
     """Weights as others publish them: a checkpoint of torch, an archive of arrays, safetensors."""
     whole = read_tensors(network(folder / "network").with_suffix(".safetensors"))
     few = dict(list(whole.items())[:8])
-    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in few.items()}}, folder / "m.pth")
-    torch.save(few, folder / "old.pth", _use_new_zipfile_serialization=False)
-    np.savez(folder / "m.npz", **{name: tensor.numpy() for name, tensor in few.items()})
-    save_file(few, folder / "m.safetensors")
-    models = [folder / name for name in ("m.pth", "old.pth", "m.npz", "m.safetensors")]
+    place = folder / "models"
+    place.mkdir()
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in few.items()}}, place / "m.pth")
+    torch.save(few, place / "old.pth", _use_new_zipfile_serialization=False)
+    np.savez(place / "m.npz", **{name: tensor.numpy() for name, tensor in few.items()})
+    save_file(few, place / "m.safetensors")
+    models = sorted(place.iterdir())
     while True:
         model = rng.choice(models)
         path = folder / "in" / model.name

@@ -73,7 +73,11 @@ def mutated_json(content: bytes, rng: random.Random) -> bytes:
 
     walk(root)
     holder, key = rng.choice(places)
-    holder[key] = rng.choice([*ODD, [holder[key]], {"a": holder[key]}])
+    value = holder[key]
+    if type(value) in (int, float) and rng.random() < 0.5:
+        holder[key] = value * rng.choice([-1, 0, 0.5, 1 + 1e-9, 2, 1000])
+    else:
+        holder[key] = rng.choice([*ODD, [value], {"a": value}])
     if rng.random() < 0.2 and isinstance(holder, dict):
         del holder[key]
     text = json.dumps(root[0])

@@ -18,6 +18,7 @@ from gigacount.ablate.measure import Measurement, Seen
 from gigacount.ablate.records import Records
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, UsageError
+from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.image.geotags import georeference_of
 from gigacount.networks.backends.openvino import filled
 from gigacount.networks.settings import read_settings
@@ -30,7 +31,10 @@ GRID = [[0.5] * 8] * 8
 MEASURED = Measurement("k", "a.jpg", 3.0, 2.5, GRID, GRID, 1, 64, 0.5, (Seen(0, 1.0, 1.0, 3, 2.5, None),))
 
 
-@pytest.mark.parametrize("pair", ["width", "", "width=\0", "x" * 5000, "width=" + "9" * 5000, "width=" + "[" * 90_000])
+LONG, DIGITS, DEEP = "x" * 5000, "9" * 5000, "[" * 90_000
+
+
+@pytest.mark.parametrize("pair", ["width", "", "width=\0", LONG, f"{LONG}=1", f"width={DIGITS}", f"width={DEEP}"])
 def test_settings(pair: str) -> None:
     with pytest.raises(UsageError) as found:
         read_settings("light", [pair])
@@ -54,7 +58,7 @@ def test_measurements(tmp_path: Path, line: bytes) -> None:
     assert Records(tmp_path).find("k") == MEASURED
     file = tmp_path / "measured.jsonl"
     file.write_bytes(file.read_bytes() + line + b"\n")
-    with pytest.raises(DataError, match="measured.jsonl, line 2: no measurement; remove that line"):
+    with pytest.raises(DataError, match=r"measured\.jsonl, line 2: no measurement; remove that line"):
         Records(tmp_path)
 
 
@@ -78,14 +82,20 @@ def test_a_log_keeps_the_lines_that_can_be_read(tmp_path: Path) -> None:
 )
 def test_checkpoints(tmp_path: Path, state: Any) -> None:
     save_checkpoint(tmp_path, state)
-    with pytest.raises(DataError, match="checkpoint.pt: not a checkpoint that can be read"):
+    with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint that can be read"):
         load_checkpoint(tmp_path)
+
+
+def test_heads_larger_than_any_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y,width,height\n1,2,1e200,1e200\n")
+    with pytest.raises(DataError, match=r"a\.csv, line 2: a value is larger than any picture"):
+        read_pairs(tmp_path / "a.csv", tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"PK\x03\x04", b"x" * 100])
 def test_checkpoints_that_are_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(DataError, match="checkpoint.pt: not a checkpoint that can be read"):
+    with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint that can be read"):
         load_checkpoint(tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from gigacount.ablate.measure import Measurement
 from gigacount.errors import DataError, OutputError
@@ -14,9 +15,18 @@ from gigacount.output.stored import fits, number, optional, size, text, whole
 FILE = "measured.jsonl"
 
 SEEN = {"level": whole, "scale": size, "area": size, "truth": whole, "count": number, "head_px": optional(size)}
-GRIDS = {"truth_grid": [[number]], "count_grid": [[number]]}
-MEASUREMENT = {"key": text, "image": text, "truth": size, "count": number, "inferences": whole, "pixels": whole}
-MEASUREMENT |= {"seconds": size, "seen": [SEEN], **GRIDS}
+MEASUREMENT: dict[str, Any] = {
+    "key": text,
+    "image": text,
+    "truth": size,
+    "count": number,
+    "truth_grid": [[number]],
+    "count_grid": [[number]],
+    "inferences": whole,
+    "pixels": whole,
+    "seconds": size,
+    "seen": [SEEN],
+}
 
 
 class Records:

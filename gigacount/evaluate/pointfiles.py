@@ -40,6 +40,8 @@ TRUTH_COLUMNS = (*NWPU_TRUTH, *BOX, *SIDES)
 PREDICTION_COLUMNS = (*POSITION, "score")
 NOT_NEGATIVE = (*SIGMAS, *SIDES)
 SHOWN_NAMES = 5
+FARTHEST = 1e12
+"""Pixels beyond which nothing lies, and of which areas can still be told."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,10 @@ def _gathered(
 def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | None:
     """The first row with an impossible value, and what is wrong with it."""
     column = {name: rows[:, place] for place, name in enumerate(columns)}
-    tests = [(~np.isfinite(rows).all(axis=1), "a value is not finite")]
+    tests = [
+        (~np.isfinite(rows).all(axis=1), "a value is not finite"),
+        ((np.abs(rows) > FARTHEST).any(axis=1), "a value is larger than any picture"),
+    ]
     tests += [(column[name] < 0, f"{name} is negative") for name in NOT_NEGATIVE if name in column]
     if "size_class" in column:
         tests.append((~np.isin(column["size_class"], range(len(SIZE_CLASSES))), "size_class is none of 0, 1, ..., 5"))

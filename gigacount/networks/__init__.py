@@ -82,7 +82,7 @@ def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
     for setting in settings:
         if setting not in known:
             has = f"it has: {', '.join(known)}" if known else "it has none"
-            raise UsageError(f"network '{network}' has no setting '{setting}'; {has}")
+            raise UsageError(f"network '{network}' has no setting '{setting:.60}'; {has}")
     return kind
 
 

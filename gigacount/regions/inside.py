@@ -81,7 +81,8 @@ def _edges(rings: Sequence[Ring], cell_wh: tuple[float, float]) -> NDArray[np.fl
     edges /= (*cell_wh, *cell_wh)
     edges = edges[edges[:, 1] != edges[:, 3]]  # what is level encloses nothing
     x0, y0, x1, y1 = edges.T
-    return edges if ((x0 + x1) * (y1 - y0)).sum() <= 0 else edges[:, [2, 3, 0, 1]]
+    turned: NDArray[np.float64] = edges if ((x0 + x1) * (y1 - y0)).sum() <= 0 else edges[:, [2, 3, 0, 1]]
+    return turned
 
 
 def _bands(all_edges: Sequence[NDArray[np.float64]], rows: int, cols: int) -> Iterator[tuple[int, int]]:

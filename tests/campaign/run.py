@@ -1,9 +1,10 @@
 """The whole attack, as `make test-hostile` starts it:
 
     python tests/campaign/run.py [--interruptions 300] [--pictures 50000] [--others 20000] [--batches 200]
-        [--seed 1]
+        [--seed 1] [--minutes 60]
 
-prints what was tried and what went wrong, as JSON; exit status 1 if anything did.
+Prints what was tried and what went wrong, as JSON; exit status 1 if anything did. With --minutes only mutated files, of
+every kind in turns, for so long: `make fuzz`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ def main() -> None:
     options.add_argument("--commands", type=int, default=30)
     options.add_argument("--batches", type=int, default=200)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--minutes", type=float)
     asked = options.parse_args()
-    attacks = {
+    attacks: dict[str, tuple[Callable[[Path, Any, int], dict[str, Any]], float]] = {
         "interruptions": (interruptions.attack, asked.interruptions),
         "crowds": (crowds.attack, asked.commands),
         "disks": (disks.attack, asked.commands),
@@ -38,6 +41,8 @@ def main() -> None:
         "pictures": (files.pictures, asked.pictures),
         "others": (files.others, asked.others),
     }
+    if asked.minutes is not None:
+        attacks = {"files": (files.for_minutes, asked.minutes)}
     wrong = 0
     for name, (attack, count) in attacks.items():
         if count == 0:
