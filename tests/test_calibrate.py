@@ -53,9 +53,8 @@ def test_the_score_threshold_parts_true_points_from_false_ones() -> None:
 
 def test_errors_by_hand() -> None:
     record = NetworkRecord("light", "light", "w.safetensors", "0", density_divisor=0.5, min_score=0.5)
-    counted = [seen(1.5, 2), seen(1.0, 2)]
-    located = [seen(9, 2, [(10.0, 10.0, 0.8)]), seen(9, 2, [(30.0, 10.0, 0.4)])]
-    row = errors_of("csv", counted, located, record)
+    both = [seen(1.5, 2, [(10.0, 10.0, 0.8)]), seen(1.0, 2, [(30.0, 10.0, 0.4)])]
+    row = errors_of("csv", both, record)
     assert (row["mae"], row["rmse"], row["bias"]) == (0.5, 0.71, 0.5)  # 3 and 2 people for 2 and 2
     assert row["f1_8px"] == 0.4  # one of four found, nothing false: precision 1, recall 1/4
     assert (row["kind"], row["pictures"], row["people"], row["relative"]) == ("csv", 2, 2.0, 0.25)

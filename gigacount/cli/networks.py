@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from gigacount.networks.record import NetworkRecord
 
 
+ERRORS = {
+    "kind": "kind",
+    "pictures": "pictures",
+    "people": "people",
+    "MAE": "mae",
+    "relative": "relative",
+    "bias": "bias",
+    "F1 (8 px)": "f1_8px",
+    "measured": "date",
+}
+"""Columns of the table of errors: title, and what a record calls it."""
+
 networks = typer.Typer(invoke_without_command=True)
 
 
@@ -25,6 +37,7 @@ def list_networks(
         return
     from gigacount.networks import NETWORKS, records
     from gigacount.options import CountOptions
+    from gigacount.output.tables import aligned
 
     default_name = CountOptions().network
     shipped = records()
@@ -38,14 +51,19 @@ def list_networks(
             entry = {"name": name, "network": network, "weights": weights, **cost, "errors": errors}
             typer.echo(json.dumps(entry, ensure_ascii=False, default=str))
             continue
-        weights = record.weights if record else "no weights here"
         default = " (default)" if name == default_name else ""
-        typer.echo(f"{name}{default}\t{weights}")
+        typer.echo(f"{name}{default}\t{record.weights if record else 'no weights here'}")
         if record and record.about:
             typer.echo(f"\t{record.about}")
-        for error in errors:
-            figures = ", ".join(f"{key} {value}" for key, value in error.items() if key not in ("kind", "date"))
-            typer.echo(f"\t{error.get('kind', '?')}: {figures} ({error.get('date', 'no date')})")
+        if errors:
+            for line in aligned(
+                {title: [figure(error.get(key)) for error in errors] for title, key in ERRORS.items()}
+            ).splitlines():
+                typer.echo(f"\t{line}")
+
+
+def figure(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 @networks.command()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gigacount.output.tables import csv_text
+from gigacount.output.tables import aligned, csv_text
 from gigacount.regions import RegionCount
 
 REGIONS_FILE = "regions.csv"
@@ -58,9 +58,4 @@ def regions_table(regions: Sequence[Mapping[str, Any]]) -> str:
     for name, key, form in TABLE:
         if any(region.get(key) is not None for region in regions):
             columns[name] = ["" if region.get(key) is None else format(region[key], form) for region in regions]
-    width = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
-    put = [str.ljust, *[str.rjust] * (len(columns) - 1)]
-    lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
-    return "\n".join(
-        "  ".join(pad(cell, width[name]) for pad, cell, name in zip(put, line, columns, strict=True)) for line in lines
-    )
+    return aligned(columns)

@@ -1,4 +1,4 @@
-"""Tables as CSV that spreadsheets open without harm."""
+"""Tables as CSV that spreadsheets open without harm, and for a terminal."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def aligned(columns: Mapping[str, Sequence[str]]) -> str:
+    """Columns of text, the first to the left and numbers to the right, under their names; a line a row."""
+    width = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
+    put = [str.ljust, *[str.rjust] * (len(columns) - 1)]
+    lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
+    return "\n".join(
+        "  ".join(pad(cell, width[name]) for pad, cell, name in zip(put, line, columns, strict=True)) for line in lines
+    )
 
 
 def cell(value: Any) -> Any:

@@ -75,9 +75,10 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     """The record of `options.network` with divisor, thresholds, resolution, errors by kind and cost measured anew.
 
     The divisor has the least mean over the data sets with people of MAE / mean count (people seen where nobody is would
-    only ask for fewer of everybody); how much small pictures are enlarged to locate in them has the best mean F1 at
-    8 px, and the score threshold is close to the best. These, and RAZ-Net's theta_f (3.1), follow from the pictures
-    given: name some that the network was not trained on. Raises DataError where a set has none.
+    only ask for fewer of everybody); how much small pictures are enlarged has the best mean F1 of heads at 8 px, and
+    the score threshold is close to the best. The errors are of pictures enlarged so, as `count` looks at them. All
+    this, and RAZ-Net's theta_f (3.1), follows from the pictures given: name some that the network was not trained on.
+    Raises DataError where a set has none.
     """
     predictor = Predictor(options.network, options.device, options.precision)
     kinds: list[str] = []
@@ -95,8 +96,8 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
         if predictor.locates:
             record = settle_points(record, {scale: looks[scale] for scale in enlarge})
     record = replace(record, resolution=fit_resolution(looks, record.density_divisor, record.stride))
-    located = looks.get(record.enlarge, counted)
-    rows = [errors_of(*of_kind, record) for of_kind in zip(kinds, counted, located, strict=True)]
+    as_count_sees = looks.get(record.enlarge, counted)
+    rows = [errors_of(kind, seen, record) for kind, seen in zip(kinds, as_count_sees, strict=True)]
     for number, (row, seen) in enumerate(zip(rows, counted, strict=True)):
         if not peopled(seen):
             found = [per_megapixel(looks[scale][number], scale) for scale in (1.0, *FURTHER)]
@@ -248,16 +249,16 @@ def fusion(sets: Sequence[Sequence[Seen]], divisor: float, score: float) -> tupl
     return tuple(round(value, 1) for value in fit_theta(density, located, true).tolist())
 
 
-def errors_of(kind: str, counted: Sequence[Seen], located: Sequence[Seen], record: NetworkRecord) -> dict[str, Any]:
+def errors_of(kind: str, seen: Sequence[Seen], record: NetworkRecord) -> dict[str, Any]:
     """A row of a record's errors: counts, and points where the network locates and the kind has people.
 
     relative: sum of absolute errors over all people.
     """
-    truth = np.array([len(one.truth_xy) for one in counted])
-    differences = np.array([one.count for one in counted]) / record.density_divisor - truth
+    truth = np.array([len(one.truth_xy) for one in seen])
+    differences = np.array([one.count for one in seen]) / record.density_divisor - truth
     row: dict[str, Any] = {
         "kind": kind,
-        "pictures": len(counted),
+        "pictures": len(seen),
         "people": round(float(truth.mean()), 1),
         "mae": round(float(np.abs(differences).mean()), 2),
         "rmse": round(float(np.sqrt((differences**2).mean())), 2),
@@ -266,6 +267,6 @@ def errors_of(kind: str, counted: Sequence[Seen], located: Sequence[Seen], recor
     if truth.any():
         row["relative"] = round(float(np.abs(differences).sum() / truth.sum()), 3)
     if record.min_score is not None and truth.any():
-        row["f1_8px"] = round(fixed_radii(pairs(located, record.min_score), (RADIUS_PX,))[0].score.f1, 3)
-        row["mar_40px"] = round(raz(pairs(located, record.min_score), SIGMA_PX).mar or 0.0, 3)
+        row["f1_8px"] = round(fixed_radii(pairs(seen, record.min_score), (RADIUS_PX,))[0].score.f1, 3)
+        row["mar_40px"] = round(raz(pairs(seen, record.min_score), SIGMA_PX).mar or 0.0, 3)
     return row | {"date": date.today().isoformat()}
