@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gigacount.networks.csrnet import CSRNet
-from gigacount.networks.density import LEAST, block_likelihood
+from gigacount.networks.density import MIN_PEOPLE_PER_CELL, block_likelihood
 
 
 @pytest.mark.parametrize("mean", [0.25, 3.0, 40.0])
@@ -52,7 +52,7 @@ def test_csrnet_by_likelihood_learns_head_counts_and_sees_nobody_in_traces() -> 
     assert made.output_layer.weight.grad.abs().sum() > 0
     density = made.predict(images).density
     assert density.shape == (2, 4, 6)
-    assert density.min() > LEAST
+    assert density.min() > MIN_PEOPLE_PER_CELL
     with torch.no_grad():
         made.output_layer.bias.fill_(-10)  # softplus: 0.00005
         assert made.predict(images).density.eq(0).all()

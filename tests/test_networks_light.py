@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gigacount.networks.density import LEAST
-from gigacount.networks.light import SOMEBODY, SURE, Light, focal_loss, heat_map, in_sight
+from gigacount.networks.density import MIN_PEOPLE_PER_CELL
+from gigacount.networks.light import MIN_HEAD_PROBABILITY, MIN_PEOPLE, Light, focal_loss, heat_map, in_sight
 
-LOGIT = math.log(SURE / (1 - SURE))
+LOGIT = math.log(MIN_HEAD_PROBABILITY / (1 - MIN_HEAD_PROBABILITY))
 
 
 def looking(density: Tensor, heat: Tensor) -> Light:
@@ -23,10 +23,10 @@ def looking(density: Tensor, heat: Tensor) -> Light:
 
 
 def test_traces_of_density_are_nobody() -> None:
-    density = torch.full((8, 8), 0.9 * LEAST)
-    density[0, 0], density[0, 1] = 1.1 * LEAST, 1.0
+    density = torch.full((8, 8), 0.9 * MIN_PEOPLE_PER_CELL)
+    density[0, 0], density[0, 1] = 1.1 * MIN_PEOPLE_PER_CELL, 1.0
     seen = looking(density, torch.full((16, 16), LOGIT + 1)).predict(torch.zeros(1, 3, 64, 64)).density
-    assert seen.sum().item() == pytest.approx(1 + 1.1 * LEAST)
+    assert seen.sum().item() == pytest.approx(1 + 1.1 * MIN_PEOPLE_PER_CELL)
 
 
 def test_people_are_counted_near_heads_only() -> None:
@@ -44,7 +44,7 @@ def test_people_are_counted_near_somebody_only() -> None:
     """A quarter of a person, spread over three squares of 32 px, is nobody; twice as much is somebody."""
     density, heat = torch.zeros(4, 64), torch.full((8, 128), LOGIT + 1)
     density[:, 20:32] = 0.25 / 48
-    assert density.sum() < SOMEBODY
+    assert density.sum() < MIN_PEOPLE
     assert looking(density, heat).predict(torch.zeros(1, 3, 32, 512)).density.sum() == 0
     density *= 2
     assert looking(density, heat).predict(torch.zeros(1, 3, 32, 512)).density.equal(density[None])

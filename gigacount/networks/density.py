@@ -21,7 +21,7 @@ from gigacount.networks.peaks import points_to_cells
 
 Targets = dict[str, NDArray[np.float32]]
 
-LEAST = 1.5e-3
+MIN_PEOPLE_PER_CELL = 1.5e-3
 """People in a cell below which nobody is there. Softplus never reaches zero: a black picture of 2560 x 1440 added up to
 2.8 people, and counts 0 with this; held-out street scenes lost 0.4 % of their people by 0.001, dense ones 0.1 %."""
 SPARSE = -4.0
@@ -77,7 +77,7 @@ class HeadCounts:
         return F.softplus(output)
 
     def counted(self, density: Tensor) -> Tensor:
-        return density.where(density >= LEAST, 0)
+        return density.where(density >= MIN_PEOPLE_PER_CELL, 0)
 
     def targets(self, points_xy: NDArray[np.float64], size_wh: Size, stride: int) -> Targets:
         """`counts` (ceil(H / stride), ceil(W / stride)): heads per cell."""

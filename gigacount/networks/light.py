@@ -29,10 +29,10 @@ from gigacount.networks.peaks import summits
 STRIDE = 8
 POINT_STRIDE = 4
 SQUARE = 32  # px
-SURE = 0.15
+MIN_HEAD_PROBABILITY = 0.15
 """How sure of a head the heat map must be somewhere near for anybody to be counted: enlarged texture with a trace of
 density everywhere and heads nowhere counted as a person or two."""
-SOMEBODY = 0.3
+MIN_PEOPLE = 0.3
 """How many people there must be within 3 x 3 squares somewhere near for anybody to be counted: what is left on
 people-free pictures are parts of one with nobody beside. With 0.7 a tenth more of the people seen from above, who
 stand alone, were lost."""
@@ -151,8 +151,8 @@ def in_sight(heat: Tensor, cells: Tensor) -> Tensor:
     surest = F.max_pool2d(heat[:, None], SQUARE // POINT_STRIDE)  # (B, 1, H/32, W/32); ONNX pools no less than 4 axes
     people = F.avg_pool2d(cells[:, None], side) * side**2
     together = F.avg_pool2d(people, 3, stride=1, padding=1) * 3**2  # in the 3 x 3 squares around
-    head = F.max_pool2d(surest, 5, stride=1, padding=2) > math.log(SURE / (1 - SURE))
-    near = head & (F.max_pool2d(together, 3, stride=1, padding=1) > SOMEBODY)
+    head = F.max_pool2d(surest, 5, stride=1, padding=2) > math.log(MIN_HEAD_PROBABILITY / (1 - MIN_HEAD_PROBABILITY))
+    near = head & (F.max_pool2d(together, 3, stride=1, padding=1) > MIN_PEOPLE)
     near = near[:, 0]
     return near.repeat_interleave(side, 1).repeat_interleave(side, 2)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), np.int64)
-FAINTEST = 0.05  # summits below this score are never heads; a record's threshold is higher
+MIN_SUMMIT_SCORE = 0.05  # summits below this score are never heads; a record's threshold is higher
 
 
 def find_peaks(heat: Tensor, threshold: float) -> NDArray[np.float32]:
@@ -45,7 +45,7 @@ def summits(heat: Tensor, images: Tensor, stride: int) -> Tensor:
     above, below = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
     corners = torch.maximum(padded[..., :-2, :-2], padded[..., :-2, 2:])
     before = torch.maximum(torch.maximum(left, above), corners)
-    highest = (middle == F.max_pool2d(padded, 3, 1)) & (middle > before) & (middle > FAINTEST)
+    highest = (middle == F.max_pool2d(padded, 3, 1)) & (middle > before) & (middle > MIN_SUMMIT_SCORE)
 
     def shift(before: Tensor, after: Tensor) -> Tensor:
         return 0.5 * (after - before) / (2 * middle - before - after).clamp(min=1e-6)
