@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo test lint types test-slow test-hostile fuzz test-gpu format clean
+.PHONY: help setup docs bench demo test lint types test-slow test-hostile fuzz test-gpu bench-gpu format clean
 
 help: ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ test-gpu: $(STAMP) ## tests that need a CUDA device
 
 bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/performance.json
 	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json --kept docs/performance.json
+
+bench-gpu: $(STAMP) ## where the time of a count on a GPU goes, in some minutes
+	$(PY) tests/benchmarks/gpu.py .work/bench
 
 docs: $(STAMP) ## rewrite docs/commands.md from the commands' help
 	$(PY) docs/make_commands.py

@@ -182,7 +182,7 @@ class CountOptions:
         demand(self.coordinates in choices, f"coordinates must be one of {', '.join(choices)}, not {self.coordinates}")
         if self.exclude is not None:
             object.__setattr__(self, "exclude", Path(self.exclude))
-        precisions = ("auto", "int8", "bf16", "fp16", "fp32")
+        precisions = ("auto", "int8", "bf16", "fp16", "tf32", "fp32")
         demand(self.precision in precisions, f"precision must be {', '.join(precisions)}, not '{self.precision}'")
         branch, score = self.density_branch, self.min_score
         demand(branch is None or 0 <= branch <= 5, f"density-branch must be between 0 and 5, not {branch}")

@@ -30,7 +30,7 @@ class Predictor:
     """A network with its weights, ready to look at pictures. Threads may share it; they take turns at the device.
 
     name: of shipped weights, the path of a record, or a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto,
-    int8, bf16, fp16, fp32. settings: of the constructor, on top of those of the record. backend: auto, openvino,
+    int8, bf16, fp16, tf32, fp32. settings: of the constructor, on top of those of the record. backend: auto, openvino,
     torch. Raises UsageError for what cannot be together or is not there, WeightsError for weights that are damaged.
 
     What it was decided for is in `record`, `backend`, `device` ("cpu", "cuda:1") and `precision`. `locates`: whether

@@ -253,8 +253,10 @@ def test_a_graph_that_is_not_right_is_said_in_a_line(light: Path, tmp_path: Path
         ({"precision": "fp64"}, "no precision 'fp64'"),
         ({"device": "auto:1"}, "no device 'auto:1'; choose one of: auto, cpu"),
         ({"device": "cuda:x"}, "no device"),
-        ({"backend": "torch", "precision": "int8"}, "backend torch has precision bf16, fp16, fp32, not int8"),
+        ({"backend": "torch", "precision": "int8"}, "backend torch has precision bf16, fp16, tf32, fp32, not int8"),
         ({"backend": "openvino", "precision": "fp16"}, "no precision fp16 on processors"),
+        ({"backend": "openvino", "precision": "tf32"}, "no precision tf32 on processors"),
+        ({"backend": "torch", "device": "cpu", "precision": "tf32"}, "tf32 needs a CUDA device, not cpu"),
         ({"backend": "openvino", "device": "cuda"}, "runs on processors, not on cuda"),
         (
             {"precision": "int8"},

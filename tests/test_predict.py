@@ -13,6 +13,8 @@ from untrained import fresh_light
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import find_record, load, records
 from gigacount.networks.backends.torch import Torch, choose_device, choose_dtype, fold_batch_norms
+from gigacount.networks.base import Prediction
+from gigacount.networks.light import Light
 from gigacount.networks.record import read_record
 from gigacount.networks.weights import save_weights
 from gigacount.predict import Predictor
@@ -160,6 +162,22 @@ def test_unknown_names_list_the_choices() -> None:
         choose_dtype("fp64", torch.device("cpu"))
     with pytest.raises(UsageError, match="needs a GPU"):
         choose_dtype("fp16", torch.device("cpu"))
+
+
+def test_fp32_means_fp32(light: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN would round to TF32 by default; a network on the CPU sees what it is told."""
+    told: list[bool] = []
+    predict = Light.predict
+
+    def noting(self: Light, images: torch.Tensor, locate: bool = False) -> Prediction:
+        told.append(torch.backends.cudnn.allow_tf32)
+        return predict(self, images, locate)
+
+    monkeypatch.setattr(Light, "predict", noting)
+    before = torch.backends.cudnn.allow_tf32
+    Predictor(str(light), "cpu", "fp32").predict([np.zeros((32, 32, 3), np.uint8)])
+    assert told == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 @pytest.mark.gpu

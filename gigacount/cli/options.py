@@ -55,7 +55,7 @@ Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one
 Exclude = Annotated[Path | None, typer.Option(help="GeoJSON polygons, such as posters, in which nobody is counted.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, int8, bf16, fp16 or fp32.")]
+Precision = Annotated[str, typer.Option(help="auto, int8, bf16, fp16, tf32 or fp32.")]
 Backend = Annotated[str, typer.Option(help="What runs the network: auto, openvino or torch.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Count what can be read of a damaged picture.")]
 TrustLoaders = Annotated[

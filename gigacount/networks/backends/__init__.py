@@ -25,7 +25,7 @@ BACKENDS = {
     "openvino": "gigacount.networks.backends.openvino:OpenVINO",
     "torch": "gigacount.networks.backends.torch:Torch",
 }
-PRECISIONS = {"openvino": ("int8", "bf16", "fp32"), "torch": ("bf16", "fp16", "fp32")}
+PRECISIONS = {"openvino": ("int8", "bf16", "fp32"), "torch": ("bf16", "fp16", "tf32", "fp32")}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 GPU_FILES = ("/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # Linux: of NVIDIA's driver, of WSL, of ROCm
 
@@ -70,7 +70,7 @@ def choose_backend(
     if backend not in ("auto", *BACKENDS):
         raise UnknownNameError("backend", backend, ["auto", *BACKENDS])
     if precision not in ("auto", *(name for names in PRECISIONS.values() for name in names)):
-        raise UnknownNameError("precision", precision, ["auto", "int8", "bf16", "fp16", "fp32"])
+        raise UnknownNameError("precision", precision, ["auto", "int8", "bf16", "fp16", "tf32", "fp32"])
     check_device(device)
     if backend == "torch":
         return backend
@@ -91,8 +91,8 @@ def hindrance_to_openvino(record: NetworkRecord, settings: Mapping[str, object],
         return f"it runs on processors, not on {device}; use --device cpu or --backend torch"
     if device == "auto" and gpu_possible():
         return "this machine may have a GPU; --device cpu counts without it"
-    if precision == "fp16":
-        return "it has no precision fp16 on processors; use bf16 or fp32"
+    if precision in ("fp16", "tf32"):
+        return f"it has no precision {precision} on processors; use bf16 or fp32"
     if any(record.settings.get(name) != value for name, value in settings.items()):
         return f"it has no graph for the settings {', '.join(settings)}; use --backend torch"
     if graph not in record.graphs:

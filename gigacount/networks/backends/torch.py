@@ -18,14 +18,15 @@ from gigacount.networks.backends import Seen, check_device
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32}
+"""tf32: fp32 whose convolutions round their factors to 10 bits, which cuDNN does by default; fp32 here means fp32."""
 
 
 class Torch:
     """A network on a device. Threads may share it; they take turns.
 
-    device: auto, cpu, cuda, cuda:1, mps. precision: auto, fp32, bf16, fp16. Raises UsageError for a device that is not
-    there, a precision that it cannot do, or a setting that the network does not have.
+    device: auto, cpu, cuda, cuda:1, mps. precision: auto, fp32, tf32, bf16, fp16. Raises UsageError for a device that
+    is not there, a precision that it cannot do, or a setting that the network does not have.
     """
 
     def __init__(self, record: NetworkRecord, device: str, precision: str) -> None:
@@ -33,7 +34,8 @@ class Torch:
         self._device = choose_device(device)
         self._dtype = choose_dtype(precision, self._device)
         self.device = str(self._device)
-        self.precision = next(name for name, dtype in PRECISIONS.items() if dtype == self._dtype)
+        chosen = next(name for name, dtype in PRECISIONS.items() if dtype == self._dtype)
+        self.precision = chosen if precision == "auto" else precision
         self.network = self._settled(load(record))
         self.locates = self.network.locates
         self._turn = threading.Lock()
@@ -55,6 +57,7 @@ class Torch:
             with (
                 self._turn,
                 torch.inference_mode(),
+                torch.backends.cudnn.flags(enabled=True, allow_tf32=self.precision == "tf32"),
                 torch.autocast(self._device.type, self._dtype, self._dtype != torch.float32),
             ):
                 prediction = self.network.predict(self._normalise(batch), locate)
@@ -109,6 +112,8 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
             raise UnknownNameError("precision", precision, ["auto", *PRECISIONS])
         if precision == "fp16" and device.type == "cpu":
             raise UsageError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        if precision == "tf32" and device.type != "cuda":
+            raise UsageError(f"precision tf32 needs a CUDA device, not {device.type}; use bf16 or fp32")
         return PRECISIONS[precision]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
