@@ -147,7 +147,7 @@ def test_the_loss_by_hand() -> None:
 
 def test_the_threshold_encoder_learns_at_a_tenth_of_the_rate() -> None:
     made = IIMVGG()
-    predictor, threshold = made.parameter_groups(made.recipe)
+    predictor, threshold = made.parameter_groups(1e-5)
     assert predictor["lr"] == 1e-5
     assert threshold["lr"] == pytest.approx(1e-6)
     assert sum(p.numel() for p in predictor["params"]) == 18_203_009

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import network_cases
@@ -176,7 +176,7 @@ def learn(made: Network, stage: str, images: Tensor, targets: dict[str, Tensor],
     if stage:
         made.begin_stage(stage)
     made.train()
-    optimiser = torch.optim.Adam(made.parameter_groups(replace(made.recipe, lr=case.lr)))
+    optimiser = torch.optim.Adam(made.parameter_groups(case.lr))
     highest = [group["lr"] for group in optimiser.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, total_steps=case.steps, pct_start=0.1)
     for _ in range(case.steps):

@@ -73,7 +73,7 @@ def test_a_checkpoint_becomes_weights_and_a_record(tmp_path: Path) -> None:
     record = find_record(str(tmp_path / "mcnn.safetensors"))
     assert record == find_record(str(tmp_path / "mcnn.toml"))
     assert record.stride == 4
-    assert record.mean == MCNN.recipe.mean
+    assert record.mean == MCNN.mean
     loaded = load(record).state_dict()
     assert all(torch.equal(loaded[ours], tensor) for ours, tensor in fresh("mcnn").items())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -379,7 +378,7 @@ def test_the_zoomed_stages_learn(stage: str, lr: float) -> None:
     image = 3 * targets["cross"][:, None].expand(1, 3, 40, 40) - 1
     made.begin_stage("zoomed localization")
     made.begin_stage(stage)
-    optimiser = torch.optim.Adam(made.parameter_groups(replace(made.recipe, lr=lr)))
+    optimiser = torch.optim.Adam(made.parameter_groups(lr))
     losses = []
     for _ in range(12):
         optimiser.zero_grad()

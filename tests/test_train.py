@@ -53,7 +53,7 @@ def test_a_run_ends_with_weights_that_count_can_use(photos: Path, tmp_path: Path
     record_path = train(options(photos, tmp_path / "run", network="light", steps=2, batch=1), entries.append)
     record = find_record(str(record_path))
     assert load(record).training is False
-    assert record.mean == Light.recipe.mean
+    assert record.mean == Light.mean
     assert (record.errors[0]["kind"], record.errors[0]["pictures"]) == ("csv", 2)
     assert record.training["recipe"] == "light"
     assert record.training["batch"] == 1

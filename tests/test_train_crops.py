@@ -14,9 +14,9 @@ from train_fakes import RECIPE, Tiny, options, same, write_photos
 
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
-from gigacount.networks.base import Augmentation, PeopleFree, Recipe
 from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
+from gigacount.train.recipe import Augmentation, PeopleFree, Recipe
 from gigacount.train.sources import KEPT, Picture, Source, open_sources
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import pyvips
 import torch
-from train_fakes import Tiny, add_fakes, options, write_photos
+from train_fakes import RECIPE, Tiny, add_fakes, options, write_photos
 from typer.testing import CliRunner
 
 from gigacount.cli import app
@@ -222,7 +222,7 @@ def test_crops_come_from_generated_pictures_as_often_as_told(photos: Path, tmp_p
     settings = options(photos, tmp_path / "run", mix=MixOptions(str(white), 0.25))
     real = open_sources(settings)
     sources = [*real, mixed_source(settings, real, ALONE, lambda line: None)]
-    maker = CropMaker(sources, Tiny(), Tiny.recipe, seed=0)
+    maker = CropMaker(sources, Tiny(), RECIPE, seed=0)
     crops = torch.cat([maker.batch(step)[0] for step in range(100)])
     generated = int((crops.mean((1, 2, 3)) > 1).sum())
     assert generated == pytest.approx(50, abs=19)

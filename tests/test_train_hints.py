@@ -13,12 +13,12 @@ from untrained import untrained_light
 
 from gigacount.errors import UsageError
 from gigacount.networks import find_record, load
-from gigacount.networks.base import Recipe
 from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.light import Light
 from gigacount.networks.record import NetworkRecord, write_record
 from gigacount.train import TrainOptions, train
 from gigacount.train.hints import Hints
+from gigacount.train.recipe import Recipe
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 from gigacount.cli import app
 from gigacount.errors import UsageError
-from gigacount.networks import NETWORKS, build
-from gigacount.networks.base import Recipe
+from gigacount.networks import NETWORKS, find_class
+from gigacount.networks.base import Network
 from gigacount.networks.iim import IIMVGG
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import TrainOptions
 from gigacount.train.rates import make_optimiser, schedule, warm_up
+from gigacount.train.recipe import Recipe
 from gigacount.train.recipes import OWN, RECIPES, adapted, recipe_name
 
 
@@ -26,7 +27,8 @@ def wish(network: str = "csrnet", recipe: str | None = None, **more: object) -> 
 
 @pytest.mark.parametrize("network", sorted(set(NETWORKS) - {"tiny", "staged"}))
 def test_every_network_has_its_own_recipe_by_name(network: str) -> None:
-    assert RECIPES[recipe_name(wish(network))].recipe == build(network).recipe
+    recipe, kind = RECIPES[recipe_name(wish(network))].recipe, find_class(network)
+    assert (recipe.mean, recipe.std) == (kind.mean, kind.std)
     assert OWN.get(network, network) in RECIPES
 
 
@@ -75,20 +77,20 @@ def test_an_unknown_recipe_lists_the_choices() -> None:
 
 def test_the_runs_own_figures_go_before_the_recipes() -> None:
     recipe = RECIPES["deepcount"].recipe
-    fitted = adapted(recipe, wish(batch=3, lr=2e-4, epochs=7, ema=0.5))
+    fitted = adapted(recipe, wish(batch=3, lr=2e-4, epochs=7, ema=0.5), Network())
     assert (fitted.batch, fitted.lr, fitted.backbone_lr, fitted.epochs, fitted.ema) == (3, 2e-4, 1e-4, 7, 0.5)
-    assert adapted(recipe, wish()) == recipe
+    assert adapted(recipe, wish(), Network()) == recipe
 
 
 def test_a_network_goes_on_with_the_normalisation_that_it_was_trained_with() -> None:
     start = NetworkRecord("a", "csrnet", "a.safetensors", "", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    fitted = adapted(RECIPES["gigazoom"].recipe, wish(), start)
+    fitted = adapted(RECIPES["gigazoom"].recipe, wish(), Network(), start)
     assert (fitted.mean, fitted.std) == (start.mean, start.std)
 
 
 def test_whole_pictures_come_one_at_a_time() -> None:
     with pytest.raises(UsageError, match="--batch 1"):
-        adapted(RECIPES["promptmix"].recipe, wish(batch=2))
+        adapted(RECIPES["promptmix"].recipe, wish(batch=2), Network())
 
 
 @pytest.mark.parametrize(

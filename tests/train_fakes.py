@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from gigacount.errors import UnknownNameError
 from gigacount.networks import NETWORKS
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple
+from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
 from gigacount.options import TrainOptions
+from gigacount.train.recipe import Augmentation, Recipe
 from gigacount.train.recipes import RECIPES, Published
 
 RECIPE = Recipe(
@@ -35,7 +36,6 @@ RECIPE = Recipe(
 class Tiny(Network):
     """Two convolutions with batch norm and dropout: everything that a resumed run could get wrong."""
 
-    recipe = RECIPE
     hint_layers = (("encoder", 8),)
 
     def __init__(self, width: int = 4) -> None:

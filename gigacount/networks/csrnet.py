@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from gigacount.errors import UnknownNameError
-from gigacount.networks.base import Augmentation, Recipe
 from gigacount.networks.density import SPARSE, DensityNetwork, Gaussians, HeadCounts
 from gigacount.networks.vgg import VGG16
 
@@ -27,21 +26,6 @@ CONFIGURATIONS = {
     "C": (2, 2, 2, 4, 4, 4),
     "D": (4, 4, 4, 4, 4, 4),
 }
-
-# Patches are a quarter of the picture (of 1024 x 768 here), mirrored, SGD at a fixed 1e-6 (section 3.2); momentum,
-# decay, batch and epochs, each with every picture four times, are from the authors' code, which takes whole pictures at
-# 1e-7 (recipe csrnet-code). All of it supposes ImageNet weights in the encoder.
-RECIPE = Recipe(
-    optimiser="sgd",
-    lr=1e-6,
-    momentum=0.95,
-    weight_decay=5e-4,
-    crop_wh=(512, 384),
-    batch=1,
-    crops=4,
-    epochs=400,
-    augmentation=Augmentation(flip=0.5),
-)
 
 
 class CSRNet(DensityNetwork):
@@ -57,7 +41,6 @@ class CSRNet(DensityNetwork):
 
     stride = STRIDE
     exact = ("output_layer",)
-    recipe = RECIPE
 
     def __init__(
         self,

@@ -7,8 +7,6 @@ The backbone turns a tile of 512 x 384 px into one number. In training, five bra
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from gigacount.density import overlap
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
 from gigacount.labels import gaussian_density
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe
+from gigacount.networks.base import Network, Prediction
 from gigacount.networks.vgg import VGG16
 
 STRIDE = 8
@@ -31,20 +29,6 @@ LEAK = 0.2  # alpha in eq. 4
 BETA = 16  # eq. 2: weight of the count against the five maps
 OMEGA = 1e-2  # eq. 3: brings the loss to a handy size
 LAMBDA = 1e-5  # eq. 3: L2 regularisation; in the loss, so the optimiser needs no weight decay
-
-# Section 3.4; random crops and mirroring, no other augmentation. How many crops the paper does not say: the authors'
-# code takes 30 of each picture and the cells of its tiling, which are 4 in one of 1024 x 768.
-RECIPE = Recipe(
-    optimiser="sgd",
-    lr=1e-4,
-    backbone_lr=5e-5,
-    momentum=0.9,
-    crop_wh=TILE_WH,
-    batch=32,
-    crops=34,
-    epochs=100,
-    augmentation=Augmentation(flip=0.5, grid=4 / 34),
-)
 
 
 class DeepCount(Network):
@@ -60,7 +44,6 @@ class DeepCount(Network):
 
     stride = STRIDE
     no_graph = "it looks through tiles whose number follows from the picture's size"
-    recipe = RECIPE
 
     def __init__(self, density_branch: int | None = 1, tile_wh: Size = TILE_WH) -> None:
         super().__init__()
@@ -70,7 +53,7 @@ class DeepCount(Network):
             raise UsageError(f"a DeepCount tile has sides that are multiples of {COARSEST} px, not {tile_wh}")
         self.density_branch = density_branch
         self.tile_wh = (tile_wh[0], tile_wh[1])
-        self.recipe = replace(RECIPE, crop_wh=self.tile_wh)
+        self.crop_wh = self.tile_wh
         cells_hw = (tile_wh[1] // COARSEST, tile_wh[0] // COARSEST)  # 3 x 4
         self.encoder = VGG16(convs=10)  # table 1, layer 1
         self.features = nn.ModuleList([convs(conv(512, 256))])  # layer 2

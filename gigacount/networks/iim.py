@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from gigacount.errors import UnknownNameError
 from gigacount.geometry import Size
 from gigacount.labels import boxes_from_points, instance_mask
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, pad_to_multiple, renamed
+from gigacount.networks.base import Network, Prediction, pad_to_multiple, renamed
 from gigacount.networks.hrnet import HRNetW48, resize
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.vgg import VGG16
@@ -39,19 +39,7 @@ CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the
 THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)
 LARGEST_BOX = 50  # px, of a head that is known as a point; the authors' advice for pictures at their own size
 
-# Section 4.2; weight decay and epochs are the public code's. The rate is the confidence predictor's.
-RECIPE = Recipe(
-    optimiser="adam",
-    lr=1e-5,
-    weight_decay=1e-5,
-    crop_wh=(1024, 512),
-    batch=12,
-    epochs=600,
-    schedule="exponential",
-    decay=0.99,
-    augmentation=Augmentation(flip=0.5, scale=(0.8, 1.2), fill=True),
-)
-THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the recipe's: 1e-6
+THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the confidence predictor's: 1e-6 in the paper
 
 
 class Binarise(torch.autograd.Function):
@@ -206,7 +194,6 @@ class IIM(Network):
     stride = STRIDE
     no_graph = "its instances are connected components, for which graphs have no operation"
     locates = True
-    recipe = RECIPE
 
     def __init__(
         self, channels: int, binarisation: str, largest_box: float = LARGEST_BOX, momentum: float = 0.1
@@ -260,14 +247,14 @@ class IIM(Network):
         mask = targets["mask"]
         return F.mse_loss(confidence, mask) + (binarise(confidence, threshold) - mask).abs().mean()
 
-    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float, backbone_lr: float | None = None) -> list[dict[str, Any]]:
         """The threshold encoder learns at a tenth of the confidence predictor's rate; its weights do not decay."""
         learning = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         threshold = [p for name, p in learning if name.startswith("binarisation.")]
         predictor = [p for name, p in learning if not name.startswith("binarisation.")]
         return [
-            {"params": predictor, "lr": recipe.lr},
-            {"params": threshold, "lr": recipe.lr * THRESHOLD_RATE, "weight_decay": 0.0},
+            {"params": predictor, "lr": lr},
+            {"params": threshold, "lr": lr * THRESHOLD_RATE, "weight_decay": 0.0},
         ]
 
 

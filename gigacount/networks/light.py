@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import UsageError
-from gigacount.networks.base import Augmentation, Network, PeopleFree, Prediction, Recipe, crop_cells, pad_to_multiple
+from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
 from gigacount.networks.density import SPARSE, HeadCounts
 from gigacount.networks.efficientnet import EfficientNetLite2
 from gigacount.networks.peaks import summits
@@ -49,46 +49,8 @@ class Light(Network):
     exact = ("density", "detail", "points")
     teaching = HeadCounts()
     hint_layers = (("merge4", 4), ("merge8", 8))
-    recipe = Recipe(
-        optimiser="adamw",
-        lr=8e-4,
-        backbone_lr=2e-4,
-        weight_decay=1e-2,
-        crop_wh=(448, 448),
-        batch=6,
-        schedule="cosine",
-        warm_up=300,
-        # Crops of one batch come from unlike data sets; counts in inference, by running statistics of batch norm,
-        # stayed 14 % below those by the batch's own until training, too, used the former.
-        freeze=0.5,
-        ema=0.999,
-        # The likelihood pulls without bound where people are missed, and never harder than 1 where there are none:
-        # clipping at an eighth of the usual norm cut the first more than the second, and undercounted by 14 %.
-        clip=100.0,
-        augmentation=Augmentation(
-            flip=0.5,
-            grey=0.12,
-            gamma=(0.64, 1.57),
-            gamma_probability=0.45,
-            tint=0.2,
-            soft=0.12,
-            noise=0.15,
-            scale=(0.25, 2.2),
-            stretch=0.18,
-            native=0.35,
-            fill=True,
-            # Crops with over 80 heads are a 25th of those of part B and hold a quarter of its heads; they were the
-            # ones that were undercounted, by a ninth.
-            crowd=0.3,
-            people_free=PeopleFree(close_up=1.8, turn=0.5),
-            mosaic=(0.6, 0.3, 0.0, 0.1),
-            above=0.8,
-            # Texture enlarged by one kernel alone was mistaken for heads seven times as often enlarged by the other.
-            kernels=("bilinear", "bicubic"),
-        ),
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
-    )
+    mean = (127 / 255,) * 3
+    std = (128 / 255,) * 3
 
     def __init__(self, width: int = 128, point_width: int = 48) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, cat, nn
 
-from gigacount.networks.base import Augmentation, Recipe, renamed
+from gigacount.networks.base import renamed
 from gigacount.networks.density import DensityNetwork, Gaussians
 from gigacount.networks.vgg import initialise
 
@@ -23,17 +23,12 @@ STRIDE = 4
 # (first kernel, other kernels, channels of the four convolutions)
 COLUMNS = ((9, 7, (16, 32, 16, 8)), (7, 5, (20, 40, 20, 10)), (5, 3, (24, 48, 24, 12)))
 
-# The paper cuts nine patches of a quarter of each picture (of 1024 x 768 here) and trains each column alone before all
-# together; it states no rates. Adam at 1e-4 in one go is what later reproductions settled on (C-3-Framework).
-RECIPE = Recipe(lr=1e-4, crop_wh=(512, 384), batch=8, crops=9, epochs=400, augmentation=Augmentation(flip=0.5))
-
 
 class MCNN(DensityNetwork):
     """Multi-column network: 133,705 parameters. sigma: of the Gaussians in its targets, see `Gaussians`."""
 
     stride = STRIDE
     hint_layers = tuple((f"columns.{n}", STRIDE) for n in range(len(COLUMNS)))
-    recipe = RECIPE
 
     def __init__(self, sigma: float | None = None) -> None:
         super().__init__(Gaussians(sigma))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gigacount.errors import UsageError
 from gigacount.labels import gaussian_density, iknn_map
-from gigacount.networks.base import Network, Prediction, Recipe, pad_to_multiple, renamed
+from gigacount.networks.base import Network, Prediction, pad_to_multiple, renamed
 from gigacount.networks.densenet import DenseNet201
 from gigacount.networks.peaks import find_peaks
 from gigacount.networks.windows import Windows, mean_over_windows
@@ -33,16 +33,6 @@ PEAK_THRESHOLD = 0.25  # 1 / (d + 1): heads known to 3 px; chosen by us, the pap
 
 # The public code has two values, 1 and 1e-6. The map term is a squared sum over 50,176 px: with 1 it is all there is.
 MAP_WEIGHT = 1e-6
-
-RECIPE = Recipe(
-    optimiser="adam",
-    lr=1e-4,
-    crop_wh=(SIDE, SIDE),
-    batch=25,
-    epochs=8333,  # 100,000 steps on the 300 pictures of ShanghaiTech part A
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-)
 
 
 class MapModule(nn.Module):
@@ -73,7 +63,7 @@ class MudIknn(Network):
     stride = STRIDE
     no_graph = "it looks through windows whose number follows from the picture's size"
     locates = True
-    recipe = RECIPE
+    mean = std = (0.5, 0.5, 0.5)
 
     def __init__(self, k: int = 1, spread: Literal["map", "even"] = "map") -> None:
         super().__init__()

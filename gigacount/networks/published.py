@@ -67,7 +67,7 @@ def read_published(file: Path, name: str | None = None) -> tuple[str, Network]:
 def write_converted(network: Network, path: Path, source: str) -> None:
     """Write `path`, the record of a network of the table read from the file `source`, and its weights beside it.
 
-    Mean and standard deviation of the input are those of the network's recipe.
+    Mean and standard deviation of the input are the network's.
     """
     weights = path.with_suffix(".safetensors")
     save_weights(network, weights)
@@ -76,8 +76,8 @@ def write_converted(network: Network, path: Path, source: str) -> None:
         network=path.stem,
         weights=weights.name,
         sha256=hash_file(weights),
-        mean=network.recipe.mean,
-        std=network.recipe.std,
+        mean=network.mean,
+        std=network.std,
         stride=network.stride,
         about=f"converted from {source}",
     )

@@ -2,7 +2,7 @@
 
 "To Choose or to Fuse? Scale Selection for Crowd Counting" (Song et al., AAAI 2021). VGG-16-BN encoder, U-shaped
 decoder, and at each level a density head and a confidence head. The authors published inference only; how their loss
-and training are filled in here is said at `RECIPE` and `pyramid_region_loss`.
+and training are filled in here is said at its recipe and `pyramid_region_loss`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from gigacount.geometry import Size
 from gigacount.labels import gaussian_density
-from gigacount.networks.base import Augmentation, Network, Prediction, Recipe, crop_cells, pad_to_multiple
+from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
 from gigacount.networks.vgg import VGG16, initialise
 
 STRIDE = 8  # of the density handed out; the network's own is 1
@@ -32,15 +32,11 @@ DECODER = ((128, 64, 64), (256, 128, 64), (512, 256, 128), (1024, 512, 256), (51
 # Weight of the pixels that the pyramid walk ends on, in addition to their 1 among all pixels. Ours: not published.
 HARD_WEIGHT = 10.0
 
-# The authors published no training; these values are ours, not tuned.
-RECIPE = Recipe(lr=1e-4, backbone_lr=1e-5, crop_wh=(256, 256), batch=8, epochs=500, augmentation=Augmentation(flip=0.5))
-
 
 class SASNet(Network):
     """Scale-adaptive selection network: 38,898,698 parameters."""
 
     stride = STRIDE
-    recipe = RECIPE
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gigacount.geometry import Size, Window, fit
-from gigacount.networks.base import Augmentation, Network, Recipe
+from gigacount.networks.base import Network
+from gigacount.train.recipe import Augmentation, Recipe
 from gigacount.train.sources import Picture, Source
 
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads

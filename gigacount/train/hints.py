@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from gigacount.errors import UsageError
 from gigacount.networks import load
 from gigacount.networks.backends.torch import channels_last, fold_batch_norms
-from gigacount.networks.base import Network, Recipe
+from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord
+from gigacount.train.recipe import Recipe
 
 PROBE_PX = 64  # side of the picture by which features' channels are found
 LEAST_VARIANCE = 1e-3  # of a teacher's channel, which is brought to variance 1: one that is silent stays so

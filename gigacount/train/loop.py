@@ -74,8 +74,7 @@ class Trainer:
         self.settings = (self.start.settings if self.start else {}) | read_settings(options.network, options.settings)
         self.recipe_name = recipe_name(options)
         network = build(options.network, **self.settings)
-        own = network.recipe if options.recipe is None else RECIPES[self.recipe_name].recipe
-        self.recipe = adapted(own, options, self.start)
+        self.recipe = adapted(RECIPES[self.recipe_name].recipe, options, network, self.start)
         if self.start is not None:
             load_weights(network, self.start)
         if options.backbone_weights is not None:

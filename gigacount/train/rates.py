@@ -7,12 +7,13 @@ import math
 import torch
 from torch import nn
 
-from gigacount.networks.base import Network, Recipe
+from gigacount.networks.base import Network
+from gigacount.train.recipe import Recipe
 
 
 def make_optimiser(network: Network, recipe: Recipe, hints: nn.Module | None = None) -> torch.optim.Optimizer:
     """The recipe's optimiser over the network's own parameter groups, and `hints`, each with its `initial_lr`."""
-    wanted = network.parameter_groups(recipe)
+    wanted = network.parameter_groups(recipe.lr, recipe.backbone_lr)
     if hints is not None:
         wanted.append({"params": list(hints.parameters()), "lr": recipe.lr})
     groups = [{**group, "initial_lr": group["lr"]} for group in wanted if group["params"]]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gigacount.geometry import fit, whole
-from gigacount.networks.base import Network, Recipe
+from gigacount.networks.base import Network
 from gigacount.train.crops import Batch, cut
+from gigacount.train.recipe import Recipe
 from gigacount.train.sources import Picture, Source
 
 LARGEST_WH = (2560, 1440)

@@ -18,10 +18,8 @@ from gigacount.errors import UnknownNameError
 from gigacount.geometry import Size, Window
 from gigacount.labels import adaptive_sigmas, attention_map, cross_map, gaussian_density
 from gigacount.networks.base import (
-    Augmentation,
     Network,
     Prediction,
-    Recipe,
     crop_cells,
     load_matching,
     pad_to_multiple,
@@ -44,20 +42,6 @@ PEAK_THRESHOLD = 0.5  # of the pooled psi; the paper names none, this is the NWP
 BETA, NEIGHBOURS = 0.1, 4  # of the Gaussians around heads, which the paper writes exp(-d^2 / sigma^2)
 # The reproduction's tiles, for pictures whose full-size features, 1 kB a pixel, would fill the memory.
 TILING = Tiling(Windows((576, 768), (576, 768), batch=1), multiple=STRIDE, from_pixels=4 * 512 * 1024)
-
-# 3.2: momentum 0.95, rate 1e-4, halved when validation is stuck "for many iterations". Crop, batch and augmentation are
-# the NWPU-Crowd reproduction's; the epochs, of all stages together, are ours.
-RECIPE = Recipe(
-    optimiser="sgd",
-    lr=1e-4,
-    momentum=0.95,
-    crop_wh=(768, 576),
-    batch=8,
-    epochs=100,
-    schedule="plateau",
-    decay=0.5,
-    augmentation=Augmentation(flip=0.5, grey=0.1, gamma=(0.4, 2.0), gamma_probability=0.5, fill=True),
-)
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,6 @@ class RazNet(Network):
     stride = STRIDE
     no_graph = "it looks again, enlarged, at what it found crowded"
     locates = True
-    recipe = RECIPE
     stages = ("counting", "localization", "regions", "zoomed localization", "zoomed regions")
 
     def __init__(self, depth: int = 2) -> None:
