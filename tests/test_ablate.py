@@ -20,7 +20,7 @@ import pytest
 import pyvips
 from untrained import untrained_light
 
-from gigacount.ablate import TABLES, AblateOptions, Ablation, write_tables
+from gigacount.ablate import TABLES, AblateOptions, Ablation, Method, write_tables
 from gigacount.ablate.looks import Account, SharedLooks
 from gigacount.ablate.measure import seen_by_level
 from gigacount.ablate.records import FILE, Records
@@ -237,7 +237,7 @@ def test_tables_and_plots(pictures: Path, network: Path) -> None:
     report = json.loads(paths["tables.json"].read_text())
     methods = {row["row"]: row for row in report["tables"][0]["rows"]}
     zoomed = methods["GigaZoom"]
-    own = [one for one in measured if one.key in {ablation.key(c.row, c.network, s) for c in ablation.cells()
+    own = [one for one in measured if one.key in {ablation.key(c.row, c.networks, s) for c in ablation.cells()
            if c.row.label == "GigaZoom" for s in ablation.samples}]  # fmt: skip
     assert zoomed["mae"] == pytest.approx(np.mean([abs(one.count - one.truth) for one in own]))
     a = next(one for one in own if one.image == "a.png")
@@ -256,6 +256,31 @@ def test_tables_and_plots(pictures: Path, network: Path) -> None:
     with paths["pictures.csv"].open() as file:
         assert sum(line["row"] == "GigaZoom" for line in csv.DictReader(file)) == 2
     assert [seen["level"] for seen in by_level(own)] == [0, 1, 2, 3]
+
+
+def test_rows_of_table_i_may_have_networks_of_their_own(pictures: Path, network: Path, tmp_path: Path) -> None:
+    """As in the paper: GigaZoom with two networks, PromptMix with the first of them. `light` is not loaded."""
+    half = tmp_path / "half.toml"
+    half.write_text(network.read_text().replace("density_divisor = 1.0", "density_divisor = 2.0"))
+    half.with_name("tiny.safetensors").write_bytes(network.with_name("tiny.safetensors").read_bytes())
+    texts = (f"PromptMix=downsample:{network}", f"GigaZoom=gigazoom:{half}:{network}", f"alone=gigazoom:{half}")
+    asked = options(pictures, network, ("methods",), methods=tuple(map(Method.parse, texts)), networks=("none",))
+    ablation = Ablation(asked)
+    list(ablation.run())
+    first, both, alone = ablation.cells()
+    assert [cell.row.label for cell in (first, both, alone)] == ["PromptMix", "GigaZoom", "alone"]
+    assert first.measured[0].inferences == 1
+    level0 = [cell.measured[0].seen[0] for cell in (both, alone)]
+    assert level0[0].count == pytest.approx(2 * level0[1].count, rel=1e-4)  # the same look, the divisor the first's
+    paths = {path.name: path for path in write_tables(ablation)}
+    assert f"| GigaZoom | {half}, first look {network} | 2 |" in paths["tables.md"].read_text()
+    assert json.loads(paths["tables.json"].read_text())["tables"][0]["rows"][1]["coarse_network"] == str(network)
+
+
+@pytest.mark.parametrize("text", ["gigazoom:light", "a=gigazoom", "a=gigazoom:", "a=gigazoom:b:c:d", "=gigazoom:a"])
+def test_a_method_that_is_none_says_how_one_is_written(text: str) -> None:
+    with pytest.raises(UsageError, match="LABEL=STRATEGY:NETWORK"):
+        Method.parse(text)
 
 
 def test_refusals(pictures: Path, network: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from gigacount.labels import (
     box_density,
     boxes_from_points,
     cross_map,
+    dot_mask,
     gaussian_density,
     iknn_map,
     instance_mask,
@@ -331,3 +332,41 @@ def test_five_thousand_heads_on_six_megapixels_take_under_a_second():
     density = gaussian_density(points, size_wh, adaptive_sigmas(points, size_wh))
     assert process_time() - began < 1
     assert total(density) == pytest.approx(5000, rel=1e-6)
+
+
+# ---- IIM's dots
+
+
+def test_a_lone_dot_is_31_px_across() -> None:
+    mask = dot_mask([[50.5, 40.5]], (100, 80))
+    row, col = mask.nonzero()
+    assert (row.min(), row.max(), col.min(), col.max()) == (25, 55, 35, 65)
+    assert mask.sum() == pytest.approx(math.pi * 15.5**2, rel=0.03)
+    assert dot_mask(np.zeros((0, 2)), (10, 10)).sum() == 0
+
+
+@pytest.mark.parametrize("spacing", [4, 5, 6, 9, 40])
+def test_dots_of_a_dense_crowd_stand_apart(spacing: int) -> None:
+    """Squares of 50 px, shrunk by the public code's rules, merge half of the heads at 4 to 6 px."""
+    y, x = np.mgrid[0:6, 0:6]
+    points = (np.stack([x.ravel(), y.ravel()], axis=1) + 1) * float(spacing)
+    size_wh = (8 * spacing, 8 * spacing)
+    mask = dot_mask(points, size_wh)
+    labels, parts = label(mask)
+    assert parts == 36
+    assert np.bincount(labels.ravel())[1:].min() >= 3  # or IIM would drop them
+    if spacing == 4:
+        squares = instance_mask(boxes_from_points(points, size_wh), size_wh)
+        assert label(squares)[1] <= 18
+
+
+@given(st.lists(st.tuples(st.integers(0, 59), st.integers(0, 49)), min_size=1, max_size=30, unique=True))
+def test_a_dot_holds_its_own_head_and_never_touches_another(heads: list[tuple[int, int]]) -> None:
+    points = np.array(heads) + 0.5
+    mask = dot_mask(points, (60, 50))
+    labels, _ = label(mask)
+    col, row = np.array(heads).T
+    assert (mask[row, col] == 1).all()
+    nearest = [min((abs(a - x) + abs(b - y) for a, b in heads if (a, b) != (x, y)), default=9) for x, y in heads]
+    apart = [n for n, near in enumerate(nearest) if near > 1]  # beside one another no two dots can stand apart
+    assert len({labels[row[n], col[n]] for n in apart}) == len(apart)

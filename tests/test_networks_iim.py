@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from gigacount.errors import UnknownNameError
+from gigacount.labels import dot_mask
 from gigacount.networks.hrnet import HRNetW48
 from gigacount.networks.iim import (
     IIM,
@@ -27,8 +30,10 @@ from gigacount.networks.iim import (
 class Made(IIM):
     """Its output is made: the picture's first two channels are confidence and threshold."""
 
-    def __init__(self) -> None:
-        super().__init__(channels=4, binarisation="image")
+    channels = 4
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"binarisation": "image"} | settings)
 
     def features(self, images: Tensor) -> Tensor:
         return images[:, :, ::4, ::4]
@@ -123,13 +128,15 @@ def test_the_threshold_teaches_its_encoder_alone(binarisation: str) -> None:
 
 
 def test_an_unknown_binarisation_lists_the_choices() -> None:
-    with pytest.raises(UnknownNameError, match="choose one of: pixel, image"):
-        IIMVGG("fixed")
+    with pytest.raises(UnknownNameError, match="choose one of: pixel, image, fixed"):
+        IIMVGG("row")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="no rule for masks 'a'; choose one of: nwpu, shanghaitech-a"):
+        Made(masks="a")
 
 
 @pytest.mark.parametrize("side", [16, 50])
 def test_a_lone_heads_square_has_the_side_that_is_set(side: int) -> None:
-    mask = IIMVGG(largest_box=side).targets(np.array([[64.0, 64.0]]), (128, 128))["mask"]
+    mask = Made(largest_box=side, truth="squares").targets(np.array([[64.0, 64.0]]), (128, 128))["mask"]
     assert mask.sum() == pytest.approx(side**2, rel=0.15)
     assert mask[64, 64] == 1
 
@@ -143,6 +150,44 @@ def test_the_loss_by_hand() -> None:
     # MSE: 0.2^2 and 0.6^2 of 256 pixels; the binary map misses one pixel.
     expected = (0.04 + 0.36 + 1) / 256
     assert Made().loss(images, {"mask": mask}).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "taught"),
+    [
+        ({"binarisation": "image"}, {0, 1}),
+        ({"binarisation": "image", "l1": "threshold"}, {1}),
+        ({"binarisation": "fixed", "threshold": 0.8}, set()),
+    ],
+)
+def test_what_learns_from_the_l1_loss_is_table_3s(settings: dict[str, Any], taught: set[int]) -> None:
+    """Of a picture whose confidence is right but for 0.5 below the threshold, so that MSE alone teaches little."""
+    images = torch.zeros(1, 3, 16, 16)
+    images[0, 1], images[0, 0, 3, 3] = 0.7, 0.5
+    images.requires_grad_(True)
+    made, mask = Made(**settings), torch.zeros(1, 16, 16)
+    mask[0, 3, 3] = 1
+    made.loss(images, {"mask": mask}).backward()
+    assert images.grad is not None
+    squares = torch.zeros_like(images)
+    squares[0, 0, 3, 3] = 2 * (0.5 - 1) / 256
+    beside = images.grad - squares  # what the L1 loss brings
+    assert {channel for channel in range(3) if beside[0, channel].abs().max() > 1e-9} == taught
+    assert made.binarisation(torch.zeros(1, 4, 4, 4), torch.zeros(1, 1, 16, 16)).unique().tolist() == [
+        pytest.approx(0.8 if "threshold" in settings else 1 / 3 + 0.2)
+    ]
+    assert len(made.parameter_groups(1e-5)) == (1 if "threshold" in settings else 2)
+
+
+def test_truth_is_boxes_where_they_are_known_and_dots_elsewhere() -> None:
+    points = np.array([[20.0, 20.0], [60.0, 60.0], [68.0, 60.0]])
+    boxes = np.array([[14.0, 10.0, 26.0, 30.0], [np.nan] * 4, [np.nan] * 4])
+    mask = Made().targets(points, (100, 100), boxes)["mask"]
+    assert mask[:40, :40].sum() == 12 * 20
+    _, parts = ndimage.label(mask)
+    assert parts == 3
+    assert np.array_equal(Made(truth="points").targets(points, (100, 100), boxes)["mask"], dot_mask(points, (100, 100)))
+    assert np.array_equal(Made().targets(points, (100, 100))["mask"], dot_mask(points, (100, 100)))
 
 
 def test_the_threshold_encoder_learns_at_a_tenth_of_the_rate() -> None:

@@ -41,7 +41,7 @@ def test_settings_are_read_and_build_the_network(network: str, pairs: list[str],
         ("iim-vgg", "largest_box=0", "is a number above 0, not '0'"),
         ("raz-net", "depth=-1", "is a whole number, 0 or more, not '-1'"),
         ("deepcount", "tile_wh=[128]", r"is \[a whole number, 0 or more, a whole number, 0 or more\], not '\[128\]'"),
-        ("iim-vgg", "binarisation=row", "is 'pixel' or 'image', not 'row'"),
+        ("iim-vgg", "binarisation=row", "is 'pixel' or 'image' or 'fixed', not 'row'"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(network: str, pair: str, message: str) -> None:

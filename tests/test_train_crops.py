@@ -16,8 +16,10 @@ from gigacount.datasets import Sample
 from gigacount.geometry import Window
 from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
+from gigacount.train.heads import Heads
 from gigacount.train.recipe import Augmentation, PeopleFree, Recipe
 from gigacount.train.sources import KEPT, Picture, Source, open_sources
+from gigacount.train.validate import heads_in, views_of
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +38,14 @@ def sized(tmp_path: Path, width: int, height: int, heads: int = 1) -> Picture:
 
 
 class HeadsOnly(Tiny):
-    """Targets are the points themselves, so that a test sees where they went."""
+    """Targets are the points and boxes themselves, so that a test sees where they went."""
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
+    def targets(
+        self, points_xy: NDArray[np.float64], size_wh: tuple[int, int], boxes_xyxy: NDArray[np.float64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         super().targets(points_xy, size_wh)
-        return {"heads": points_xy.astype(np.float32)}
+        assert boxes_xyxy is not None
+        return {"heads": points_xy.astype(np.float32), "boxes": boxes_xyxy.astype(np.float32)}
 
 
 @pytest.mark.parametrize(
@@ -54,11 +59,13 @@ class HeadsOnly(Tiny):
     ],
 )
 def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentation) -> None:
-    """A white square on black and its head: after any crop, scale and mirroring the head is on white."""
+    """A white square on black, its head and box: after any crop, scale and mirroring the head is on white, and so is
+    what lies in the box and nothing beside it."""
     pixels = np.zeros((160, 200, 3), np.uint8)
     pixels[70:90, 110:130] = 255
     pyvips.Image.new_from_array(pixels).write_to_file(str(photos / "square.png"))
-    source = Source("csv", 1, [picture(photos, [(120, 80)], "square.png")], [])
+    sample = Sample(photos / "square.png", np.array([[120.0, 80.0]]), np.array([[110.0, 70.0, 130.0, 90.0]]))
+    source = Source("csv", 1, [Picture(sample)], [])
     recipe = Recipe(crop_wh=(128, 96), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     seen = 0
     for step in range(60):
@@ -66,6 +73,13 @@ def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentatio
         assert images.shape == (1, 3, 96, 128)
         for x, y in targets["heads"][0].tolist():
             assert images[0, 0, int(y), int(x)] > 0.5
+            left, top, right, bottom = targets["boxes"][0, 0].tolist()
+            assert left < x < right
+            assert top < y < bottom
+            inside, white = max(left, 0) + 1.5, max(top, 0) + 1.5
+            assert images[0, 0, int(white), int(inside)] > 0.5
+            if left >= 3:
+                assert images[0, 0, int(y), int(left - 2)] < 0.5
             seen += 1
     assert seen > 10
 
@@ -280,7 +294,8 @@ def test_pictures_from_above_are_turned_by_any_angle(tmp_path: Path) -> None:
     pixels = np.zeros((300, 400, 3), np.uint8)
     pixels[90:110, 290:310] = 255
     pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "above.png"))
-    source = Source("csv", 1.0, [picture(tmp_path, [(300, 100)], "above.png")], [], from_above=True)
+    sample = Sample(tmp_path / "above.png", np.array([[300.0, 100.0]]), np.array([[290.0, 90.0, 310.0, 110.0]]))
+    source = Source("csv", 1.0, [Picture(sample)], [], from_above=True)
     augmentation = Augmentation(flip=0.0, above=1.0, kernels=("bilinear", "bicubic"))
     recipe = Recipe(crop_wh=(192, 128), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     corners, sides = 0, set()
@@ -289,7 +304,33 @@ def test_pictures_from_above_are_turned_by_any_angle(tmp_path: Path) -> None:
         for x, y in targets["heads"][0].tolist():
             assert images[0, 0, int(y), int(x)] > 0.6
             sides.add((x > 96, y > 64))
+            centre = (targets["boxes"][0, 0, :2] + targets["boxes"][0, 0, 2:]) / 2
+            assert centre.tolist() == pytest.approx([x, y], abs=0.01)
             row = images[0, 0].gt(0.5).nonzero().float()
             corners += bool((row - row.mean(0)).abs().amax(0).prod() > 1.5 * len(row) / 4)  # a square on its tip
     assert len(sides) == 4
     assert corners > 5
+
+
+def test_a_crop_knows_the_boxes_of_some_heads_alone() -> None:
+    boxed = Heads(np.array([[5.0, 5.0], [50.0, 50.0]]), np.array([[2.0, 2.0, 8.0, 8.0], [60.0, 60.0, 70.0, 70.0]]))
+    both = Heads.joined([boxed, Heads.of(Sample(Path("a.png"), np.array([[3.0, 4.0]])))]).inside((55, 55))
+    assert len(both.points_xy) == 3
+    assert both.boxes_xyxy[0].tolist() == [2, 2, 8, 8]
+    assert np.isnan(both.boxes_xyxy[1:]).all()  # one is labelled beside its head, the other has none
+    mirrored = both.mirrored(55)
+    assert mirrored.boxes_xyxy[0].tolist() == [47, 2, 53, 8]
+
+
+def test_gigazooms_network_is_validated_in_the_windows_of_its_zoom_levels(tmp_path: Path) -> None:
+    """The whole picture, and two zooms of ten levels into the dense places, down to its own size."""
+    crowded = sized(tmp_path, 3840, 2160, heads=0)
+    points = np.concatenate([np.random.default_rng(0).normal(at, 40, (50, 2)) for at in ((900, 700), (3000, 1500))])
+    crowded = Picture(Sample(crowded.sample.image, points))
+    views = views_of(crowded, Recipe(augmentation=Augmentation(zoom_wh=(384, 216))))
+    assert [view.level for view in views] == [0] + [level for level in range(1, 11) for _ in range(2)]
+    assert views[0].window == Window(0, 0, 3840, 2160)
+    assert {view.window.size_wh for view in views[-2:]} == {(384, 216)}
+    assert all(view.size_wh == (384, 216) for view in views)
+    assert [heads_in(crowded, view.window) for view in views[-2:]] == [50, 50]
+    assert [view.size_wh for view in views_of(crowded, Recipe())] == [(3840, 2160)]

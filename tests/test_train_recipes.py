@@ -6,19 +6,22 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from gigacount.cli import app
 from gigacount.errors import UsageError
+from gigacount.labels import box_density
 from gigacount.networks import NETWORKS, find_class
 from gigacount.networks.base import Network
+from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.iim import IIMVGG
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import TrainOptions
 from gigacount.train.rates import make_optimiser, schedule, warm_up
 from gigacount.train.recipe import Recipe
-from gigacount.train.recipes import OWN, RECIPES, adapted, recipe_name
+from gigacount.train.recipes import OWN, RECIPES, adapted, recipe_name, settings_of
 
 
 def wish(network: str = "csrnet", recipe: str | None = None, **more: object) -> TrainOptions:
@@ -113,3 +116,25 @@ def test_a_networks_own_parameter_groups_are_used() -> None:
     optimiser = make_optimiser(IIMVGG(), RECIPES["iim"].recipe)
     figures = [[group[name] for name in ("lr", "initial_lr", "weight_decay")] for group in optimiser.param_groups]
     assert figures == [pytest.approx([1e-5, 1e-5, 1e-5]), pytest.approx([1e-6, 1e-6, 0.0])]
+
+
+def test_gigapixel_recipes_learn_from_boxes_and_a_user_may_choose_otherwise() -> None:
+    """GigaZoom IV-A; other networks have no such setting."""
+    start = NetworkRecord("a", "csrnet", "a.safetensors", "", settings={"truth": "points", "sigma": 15.0})
+    for recipe in ("promptmix", "gigazoom", "gigapixel-csrnet"):
+        assert settings_of(wish(recipe=recipe)) == {"truth": "boxes"}
+        assert settings_of(wish("mcnn", recipe)) == {}
+        assert settings_of(wish(recipe=recipe), start) == {"truth": "boxes", "sigma": 15.0}
+        assert settings_of(wish(recipe=recipe, settings=("truth=points",))) == {"truth": "points"}
+    assert settings_of(wish()) == {}
+
+
+def test_csrnet_learns_a_gaussian_in_each_box_and_beside_it_nothing() -> None:
+    points, boxes = np.array([[20.0, 20.0], [60.0, 60.0]]), np.array([[10.0, 12.0, 30.0, 28.0], [np.nan] * 4])
+    targets = CSRNet(truth="boxes").targets(points, (80, 80), boxes)["density"]
+    assert targets.sum() == pytest.approx(2, abs=1e-4)
+    alone = CSRNet(truth="boxes").targets(points[:1], (80, 80), boxes[:1])["density"]
+    assert alone[1:4, 1:4].sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(alone, box_density(boxes[:1], (80, 80), 4, 8))
+    ours = CSRNet().targets(points, (80, 80))["density"]
+    np.testing.assert_allclose(CSRNet().targets(points, (80, 80), boxes)["density"], ours)

@@ -50,7 +50,9 @@ class Tiny(Network):
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         return Prediction(crop_cells(self(images), images, 8))
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
+    def targets(
+        self, points_xy: NDArray[np.float64], size_wh: tuple[int, int], boxes_xyxy: NDArray[np.float64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         assert (points_xy >= 0).all()
         assert (points_xy < size_wh).all()
         counts = np.zeros((-(-size_wh[1] // 8), -(-size_wh[0] // 8)), np.float32)

@@ -18,6 +18,6 @@ from __future__ import annotations
 from gigacount.ablate.options import AblateOptions
 from gigacount.ablate.report import write_tables
 from gigacount.ablate.run import Ablation, Cell
-from gigacount.ablate.tables import TABLES
+from gigacount.ablate.tables import TABLES, Method
 
-__all__ = ["TABLES", "AblateOptions", "Ablation", "Cell", "write_tables"]
+__all__ = ["TABLES", "AblateOptions", "Ablation", "Cell", "Method", "write_tables"]

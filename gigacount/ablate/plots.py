@@ -15,7 +15,7 @@ def plot_table(title: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the rows of a table as PNG; rows without measurements are left blank, undefined errors have no bar."""
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(rows)), layout="constrained", dpi=150)
     axes = figure.add_subplot()
-    several = len({row["network"] for row in rows}) > 1
+    several = len({(row["network"], row["coarse_network"]) for row in rows}) > 1
     bars = (("relative_error", "relative error of the count", -BAR / 2), ("grid_error", "8 x 8 grid error", BAR / 2))
     for name, label, offset in bars:
         known = [(number, row[name]) for number, row in enumerate(rows) if row[name] is not None]

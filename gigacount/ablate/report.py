@@ -86,7 +86,6 @@ def report(ablation: Ablation, cells: Sequence[Cell]) -> Values:
         "split": options.split,
         "pictures": [sample.image.name for sample in ablation.samples],
         "networks": networks,
-        "coarse_network": options.coarse_network,
         "device": predictor.device,
         "precision": predictor.precision,
         "backend": predictor.backend,
@@ -104,7 +103,8 @@ def row_values(cell: Cell) -> Values:
     return {
         "table": cell.table,
         "row": cell.row.label,
-        "network": cell.network,
+        "network": cell.networks[0],
+        "coarse_network": cell.networks[1],
         "pictures": len(measured),
         "left_out": cell.left_out,
         "mae": metrics and metrics.mae,
@@ -140,7 +140,7 @@ def by_level(measured: Sequence[Measurement]) -> Iterator[Values]:
 def picture_lines(cell: Cell) -> Iterator[Values]:
     """A line for each picture of a row."""
     for one in cell.measured:
-        about = {"table": cell.table, "row": cell.row.label, "network": cell.network}
+        about = {"table": cell.table, "row": cell.row.label, "network": cell.by}
         effort = {"looks": one.inferences, "megapixels": one.pixels / 1e6, "seconds": one.seconds}
         yield about | image_row(one.counted) | effort
 
@@ -156,8 +156,8 @@ def markdown(ablation: Ablation, cells: Sequence[Cell]) -> str:
         parts += [f"## {TABLES[name].title}", "\n".join([*lines, *(_markdown_cell(cell) for cell in rows)])]
         if len({len(cell.measured) for cell in rows if cell.measured}) > 1:
             parts.append("Rows of different numbers of pictures cannot be compared.")
-    for cell in {cell.network: cell for cell in cells if _is_base(cell, ablation)}.values():
-        parts += [f"## Where GigaZoom looked ({cell.network})", _markdown_levels(cell)]
+    for cell in {cell.by: cell for cell in cells if _is_base(cell, ablation)}.values():
+        parts += [f"## Where GigaZoom looked ({cell.by})", _markdown_levels(cell)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -191,10 +191,8 @@ def _is_base(cell: Cell, ablation: Ablation) -> bool:
 def _markdown_cell(cell: Cell) -> str:
     if not cell.measured:
         why = "left out: too many looks" if cell.left_out else "not yet measured"
-        return _markdown_row([cell.row.label, cell.network, why, *[""] * len(NUMBERS)])
-    return _markdown_row(
-        [cell.row.label, cell.network, str(len(cell.measured)), *_formatted(row_values(cell), NUMBERS)]
-    )
+        return _markdown_row([cell.row.label, cell.by, why, *[""] * len(NUMBERS)])
+    return _markdown_row([cell.row.label, cell.by, str(len(cell.measured)), *_formatted(row_values(cell), NUMBERS)])
 
 
 def _markdown_levels(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""The run: every row of every table at every picture, by every network; what is on record is not measured again."""
+"""The run: every row of every table at every picture, by its networks; what is on record is not measured again."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ from gigacount.ablate.looks import SharedLooks
 from gigacount.ablate.measure import Measurement, measure
 from gigacount.ablate.options import AblateOptions
 from gigacount.ablate.records import Records
-from gigacount.ablate.tables import TABLES, Row
+from gigacount.ablate.tables import Row
 from gigacount.datasets import Sample, load
 from gigacount.image import GigaImage
 from gigacount.key import image_identity, record_identity
 from gigacount.look import Looker
 from gigacount.predict import Predictor
 
+Pair = tuple[str, str | None]
+"""A network, and the one for the first look where that is another."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of one table by one network, with its measurements; pictures that are still to come have none.
+    """One row of one table by one pair of networks, with its measurements; pictures still to come have none.
 
     left_out: whether it takes more looks than allowed at some picture.
     """
 
     table: str
     row: Row
-    network: str
+    networks: Pair
     measured: tuple[Measurement, ...]
     left_out: bool
+
+    @property
+    def by(self) -> str:
+        """The networks in words."""
+        network, coarse = self.networks
+        return network if coarse is None else f"{network}, first look {coarse}"
 
 
 class Ablation:
@@ -45,31 +54,35 @@ class Ablation:
         self.notify = notify
         self.samples = load(options.data, options.split, notify)[: options.pictures]
         self.records = Records(options.out)
-        self.predictors = {name: self._predictor(name) for name in dict.fromkeys(options.networks)}
-        self.coarse = None if options.coarse_network is None else self._predictor(options.coarse_network)
+        self.rows = [(table, row) for table in dict.fromkeys(options.tables) for row in options.rows(table)]
+        self.pairs = list(dict.fromkeys(pair for _, row in self.rows for pair in self._pairs_of(row)))
+        names = dict.fromkeys(name for pair in self.pairs for name in pair if name is not None)
+        self.predictors = {
+            name: Predictor(name, options.device, options.precision, backend=options.backend) for name in names
+        }
         self._left_out: set[str] = set()
 
     def run(self) -> Iterator[Measurement]:
         """Measure what is not on record, picture by picture, so that a stopped run has whole pictures."""
         for number, sample in enumerate(self.samples, 1):
             self.notify(f"picture {number} of {len(self.samples)}: {sample.image.name}")
-            for network in self.predictors:
-                yield from self._measure(sample, network)
+            for pair in self.pairs:
+                yield from self._measure(sample, pair)
 
     def cells(self) -> list[Cell]:
         """The tables, as far as they are measured."""
-        return [
-            self._cell(table, row, network)
-            for table in dict.fromkeys(self.options.tables)
-            for row in TABLES[table].rows(self.options.looking)
-            for network in self.predictors
-        ]
+        return [self._cell(table, row, pair) for table, row in self.rows for pair in self._pairs_of(row)]
 
-    def _measure(self, sample: Sample, network: str) -> Iterator[Measurement]:
+    def _pairs_of(self, row: Row) -> list[Pair]:
+        """By which networks a row is measured."""
+        options = self.options
+        return [row.networks] if row.networks else [(name, options.coarse_network) for name in options.networks]
+
+    def _measure(self, sample: Sample, pair: Pair) -> Iterator[Measurement]:
         missing: dict[str, Row] = {}
-        for row in (row for table in self.options.tables for row in TABLES[table].rows(self.options.looking)):
-            key = self.key(row, network, sample)
-            if self.records.find(key) is None:
+        for _, row in self.rows:
+            key = self.key(row, pair, sample)
+            if pair in self._pairs_of(row) and self.records.find(key) is None:
                 missing.setdefault(key, row)
         if not missing:
             return
@@ -78,7 +91,8 @@ class Ablation:
             due = {key: row for key, row in missing.items() if most is None or row.looks(image.size_wh) <= most}
             self._left_out |= missing.keys() - due.keys()
             image.prepare(sum(row.looks(image.size_wh) for row in due.values()))
-            with Looker(image, self.predictors[network], self.coarse) as looker:
+            network, coarse = pair
+            with Looker(image, self.predictors[network], None if coarse is None else self.predictors[coarse]) as looker:
                 shared = SharedLooks(looker, self.options.cache_mb * 2**20)
                 for key, row in due.items():
                     measurement = measure(key, self._settled(row, network), sample, image.size_wh, shared)
@@ -89,30 +103,27 @@ class Ablation:
                     )
                     yield measurement
 
-    def _cell(self, table: str, row: Row, network: str) -> Cell:
-        keys = [self.key(row, network, sample) for sample in self.samples]
+    def _cell(self, table: str, row: Row, pair: Pair) -> Cell:
+        keys = [self.key(row, pair, sample) for sample in self.samples]
         found = (self.records.find(key) for key in keys)
         measured = tuple(one for one in found if one is not None)
-        return Cell(table, row, network, measured, left_out=not self._left_out.isdisjoint(keys))
+        return Cell(table, row, pair, measured, left_out=not self._left_out.isdisjoint(keys))
 
     def _settled(self, row: Row, network: str) -> Row:
         """The row with what the network's record says where the row leaves it open."""
         resolution = row.looking.resolution or self.predictors[network].record.resolution
         return replace(row, looking=replace(row.looking, resolution=resolution))
 
-    def key(self, row: Row, network: str, sample: Sample) -> str:
+    def key(self, row: Row, pair: Pair, sample: Sample) -> str:
         """A hash of all that decides a measurement: row, weights, device, picture, truth and this program's version."""
-        predictor = self.predictors[network]
+        predictor = self.predictors[pair[0]]
         decisive = {
             "strategy": row.strategy,
             "looking": asdict(row.looking),
-            "networks": [None if one is None else record_identity(one.record) for one in (predictor, self.coarse)],
+            "networks": [None if name is None else record_identity(self.predictors[name].record) for name in pair],
             "device": [predictor.device, predictor.precision, predictor.backend],
             "picture": [sample.image.name, image_identity(sample.image)],
             "truth": hashlib.sha256(sample.points_xy.tobytes()).hexdigest(),
             "version": __version__,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-
-    def _predictor(self, name: str) -> Predictor:
-        return Predictor(name, self.options.device, self.options.precision, backend=self.options.backend)

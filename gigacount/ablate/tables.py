@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from gigacount.errors import UsageError
 from gigacount.geometry import Size
 from gigacount.options import StrategyOptions
 from gigacount.resolution import Resolution
@@ -18,16 +19,43 @@ from gigacount.strategies import find_strategy
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a strategy and its options."""
+    """One row of a table: a strategy and its options.
+
+    networks: its own network and the one for the first look, instead of those that the ablation compares.
+    """
 
     label: str
     strategy: str
     looking: StrategyOptions
+    networks: tuple[str, str | None] | None = None
 
     def looks(self, size_wh: Size) -> int:
         """How many looks at a picture it takes at most, not counting those that hang on what is seen."""
         plan = find_strategy(self.strategy).plan(size_wh, self.looking)
         return sum(level.looks for level in plan if level.certain)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of Table I with a network of its own, as in the paper. coarse_network: for the first look."""
+
+    label: str
+    strategy: str
+    network: str
+    coarse_network: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Method:
+        """Of LABEL=STRATEGY:NETWORK[:COARSE]. Raises UsageError, and UnknownNameError for another strategy."""
+        label, equals, rest = text.partition("=")
+        strategy, *networks = rest.split(":")
+        if not (equals and label and networks and all(networks)) or len(networks) > 2:
+            raise UsageError(f"a method is LABEL=STRATEGY:NETWORK or LABEL=STRATEGY:NETWORK:COARSE, not '{text}'")
+        find_strategy(strategy)
+        return cls(label, strategy, *networks)
+
+    def row(self, base: StrategyOptions) -> Row:
+        return Row(self.label, self.strategy, base, (self.network, self.coarse_network))
 
 
 @dataclass(frozen=True)

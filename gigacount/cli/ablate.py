@@ -31,6 +31,13 @@ class Ablating:
         list[str] | None, typer.Option(help="Name of shipped weights or a path; may be given several times.")
     ] = None
     coarse_network: shared.CoarseNetwork = shared.DEFAULTS.coarse_network
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=STRATEGY:NETWORK[:COARSE]",
+            help="A row of Table I with networks of its own, instead of the usual rows; may be given several times.",
+        ),
+    ] = None
     tables: Annotated[
         str,
         typer.Option(
@@ -53,7 +60,7 @@ class Ablating:
 
     def options(self) -> AblateOptions:
         """Raises UsageError for values that make no sense, UnknownNameError for tables."""
-        from gigacount.ablate import TABLES, AblateOptions
+        from gigacount.ablate import TABLES, AblateOptions, Method
 
         return AblateOptions(
             data=self.data,
@@ -61,6 +68,7 @@ class Ablating:
             split=self.split,
             networks=tuple(self.network or (shared.DEFAULTS.network,)),
             coarse_network=self.coarse_network,
+            methods=tuple(map(Method.parse, self.method or ())),
             tables=parse_choices(self.tables, "table", TABLES),
             looking=StrategyOptions(
                 levels=self.levels,

@@ -123,12 +123,15 @@ def line(entry: dict[str, Any]) -> str:
     """A log entry in words.
 
     step 500  loss 1.2340  6 min, 58 min left
-    step 500  shanghaitech-a MAE 80.1 RMSE 120.3
+    step 500  shanghaitech-a MAE 80.1 RMSE 120.3 F1 0.612
     """
     parts = [f"step {entry['step']}"]
     if "loss" in entry:
         parts += [f"loss {entry['loss']:.4f}", f"{duration(entry['seconds'])}, {duration(entry['left'])} left"]
     if "stage" in entry:
         parts += [entry["stage"], f"validation loss {entry['score']:.4f}"]
-    parts += [f"{n} MAE {e['mae']:.1f} RMSE {e['rmse']:.1f}" for n, e in entry.items() if isinstance(e, dict)]
+    for name, errors in entry.items():
+        if isinstance(errors, dict):
+            f1 = "" if errors["f1"] is None else f" F1 {errors['f1']:.3f}"
+            parts.append(f"{name} MAE {errors['mae']:.1f} RMSE {errors['rmse']:.1f}{f1}")
     return "  ".join(parts)

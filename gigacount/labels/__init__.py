@@ -6,7 +6,7 @@ Points outside the picture or not finite raise `DataError`: crop and filter them
 """
 
 from gigacount.labels.density import adaptive_sigmas, box_density, gaussian_density, sum_pool
-from gigacount.labels.instances import MASK_RECIPES, MaskRecipe, boxes_from_points, instance_mask
+from gigacount.labels.instances import MASK_RECIPES, MaskRecipe, boxes_from_points, dot_mask, instance_mask
 from gigacount.labels.maps import attention_map, cross_map, iknn_map
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "box_density",
     "boxes_from_points",
     "cross_map",
+    "dot_mask",
     "gaussian_density",
     "iknn_map",
     "instance_mask",

@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
 from gigacount.labels.distance import nearest_heads
-from gigacount.labels.heads import checked_boxes, checked_points
+from gigacount.labels.heads import checked_boxes, checked_points, pixels_of
 
 LEAST_HALF = 3  # px, before shrinking
 LARGEST_GAP = 60  # px, the most that two instances are held apart
 SHRINK = 0.9
 NEIGHBOURS = 4
+LARGEST_DOT = 31  # px across
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,31 @@ def boxes_from_points(points_xy: ArrayLike, size_wh: Size, largest: float = 50) 
     """
     points = checked_points(points_xy, size_wh)
     return np.concatenate([points - largest / 2, points + largest / 2], axis=1)
+
+
+def dot_mask(points_xy: ArrayLike, size_wh: Size, largest: int = LARGEST_DOT) -> NDArray[np.float32]:
+    """1 on a disc around each head, else 0: (H, W) float32.
+
+    IIM's point labels (4.2): a dot is dilated up to 31 px, limited by its nearest neighbour. A disc reaches less than
+    half the way there, so that a row of pixels stays between two; of two heads less than 4 px apart each keeps little
+    more than its own pixel.
+    """
+    points = checked_points(points_xy, size_wh)
+    pixels = pixels_of(points, size_wh)
+    mask = np.zeros((size_wh[1], size_wh[0]), np.float32)
+    if len(points) == 0:
+        return mask
+    reach = np.full(len(points), largest / 2)
+    if len(points) > 1:
+        distances, _ = nearest_heads(pixels.astype(np.float64), pixels.astype(np.float64), 2)
+        reach = np.minimum(reach, (distances[:, 1] - 1) / 2 - 1e-6)
+    offsets = np.mgrid[-(largest // 2) : largest // 2 + 1, -(largest // 2) : largest // 2 + 1].reshape(2, -1)[::-1].T
+    lengths = np.hypot(*offsets.T)
+    for pixel, radius in zip(pixels, reach, strict=True):
+        near = pixel + offsets[lengths <= max(radius, 0)]
+        col, row = near[((near >= 0) & (near < size_wh)).all(axis=1)].T
+        mask[row, col] = 1
+    return mask
 
 
 class _Rectangles:

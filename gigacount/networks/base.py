@@ -16,6 +16,10 @@ from gigacount.errors import UnknownNameError, WeightsError
 from gigacount.geometry import Size
 from gigacount.networks.heads import heads_in
 
+Floats = NDArray[np.float64]
+Targets = dict[str, NDArray[np.float32]]
+"""Training targets by name."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -78,8 +82,11 @@ class Network(nn.Module):
         """Count, and locate if asked, in normalised pictures (B, 3, H, W) of any size."""
 
     @abstractmethod
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
-        """Training targets for one picture of `size_wh` pixels with heads at `points_xy` (N, 2) in pixels."""
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
+        """Training targets for one picture of `size_wh` pixels with heads at `points_xy` (N, 2) in pixels.
+
+        boxes_xyxy: (N, 4), their boxes, rows of NaN where one is not known; None where none is.
+        """
 
     @abstractmethod
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:

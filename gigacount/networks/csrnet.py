@@ -33,10 +33,11 @@ class CSRNet(DensityNetwork):
 
     configuration: A to D, the dilation of the back end; raises UnknownNameError for another.
     sigma: of the Gaussians in its training targets, in pixels (the paper: 15 for ShanghaiTech part B); None adapts it
-        to the distance of the nearest heads (part A).
+        to the distance of the nearest heads (part A), and is 4 in boxes.
     batch_norm: behind every convolution but the last, so that it learns from fresh weights as well. Not the paper's; in
         use, where batch norms are part of the convolutions (`backends.torch.fold_batch_norms`), the same network.
     loss: "squares" (the paper's), or the light network's "likelihood" of head counts; its density is a softplus then.
+    truth: "boxes" cuts the Gaussian of a head whose box is known to that box, as GigaZoom does (IV-A).
     """
 
     stride = STRIDE
@@ -48,8 +49,9 @@ class CSRNet(DensityNetwork):
         sigma: float | None = None,
         batch_norm: bool = False,
         loss: Literal["squares", "likelihood"] = "squares",
+        truth: Literal["points", "boxes"] = "points",
     ) -> None:
-        super().__init__(Gaussians(sigma) if loss == "squares" else HeadCounts())
+        super().__init__(Gaussians(sigma, truth == "boxes") if loss == "squares" else HeadCounts())
         if configuration not in CONFIGURATIONS:
             raise UnknownNameError("CSRNet configuration", configuration, CONFIGURATIONS)
         self.encoder = VGG16(convs=10, batch_norm=batch_norm)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,7 +16,7 @@ from gigacount.density import overlap
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
 from gigacount.labels import gaussian_density
-from gigacount.networks.base import Network, Prediction
+from gigacount.networks.base import Floats, Network, Prediction, Targets
 from gigacount.networks.vgg import VGG16
 
 STRIDE = 8
@@ -95,7 +94,7 @@ class DeepCount(Network):
         density = combine(F.relu(counts).view(-1, 1, 1) * shares, rows, cols)
         return Prediction(to_cells(density, (width, height)))
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`density` (48, 64) of a tile, people per cell of 8 px; its sums are the other branches' and the count."""
         return {"density": gaussian_density(points_xy, size_wh, SIGMA, STRIDE)}
 

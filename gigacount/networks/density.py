@@ -15,15 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gigacount.geometry import Size
-from gigacount.labels import adaptive_sigmas, gaussian_density
-from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
+from gigacount.labels import adaptive_sigmas, box_density, gaussian_density
+from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_cells, pad_to_multiple
 from gigacount.networks.peaks import points_to_cells
-
-Targets = dict[str, NDArray[np.float32]]
 
 MIN_PEOPLE_PER_CELL = 1.5e-3
 """People in a cell below which nobody is there. Softplus never reaches zero: a black picture of 2560 x 1440 added up to
 2.8 people, and counts 0 with this; held-out street scenes lost 0.4 % of their people by 0.001, dense ones 0.1 %."""
+BOX_SIGMA = 4.0  # px, of PANDA's truth in GigaZoom (IV-A)
 SPARSE = -4.0
 """Softplus of this is 0.02 people, about the mean of a photograph's cells: where fresh networks begin."""
 BLOCKS = (1, 2, 4, 8)  # sides of the blocks, in cells
@@ -39,8 +38,8 @@ class Teaching(Protocol):
     def counted(self, density: Tensor) -> Tensor:
         """People per cell in use."""
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size, stride: int) -> Targets:
-        """Of one picture of `size_wh` pixels with heads at `points_xy` (N, 2)."""
+    def targets(self, points_xy: Floats, size_wh: Size, stride: int, boxes_xyxy: Floats | None = None) -> Targets:
+        """Of one picture of `size_wh` pixels with heads at `points_xy` (N, 2), and their boxes (`Network.targets`)."""
 
     def loss(self, density: Tensor, targets: dict[str, Tensor]) -> Tensor:
         """Scalar; targets are stacked."""
@@ -50,10 +49,11 @@ class Gaussians:
     """Squared differences from one Gaussian per head; the output is the density, slightly negative here and there.
 
     sigma: of the Gaussians, in pixels; None adapts it to the distance of the nearest heads.
+    boxes: heads whose box is known have their Gaussian cut to it instead, of this sigma or of `BOX_SIGMA`.
     """
 
-    def __init__(self, sigma: float | None = None) -> None:
-        self.sigma = sigma
+    def __init__(self, sigma: float | None = None, boxes: bool = False) -> None:
+        self.sigma, self.boxes = sigma, boxes
 
     def density(self, output: Tensor) -> Tensor:
         return output
@@ -61,9 +61,13 @@ class Gaussians:
     def counted(self, density: Tensor) -> Tensor:
         return density
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size, stride: int) -> Targets:
+    def targets(self, points_xy: Floats, size_wh: Size, stride: int, boxes_xyxy: Floats | None = None) -> Targets:
         """`density` (ceil(H / stride), ceil(W / stride)): people per cell, summed from full resolution."""
-        return {"density": adaptive_density(points_xy, size_wh, stride, self.sigma)}
+        if not self.boxes or boxes_xyxy is None:
+            return {"density": adaptive_density(points_xy, size_wh, stride, self.sigma)}
+        known = ~np.isnan(boxes_xyxy[:, 0])
+        density = box_density(boxes_xyxy[known], size_wh, self.sigma or BOX_SIGMA, stride)
+        return {"density": density + adaptive_density(points_xy[~known], size_wh, stride, self.sigma)}
 
     def loss(self, density: Tensor, targets: dict[str, Tensor]) -> Tensor:
         """1 / (2 B) times the sum of squared differences over all cells (MCNN, section 2.3)."""
@@ -79,7 +83,7 @@ class HeadCounts:
     def counted(self, density: Tensor) -> Tensor:
         return density.where(density >= MIN_PEOPLE_PER_CELL, 0)
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size, stride: int) -> Targets:
+    def targets(self, points_xy: Floats, size_wh: Size, stride: int, boxes_xyxy: Floats | None = None) -> Targets:
         """`counts` (ceil(H / stride), ceil(W / stride)): heads per cell."""
         return {"counts": points_to_cells(points_xy, size_wh[::-1], stride).numpy()}
 
@@ -100,8 +104,8 @@ class DensityNetwork(Network):
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         return Prediction(self.teaching.counted(self._density(images)))
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> Targets:
-        return self.teaching.targets(points_xy, size_wh, self.stride)
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
+        return self.teaching.targets(points_xy, size_wh, self.stride, boxes_xyxy)
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         return self.teaching.loss(self._density(images), targets)

@@ -8,6 +8,7 @@ supplement follow the authors' public code (taohan10200/IIM).
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from torch.nn import functional as F
 
 from gigacount.errors import UnknownNameError
 from gigacount.geometry import Size
-from gigacount.labels import boxes_from_points, instance_mask
-from gigacount.networks.base import Network, Prediction, pad_to_multiple, renamed
+from gigacount.labels import MASK_RECIPES, boxes_from_points, dot_mask, instance_mask
+from gigacount.networks.base import Floats, Network, Prediction, Targets, pad_to_multiple, renamed
 from gigacount.networks.hrnet import HRNetW48, resize
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.vgg import VGG16
@@ -37,6 +38,7 @@ TILING = Tiling(Windows((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixel
 LEAST_PIXELS = 3  # of a component that counts
 CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the confidence (public code)
 THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)
+PYRAMID = 256  # channels of each level of the feature pyramid
 LARGEST_BOX = 50  # px, of a head that is known as a point; the authors' advice for pictures at their own size
 
 THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the confidence predictor's: 1e-6 in the paper
@@ -111,7 +113,7 @@ def where_confident(features: Tensor, confidence: Tensor) -> Tensor:
 class FeaturePyramid(nn.Module):
     """FPN: each level 1x1 to 256 channels, the coarser one added, 3x3; then all concatenated at stride 4."""
 
-    def __init__(self, channels: tuple[int, ...], width: int = 256) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int = PYRAMID) -> None:
         super().__init__()
         self.lateral_convs = nn.ModuleList(ConvBnRelu(c, width, 1) for c in channels)
         self.fpn_convs = nn.ModuleList(ConvBnRelu(width, width, 3) for _ in channels)
@@ -148,8 +150,21 @@ def confidence_head(channels: int, momentum: float) -> nn.Sequential:
     )
 
 
-Binarisation = Literal["pixel", "image"]
-BINARISATIONS: dict[str, type[nn.Module]] = {"pixel": PixelBinarisation, "image": ImageBinarisation}
+class FixedThreshold(nn.Module):
+    """The same threshold everywhere: the baseline of table 3, a confidence predictor alone."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, features: Tensor, confidence: Tensor) -> Tensor:
+        """F (B, C, H/4, W/4), P (B, 1, H, W) -> T (B, 1, 1, 1)."""
+        return confidence.new_full((len(confidence), 1, 1, 1), self.threshold)
+
+
+Binarisation = Literal["pixel", "image", "fixed"]
+Truth = Literal["boxes", "points", "squares"]
+Learners = Literal["both", "threshold"]
 
 
 @dataclass(frozen=True)
@@ -186,24 +201,44 @@ def find_instances(binary: NDArray[np.bool_], confidence: NDArray[np.float32]) -
 class IIM(Network):
     """What both confidence predictors share: features F at stride 4 -> confidence P -> threshold T -> instances.
 
-    binarisation: "pixel" (PBM, the paper's best) or "image" (IBM). Raises UnknownNameError for another.
-    largest_box: px, side of the square that stands for a lone head in training. Where it is several heads wide, as in
-        pictures that were shrunk, most of it is background, and where that ends is hard to learn.
+    binarisation: "pixel" (PBM, the paper's best), "image" (IBM), or "fixed", a confidence predictor alone whose
+        `threshold` is fixed. Raises UnknownNameError for another.
+    l1: what learns from the L1 loss of the binary map: "both", or the "threshold" encoder alone (table 3).
+    truth: of a head in training: its box where it is known, else a dot dilated up to 31 px ("boxes"); such dots for all
+        ("points"); or squares of `largest_box` px, which the public code's rules shrink ("squares"). Where a square is
+        several heads wide, as in pictures that were shrunk, most of it is background, hard to learn.
+    masks: by the rules of which data set neighbouring boxes and squares are shrunk (`MASK_RECIPES`).
     """
 
     stride = STRIDE
     no_graph = "its instances are connected components, for which graphs have no operation"
     locates = True
 
+    channels = 0
+    momentum = 0.1  # of the batch norm in its head
+
     def __init__(
-        self, channels: int, binarisation: str, largest_box: float = LARGEST_BOX, momentum: float = 0.1
+        self,
+        binarisation: Binarisation = "pixel",
+        largest_box: float = LARGEST_BOX,
+        truth: Truth = "boxes",
+        threshold: float = 0.5,
+        l1: Learners = "both",
+        masks: str = "nwpu",
     ) -> None:
         super().__init__()
-        if binarisation not in BINARISATIONS:
-            raise UnknownNameError("binarisation", binarisation, BINARISATIONS)
-        self.largest_box = largest_box
-        self.head = confidence_head(channels, momentum)
-        self.binarisation = BINARISATIONS[binarisation](channels)
+        made = {
+            "pixel": lambda: PixelBinarisation(self.channels),
+            "image": lambda: ImageBinarisation(self.channels),
+            "fixed": lambda: FixedThreshold(threshold),
+        }
+        for name, choices in ((binarisation, made), (masks, MASK_RECIPES)):
+            if name not in choices:
+                raise UnknownNameError("binarisation" if choices is made else "rule for masks", name, choices)
+        self.largest_box, self.truth, self.l1, self.masks = largest_box, truth, l1, MASK_RECIPES[masks]
+        self.learns_threshold = binarisation != "fixed"
+        self.head = confidence_head(self.channels, self.momentum)
+        self.binarisation: nn.Module = made[binarisation]()
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -236,33 +271,50 @@ class IIM(Network):
         cells = torch.stack([points_to_cells(one, (height, width), STRIDE) for one in points])
         return Prediction(cells.to(images.device), points if locate else None)
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
-        """`mask` (H, W): squares around the heads, shrunk until they stand apart."""
-        return {"mask": instance_mask(boxes_from_points(points_xy, size_wh, self.largest_box), size_wh)}
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
+        """`mask` (H, W): 1 where a head is, and its neighbours stand apart."""
+        if self.truth == "squares":
+            return {"mask": instance_mask(boxes_from_points(points_xy, size_wh, self.largest_box), size_wh, self.masks)}
+        known = np.zeros(len(points_xy), bool)
+        if self.truth == "boxes" and boxes_xyxy is not None:
+            known = ~np.isnan(boxes_xyxy[:, 0])
+        mask = dot_mask(points_xy[~known], size_wh)
+        if boxes_xyxy is not None and known.any():
+            mask = np.maximum(mask, instance_mask(boxes_xyxy[known], size_wh, self.masks))
+        return {"mask": mask}
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """MSE of the confidence map plus L1 of the binary map (3.3.3)."""
+        """MSE of the confidence map plus, where thresholds are learnt, L1 of the binary map (3.3.3)."""
         height, width = images.shape[-2:]
         confidence, threshold = self(pad_to_multiple(images, MULTIPLE))[..., :height, :width].unbind(1)
         mask = targets["mask"]
-        return F.mse_loss(confidence, mask) + (binarise(confidence, threshold) - mask).abs().mean()
+        error = F.mse_loss(confidence, mask)
+        if not self.learns_threshold:
+            return error
+        compared = confidence.detach() if self.l1 == "threshold" else confidence
+        return error + (binarise(compared, threshold) - mask).abs().mean()
 
     def parameter_groups(self, lr: float, backbone_lr: float | None = None) -> list[dict[str, Any]]:
         """The threshold encoder learns at a tenth of the confidence predictor's rate; its weights do not decay."""
         learning = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         threshold = [p for name, p in learning if name.startswith("binarisation.")]
         predictor = [p for name, p in learning if not name.startswith("binarisation.")]
-        return [
+        groups = [
             {"params": predictor, "lr": lr},
             {"params": threshold, "lr": lr * THRESHOLD_RATE, "weight_decay": 0.0},
         ]
+        return [group for group in groups if group["params"]]
 
 
 class IIMHRNet(IIM):
     """IIM with HRNet-W48: 68,611,638 parameters."""
 
-    def __init__(self, binarisation: Binarisation = "pixel", largest_box: float = LARGEST_BOX) -> None:
-        super().__init__(sum(HRNetW48.out_channels), binarisation, largest_box, momentum=0.01)
+    channels = sum(HRNetW48.out_channels)
+    momentum = 0.01
+
+    @functools.wraps(IIM.__init__)
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        super().__init__(*settings, **named)
         self.encoder = HRNetW48()
 
     def features(self, images: Tensor) -> Tensor:
@@ -278,8 +330,11 @@ class IIMHRNet(IIM):
 class IIMVGG(IIM):
     """IIM with VGG-16-BN and a feature pyramid: 20,341,190 parameters."""
 
-    def __init__(self, binarisation: Binarisation = "pixel", largest_box: float = LARGEST_BOX) -> None:
-        super().__init__(3 * 256, binarisation, largest_box)
+    channels = 3 * PYRAMID
+
+    @functools.wraps(IIM.__init__)
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        super().__init__(*settings, **named)
         self.encoder = VGG16(batch_norm=True)
         self.neck = FeaturePyramid((256, 512, 512))
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import UsageError
-from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
+from gigacount.geometry import Size
+from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_cells, pad_to_multiple
 from gigacount.networks.density import SPARSE, HeadCounts
 from gigacount.networks.efficientnet import EfficientNetLite2
 from gigacount.networks.peaks import summits
@@ -94,7 +95,7 @@ class Light(Network):
         heat = torch.sigmoid(crop_cells(heads, images, POINT_STRIDE))
         return Prediction(cells, summits(heat, images, POINT_STRIDE))
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`counts` (ceil(H / 8), ceil(W / 8)) heads per cell, `heat` (ceil(H / 4), ceil(W / 4))."""
         return {**self.teaching.targets(points_xy, size_wh, STRIDE), "heat": heat_map(points_xy, size_wh)}
 

@@ -13,15 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import UsageError
+from gigacount.geometry import Size
 from gigacount.labels import gaussian_density, iknn_map
-from gigacount.networks.base import Network, Prediction, pad_to_multiple, renamed
+from gigacount.networks.base import Floats, Network, Prediction, Targets, pad_to_multiple, renamed
 from gigacount.networks.densenet import DenseNet201
 from gigacount.networks.peaks import find_peaks
 from gigacount.networks.windows import Windows, mean_over_windows
@@ -109,7 +108,7 @@ class MudIknn(Network):
         weights = iknn * inside if self.spread == "map" else inside
         return torch.stack([spread(counts, weights, inside), iknn], dim=1)
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`iknn` the map for this network's k, `heads` the heads in each pixel; both (H, W)."""
         return {"iknn": iknn_map(points_xy, size_wh, self.k), "heads": gaussian_density(points_xy, size_wh, sigma=0)}
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.geometry import Size
 from gigacount.labels import gaussian_density
-from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
+from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_cells, pad_to_multiple
 from gigacount.networks.vgg import VGG16, initialise
 
 STRIDE = 8  # of the density handed out; the network's own is 1
@@ -82,7 +80,7 @@ class SASNet(Network):
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         return Prediction(crop_cells(self(pad_to_multiple(images, PATCH), STRIDE), images, STRIDE))
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`density` (H, W): people per pixel."""
         return {"density": gaussian_density(points_xy, size_wh, SIGMA, radius=RADIUS)}
 

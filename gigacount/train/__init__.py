@@ -12,7 +12,6 @@ from gigacount.errors import OutputError
 from gigacount.networks import build, find_record
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import save_weights
 from gigacount.options import TrainOptions
 from gigacount.train.hints import shared_layers
@@ -20,7 +19,7 @@ from gigacount.train.log import FILE, Report
 from gigacount.train.loop import Trainer
 from gigacount.train.mix import mixed_source
 from gigacount.train.processes import team
-from gigacount.train.recipes import recipe_name
+from gigacount.train.recipes import settings_of
 from gigacount.train.saving import explained
 from gigacount.train.sources import Notify, Source, open_sources
 from gigacount.train.validate import Errors
@@ -60,8 +59,7 @@ def train(
 
 def check_names(options: TrainOptions) -> None:
     """Refuse, by UsageError, wrong names and settings before anything is made or read."""
-    recipe_name(options)
-    network = build(options.network, **read_settings(options.network, options.settings))
+    network = build(options.network, **settings_of(options))
     if options.hints_from is not None:
         teacher = find_record(options.hints_from)
         shared_layers(network, build(teacher.network, **teacher.settings))
@@ -142,6 +140,7 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
                 "mae": round(error.mae, 2),
                 "rmse": round(error.rmse, 2),
                 "bias": round(error.bias, 2),
+                **({} if error.f1 is None else {"f1": round(error.f1, 3)}),
                 "date": today,
             }
             for error in errors

@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from gigacount.geometry import Size, Window, fit
 from gigacount.networks.base import Network
+from gigacount.train.heads import Heads
 from gigacount.train.recipe import Augmentation, Recipe
 from gigacount.train.sources import Picture, Source
 
@@ -28,8 +28,8 @@ ABOVE_REACH = 0.4  # how far from its middle that head may be, in sides of the c
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
 
-Crop = tuple[Tensor, NDArray[np.float64]]
-"""RGB 0..1 (3, H, W) and the heads inside (N, 2), in its pixels."""
+Crop = tuple[Tensor, Heads]
+"""RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
 
 
 class CropMaker:
@@ -45,9 +45,10 @@ class CropMaker:
         rng = np.random.default_rng((self.seed, step, rank))
         pictures, targets = [], []
         for _ in range(self.recipe.batch):
-            pixels, points_xy = self._mosaic(rng)
+            pixels, heads = self._mosaic(rng)
             pictures.append(recolour(pixels, self.recipe.augmentation, rng))
-            targets.append(self.network.targets(points_xy, (pixels.shape[2], pixels.shape[1])))
+            size_wh = pixels.shape[2], pixels.shape[1]
+            targets.append(self.network.targets(heads.points_xy, size_wh, heads.boxes_xyxy))
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.recipe.mean, self.recipe.std))
         images = ((torch.stack(pictures) - mean) / std).contiguous(memory_format=torch.channels_last)
         return images, {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
@@ -60,13 +61,13 @@ class CropMaker:
             return self._crop(self.recipe, rng)
         width, height = self.recipe.crop_wh
         lefts, tops = ([side * n // tiles for n in range(tiles + 1)] for side in (width, height))
-        pixels, points = torch.empty(3, height, width), []
+        pixels, parts = torch.empty(3, height, width), []
         for left, right in pairwise(lefts):
             for top, bottom in pairwise(tops):
-                part = replace(self.recipe, crop_wh=(right - left, bottom - top))
-                pixels[:, top:bottom, left:right], heads = self._crop(part, rng)
-                points.append(heads + np.array((left, top)))
-        return pixels, np.concatenate(points)
+                tile = replace(self.recipe, crop_wh=(right - left, bottom - top))
+                pixels[:, top:bottom, left:right], heads = self._crop(tile, rng)
+                parts.append(heads.moved((left, top)))
+        return pixels, Heads.joined(parts)
 
     def _crop(self, recipe: Recipe, rng: np.random.Generator) -> Crop:
         """A crop of a picture of one of the sources, any picture of a source as likely."""
@@ -74,21 +75,20 @@ class CropMaker:
         picture = source.train[rng.integers(len(source.train))]
         augmentation = recipe.augmentation
         if recipe.crop_wh is not None and source.from_above and rng.random() < augmentation.above:
-            pixels, points = turned(picture, recipe.crop_wh, str(rng.choice(augmentation.kernels)), rng)
+            pixels, heads = turned(picture, recipe.crop_wh, str(rng.choice(augmentation.kernels)), rng)
         else:
             window, size = choose(picture, recipe, rng)
             pixels = cut(picture, window, size, str(rng.choice(augmentation.kernels)))
-            points = picture.sample.points_xy - (window.left, window.top)
-            points = points * (size[0] / window.width, size[1] / window.height)
+            scale = size[0] / window.width, size[1] / window.height
+            heads = Heads.of(picture.sample).moved((-window.left, -window.top), scale)
         if empty(picture) and rng.random() < augmentation.people_free.turn:
             quarters = int(rng.integers(1, 4)) if pixels.shape[1] == pixels.shape[2] else 2
             pixels = torch.rot90(pixels, quarters, (1, 2))
         size = pixels.shape[2], pixels.shape[1]
-        points = points[(points >= 0).all(axis=1) & (points < size).all(axis=1)]
+        heads = heads.inside(size)
         if rng.random() < augmentation.flip:
-            pixels = pixels.flip(2)
-            points = np.stack([np.nextafter(size[0], 0) - points[:, 0], points[:, 1]], axis=1)
-        return pixels, np.clip(points, 0, np.nextafter(size, 0))
+            pixels, heads = pixels.flip(2), heads.mirrored(size[0])
+        return pixels, heads.clipped(size)
 
 
 def empty(picture: Picture) -> bool:
@@ -203,8 +203,8 @@ def turned(picture: Picture, size_wh: Size, kernel: str, rng: np.random.Generato
     matrix = torch.tensor([[[cos * fx, -sin * fy, 0.0], [sin * fx, cos * fy, 0.0]]])
     grid = F.affine_grid(matrix, [1, 3, size_wh[1], size_wh[0]], align_corners=False)
     pixels = F.grid_sample(square[None], grid, kernel, "border", align_corners=False)[0].clamp(0, 1)
-    offset = (points - (left, top)) * (side / need) - side / 2
-    return pixels, offset @ np.array([[cos, -sin], [sin, cos]]) + np.divide(size_wh, 2)
+    centred = Heads.of(picture.sample).moved((-left, -top), (side / need,) * 2).moved((-side / 2,) * 2)
+    return pixels, centred.turned(np.array([[cos, -sin], [sin, cos]])).moved(np.divide(size_wh, 2))
 
 
 def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:

@@ -20,7 +20,6 @@ from gigacount.memory import keep_freed_memory
 from gigacount.networks import build, find_record
 from gigacount.networks.backends.torch import channels_last, choose_dtype
 from gigacount.networks.base import Network
-from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
 from gigacount.train.backbone import load_backbone_file
@@ -31,7 +30,7 @@ from gigacount.train.hints import Hints
 from gigacount.train.log import Log, Report
 from gigacount.train.processes import Team
 from gigacount.train.rates import make_optimiser, schedule, warm_up
-from gigacount.train.recipes import RECIPES, adapted, recipe_name
+from gigacount.train.recipes import RECIPES, adapted, recipe_name, settings_of
 from gigacount.train.sources import Source
 from gigacount.train.validate import Errors, labelled, mean_loss, mean_score, validate
 
@@ -71,8 +70,8 @@ class Trainer:
         chosen = choose_dtype(options.precision, team.device)
         self.dtype = torch.float32 if chosen == torch.float16 else chosen  # fp16 would need its losses scaled
         self.start = None if options.init is None else find_record(options.init)
-        self.settings = (self.start.settings if self.start else {}) | read_settings(options.network, options.settings)
         self.recipe_name = recipe_name(options)
+        self.settings = settings_of(options, self.start)
         network = build(options.network, **self.settings)
         self.recipe = adapted(RECIPES[self.recipe_name].recipe, options, network, self.start)
         if self.start is not None:

@@ -82,6 +82,7 @@ class Recipe:
     freeze: share of the training after which batch norm keeps its statistics.
     ema: decay of the running average of the weights, which is what is validated and kept; 0 keeps the weights alone.
     clip: most of a step's gradient norm; None for no limit.
+    select: what weights are chosen by on held-out pictures: the error of the "count", or the "f1" of located heads.
     mean, std: of RGB values scaled to 0..1.
     """
 
@@ -104,5 +105,6 @@ class Recipe:
     ema: float = 0.0
     clip: float | None = None
     augmentation: Augmentation = Augmentation()
+    select: Literal["count", "f1"] = "count"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gigacount.errors import UnknownNameError, UsageError
-from gigacount.networks import NETWORKS, deepcount, mudiknn
+from gigacount.networks import NETWORKS, deepcount, find_class, mudiknn
 from gigacount.networks.base import Network
 from gigacount.networks.light import Light
 from gigacount.networks.mudiknn import MudIknn
 from gigacount.networks.record import NetworkRecord
+from gigacount.networks.settings import read_settings
 from gigacount.options import TrainOptions
 from gigacount.train.recipe import Augmentation, PeopleFree, Recipe
 
 
 @dataclass(frozen=True)
 class Published:
-    """A recipe and, in one line, what it is for."""
+    """A recipe and, in one line, what it is for.
+
+    settings: of the network, where it has them; those of a user go before them.
+    """
 
     about: str
     recipe: Recipe
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 LIGHT = Recipe(
@@ -124,6 +132,7 @@ IIM = Recipe(
     schedule="exponential",
     decay=0.99,
     augmentation=Augmentation(flip=0.5, scale=(0.8, 1.2), fill=True),
+    select="f1",
 )
 
 MUD_IKNN = Recipe(
@@ -139,12 +148,14 @@ MUD_IKNN = Recipe(
 # GigaZoom IV-A: 100 epochs, weight decay 1e-4, batch 12, rate 1e-4 times 0.99 each epoch. The paper says neither the
 # optimiser, Adam here as 1e-4 would be far off for CSRNet's SGD, nor what patches of different scales are: here the
 # scales of its zoom levels, which grow exponentially. The patch is ours: a batch of 12 windows of 2560 x 1440 px does
-# not fit in the paper's three GPUs.
+# not fit in the paper's three GPUs; four patches cover one. So is their number: 44 of each picture an epoch are one
+# window at each of the 11 levels. It is validated in windows of these levels.
 GIGAZOOM = Recipe(
     lr=1e-4,
     weight_decay=1e-4,
     crop_wh=(1280, 720),
     batch=12,
+    crops=44,
     epochs=100,
     schedule="exponential",
     decay=0.99,
@@ -153,7 +164,7 @@ GIGAZOOM = Recipe(
 
 # PromptMix (IJCNN 2023) looks at pictures of 2560 x 1440 px at most (GigaZoom II-A) and mixes generated ones in, which
 # --mix does. Its rates are not at hand: those of GigaZoom, by the same authors, on whole pictures.
-PROMPTMIX = replace(GIGAZOOM, crop_wh=None, fit_wh=(2560, 1440), batch=1, augmentation=Augmentation())
+PROMPTMIX = replace(GIGAZOOM, crop_wh=None, fit_wh=(2560, 1440), batch=1, crops=1, augmentation=Augmentation())
 
 # "Gigapixel CSRNet" (GigaZoom II-A): patches of 1920 x 1200 px from the picture, its 1/16 and its 1/64 by area. The
 # rest is CSRNet's own.
@@ -225,6 +236,8 @@ LIGHT_FINE_TUNE = replace(
     freeze=0.0,
 )
 
+BOXES = {"truth": "boxes"}  # GigaZoom IV-A
+
 RECIPES: dict[str, Published] = {
     "light": Published("the light network from ImageNet weights, mixed data sets (ours)", LIGHT),
     "light-fine-tune": Published(
@@ -257,9 +270,13 @@ RECIPES: dict[str, Published] = {
         replace(IIM, schedule="polynomial", decay=0.9),
     ),
     "mud-iknn": Published("MUD-ikNN: windows of 224x224, Adam at 1e-4", MUD_IKNN),
-    "promptmix": Published("GigaZoom's first network: CSRNet on pictures shrunk to 2560x1440, with --mix", PROMPTMIX),
-    "gigazoom": Published("GigaZoom's second network: patches at the scales of its zoom levels", GIGAZOOM),
-    "gigapixel-csrnet": Published("Gigapixel CSRNet: patches of 1920x1200 at scales 1, 1/4 and 1/8", GIGAPIXEL_CSRNET),
+    "promptmix": Published(
+        "GigaZoom's first network: CSRNet on pictures shrunk to 2560x1440, with --mix", PROMPTMIX, BOXES
+    ),
+    "gigazoom": Published("GigaZoom's second network: patches at the scales of its zoom levels", GIGAZOOM, BOXES),
+    "gigapixel-csrnet": Published(
+        "Gigapixel CSRNet: patches of 1920x1200 at scales 1, 1/4 and 1/8", GIGAPIXEL_CSRNET, BOXES
+    ),
 }
 
 OWN = {"iim-hrnet": "iim", "iim-vgg": "iim"}
@@ -275,6 +292,14 @@ def recipe_name(options: TrainOptions) -> str:
         choices = ", ".join(RECIPES)
         raise UsageError(f"there is no recipe '{name}'; choose one of: {choices} (--recipe list says what they are)")
     return name
+
+
+def settings_of(options: TrainOptions, start: NetworkRecord | None = None) -> dict[str, Any]:
+    """The network's settings in this run: those of `start`, over them the recipe's where the network has such, over
+    them the user's. Raises UsageError for wrong ones."""
+    known = inspect.signature(find_class(options.network)).parameters
+    recipes = {name: value for name, value in RECIPES[recipe_name(options)].settings.items() if name in known}
+    return (start.settings if start else {}) | recipes | read_settings(options.network, options.settings)
 
 
 def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: NetworkRecord | None = None) -> Recipe:

@@ -1,9 +1,10 @@
-"""Errors on held-out pictures: whole, at their own size, one by one."""
+"""Errors on held-out pictures: whole, at their own size, one by one; or in the windows of GigaZoom's zoom levels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +12,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gigacount.geometry import fit, whole
+from gigacount.density import Density, points_to_density
+from gigacount.geometry import Size, View, Window, fit, whole
+from gigacount.metrics.heads import PointPair, PredictedPoints, TruePoints
+from gigacount.metrics.localization import fixed_radii, nwpu
 from gigacount.networks.base import Network
+from gigacount.options import StrategyOptions
+from gigacount.strategies.gigazoom import gigazoom
 from gigacount.train.crops import Batch, cut
 from gigacount.train.recipe import Recipe
 from gigacount.train.sources import Picture, Source
 
 LARGEST_WH = (2560, 1440)
+CELL_PX = 8
+RADIUS_PX = 8.0
 LEAST_SCORE = 0.01  # a set without a fault is not infinitely better than one with a trace of one
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Counting errors on one set's held-out pictures; bias is the mean of estimate minus truth, in people."""
+    """Errors on one set's held-out pictures, or the looks at them; bias is the mean of estimate minus truth, in people.
+
+    f1: of located heads within sigma_l of the NWPU protocol, or within 8 px where heads have no boxes; None where they
+    were not located.
+    """
 
     name: str
     pictures: int
@@ -31,10 +43,14 @@ class Errors:
     mae: float
     rmse: float
     bias: float
+    f1: float | None = None
 
     @property
     def score(self) -> float:
-        """The MAE against the set's mean count; of people-free sets, against 10."""
+        """What is to be small: 1 - F1 where heads were located in a set with people, else the MAE against the set's
+        mean count; of people-free sets, against 10."""
+        if self.f1 is not None and self.truth_mean:
+            return 1 - self.f1
         return self.mae / (self.truth_mean or 10.0)
 
 
@@ -45,20 +61,30 @@ def mean_score(errors: Sequence[Errors]) -> float:
 
 @torch.inference_mode()
 def validate(network: Network, sources: Sequence[Source], recipe: Recipe, dtype: torch.dtype) -> list[Errors]:
-    """The errors of each set that has held-out pictures; `network` is in eval mode."""
+    """The errors of each set that has held-out pictures; `network` is in eval mode.
+
+    A network that learns from GigaZoom's zoom levels is seen at those: its errors are of single looks.
+    """
     device = next(network.parameters()).device
     results = []
     for source in sources:
         if not source.held_out:
             continue
-        truth = np.array([len(picture.sample.points_xy) for picture in source.held_out], np.float64)
-        with torch.autocast(device.type, dtype, dtype != torch.float32):
-            counts = [
-                network.predict(tensor(picture, recipe, device)).density.sum().item() for picture in source.held_out
-            ]
+        truths, counts, pairs = [], [], []
+        for picture in source.held_out:
+            for view in views_of(picture, recipe):
+                with torch.autocast(device.type, dtype, dtype != torch.float32):
+                    seen = network.predict(tensor(picture, view, recipe, device), recipe.select == "f1")
+                counts.append(seen.density.sum().item())
+                truths.append(heads_in(picture, view.window))
+                if seen.points is not None:
+                    pairs.append(pair_of(picture, seen.points[0], view))
+        truth = np.array(truths, np.float64)
         differences = np.array(counts) - truth
         mae, rmse = float(np.abs(differences).mean()), float(np.sqrt((differences**2).mean()))
-        results.append(Errors(source.name, len(truth), float(truth.mean()), mae, rmse, float(differences.mean())))
+        results.append(
+            Errors(source.name, len(truth), float(truth.mean()), mae, rmse, float(differences.mean()), f1_of(pairs))
+        )
     return results
 
 
@@ -74,11 +100,63 @@ def mean_loss(network: Network, batches: Iterator[Batch], dtype: torch.dtype) ->
     return float(np.mean(losses))
 
 
-def tensor(picture: Picture, recipe: Recipe, device: torch.device) -> Tensor:
-    """The whole picture as a normalised batch of one, shrunk as the recipe says or where it is too large for a look."""
+def pair_of(picture: Picture, points: NDArray[np.float32], view: View) -> PointPair:
+    """The true and the located heads of a picture seen whole, in its own pixels."""
+    sample = picture.sample
+    xy = points[:, :2] * np.divide(view.window.size_wh, view.size_wh)
+    boxes = sample.boxes_xyxy
+    truth = TruePoints(sample.points_xy)
+    if boxes is not None:
+        truth = TruePoints.from_boxes(sample.points_xy, boxes[:, 2:] - boxes[:, :2])
+    return PointPair(sample.name, truth, PredictedPoints(xy, points[:, 2]))
+
+
+def f1_of(pairs: Sequence[PointPair]) -> float | None:
+    """F1 of a set's located heads (`Errors.f1`); None where none were looked for."""
+    if not pairs:
+        return None
+    if all(pair.truth.sigmas is not None for pair in pairs):
+        return nwpu(pairs).sigma_l.score.f1
+    return fixed_radii(pairs, (RADIUS_PX,))[0].score.f1
+
+
+def views_of(picture: Picture, recipe: Recipe) -> list[View]:
+    """What of a picture a network is validated on: the whole, shrunk as the recipe says or where it is too large for a
+    look, or the windows that GigaZoom would look at if it saw every head."""
+    zoom_wh = recipe.augmentation.zoom_wh
+    if zoom_wh is None:
+        return [View(whole(picture.size_wh), whole_size(picture, recipe))]
+    views: list[View] = []
+
+    def look(view: View) -> Future[Density]:
+        views.append(view)
+        shape = -(-view.size_wh[1] // CELL_PX), -(-view.size_wh[0] // CELL_PX)
+        seen: Future[Density] = Future()
+        seen.set_result(points_to_density(picture.sample.points_xy, view.window, shape))
+        return seen
+
+    gigazoom(look, picture.size_wh, StrategyOptions(max_size=zoom_wh))
+    return views
+
+
+def heads_in(picture: Picture, window: Window) -> int:
+    """How many heads lie in a window; those beyond the picture's border count as at it, as in its total."""
+    points = picture.sample.points_xy
+    if window == whole(picture.size_wh):
+        return len(points)
+    near, far = (window.left, window.top), (window.right, window.bottom)
+    return int(((points >= near) & (points < far)).all(axis=1).sum())
+
+
+def whole_size(picture: Picture, recipe: Recipe) -> Size:
+    """The size at which a whole picture is seen: shrunk as the recipe says, or where it is too large for a look."""
     limit = recipe.fit_wh or (None if picture.small else LARGEST_WH)
-    size = picture.size_wh if limit is None else fit(picture.size_wh, limit)
-    pixels = cut(picture, whole(picture.size_wh), size)[None].to(device)
+    return picture.size_wh if limit is None else fit(picture.size_wh, limit)
+
+
+def tensor(picture: Picture, view: View, recipe: Recipe, device: torch.device) -> Tensor:
+    """A look at a picture as a normalised batch of one."""
+    pixels = cut(picture, view.window, view.size_wh)[None].to(device)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
@@ -89,7 +167,8 @@ def labelled(
     """Each training picture as the network sees it whole, (3, H, W), with its heads (N, 2) in those pixels."""
     for source in sources:
         for picture in source.train:
-            image = tensor(picture, recipe, device)[0]
+            view = View(whole(picture.size_wh), whole_size(picture, recipe))
+            image = tensor(picture, view, recipe, device)[0]
             size_wh = image.shape[2], image.shape[1]
             points = picture.sample.points_xy * np.divide(size_wh, picture.size_wh)
             yield image, points[(points >= 0).all(axis=1) & (points < size_wh).all(axis=1)]

@@ -18,8 +18,10 @@ from gigacount.errors import UnknownNameError
 from gigacount.geometry import Size, Window
 from gigacount.labels import adaptive_sigmas, attention_map, cross_map, gaussian_density
 from gigacount.networks.base import (
+    Floats,
     Network,
     Prediction,
+    Targets,
     crop_cells,
     load_matching,
     pad_to_multiple,
@@ -155,7 +157,7 @@ class RazNet(Network):
             module.requires_grad_(True)
         self.stage = stage
 
-    def targets(self, points_xy: NDArray[np.float64], size_wh: Size) -> dict[str, NDArray[np.float32]]:
+    def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`density` (ceil(H/8), ceil(W/8)); `cross`, `attention` and `heads`, the heads in each pixel, (H, W)."""
         sigmas = adaptive_sigmas(points_xy, size_wh, BETA / 2**0.5, NEIGHBOURS)
         return {
