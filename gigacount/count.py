@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +91,17 @@ class Counter:
         from gigacount.predict import Predictor
 
         options = self.options
-        settings = options.settings_of(str(options.network if role == "network" else options.coarse_network))
-        return Predictor(record, options.device, options.precision, settings, options.backend)
+        same = role == "network" or options.coarse_network == options.network
+        return Predictor(record, options.device, options.precision, self._settings[0] if same else {}, options.backend)
+
+    @cached_property
+    def _settings(self) -> tuple[dict[str, object], bool]:
+        """The network's settings in this run, and whether its density is fused with its heads. Raises UsageError."""
+        if not self.options.settings:
+            return {}, False
+        from gigacount.networks.settings import settings_in_use
+
+        return settings_in_use(self.records["network"].network, self.options.settings)
 
     def count(self, picture: Any, progress: Progress | None = None) -> CountResult:
         """Count the people in a picture: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
@@ -132,7 +142,8 @@ class Counter:
             for library in self.strategy.libraries:
                 self._loader.submit(import_module, library)
         image.prepare(planned)
-        heads = Heads(options.min_score, options.fuse) if self.locate or options.fuse else None
+        fuse = self._settings[1]
+        heads = Heads(options.min_score, fuse) if self.locate or fuse else None
         with Looker(image, self.predictor, self.coarse, heads, planned, progress) as look:
             density = self.strategy.run(look, size_wh, self.looking)
             if excluded is not None:

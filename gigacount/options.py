@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,12 @@ def demand(fine: bool, message: str) -> None:
     """Raise UsageError with `message` unless `fine`."""
     if not fine:
         raise UsageError(message)
+
+
+def demand_pairs(settings: Iterable[str]) -> None:
+    """Raise UsageError for a setting that is not NAME=VALUE."""
+    for pair in settings:
+        demand("=" in pair, f"a setting is given as NAME=VALUE, not '{pair}'")
 
 
 @dataclass(frozen=True)
@@ -154,8 +161,8 @@ class RegionOptions:
 class CountOptions:
     """What decides the count of a picture: two runs with equal options and weights give equal counts.
 
-    fuse: fuse the density with the located heads, as RAZ-Net does. regions: None counts the whole picture only.
-    density_branch: of DeepCount, 1 to 5, whose map spreads a count; 0 spreads it evenly, None is the record's choice.
+    settings: NAME=VALUE of the network, instead of its record's; of the coarse network too where that is the same one.
+    regions: None counts the whole picture only.
     min_score: heads that the network is less sure of are not located; None takes the threshold of its record.
     backend: what runs the network: auto, openvino, torch.
     exclude: GeoJSON polygons, such as posters, in which nobody is counted. coordinates: those of located heads in
@@ -169,9 +176,8 @@ class CountOptions:
     precision: str = "auto"
     looking: StrategyOptions = field(default_factory=StrategyOptions)
     reading: ReadOptions = field(default_factory=ReadOptions)
-    fuse: bool = False
+    settings: tuple[str, ...] = ()
     regions: RegionOptions | None = None
-    density_branch: int | None = None
     min_score: float | None = None
     backend: str = "auto"
     exclude: Path | None = None
@@ -184,15 +190,10 @@ class CountOptions:
             object.__setattr__(self, "exclude", Path(self.exclude))
         precisions = ("auto", "int8", "bf16", "fp16", "tf32", "fp32")
         demand(self.precision in precisions, f"precision must be {', '.join(precisions)}, not '{self.precision}'")
-        branch, score = self.density_branch, self.min_score
-        demand(branch is None or 0 <= branch <= 5, f"density-branch must be between 0 and 5, not {branch}")
+        object.__setattr__(self, "settings", tuple(self.settings))
+        demand_pairs(self.settings)
+        score = self.min_score
         demand(score is None or 0 <= score <= 1, f"min-score must be between 0 and 1, not {score}")
-
-    def settings_of(self, network: str) -> dict[str, int | None]:
-        """What these options set in a network, instead of its record; the coarse network keeps its own."""
-        if self.density_branch is None or network != self.network:
-            return {}
-        return {"density_branch": self.density_branch or None}
 
 
 @dataclass(frozen=True)
@@ -294,6 +295,8 @@ class TrainOptions:
     crops as there are training pictures, times what the recipe takes of each. init: a record whose weights to start
     from; backbone_weights: a file for the encoder; hints_from: a record of a trained network whose features to learn
     beside the counts. validation: share of each set held out, by a fixed seed;
+    validate_every: steps between validations; None is 500, or an epoch where the learning rate falls when they find
+    nothing better.
     held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
     the same pictures. skip_bad: leave out pictures that cannot be used instead of stopping. ema, batch, lr: instead of
     the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU. settings:
@@ -316,7 +319,7 @@ class TrainOptions:
     validation: float = 0.1
     held_out: Path | None = None
     skip_bad: bool = False
-    validate_every: int = 500
+    validate_every: int | None = None
     save_every: int = 250
     ema: float | None = None
     batch: int | None = None
@@ -337,16 +340,15 @@ class TrainOptions:
     def __post_init__(self) -> None:
         demand(len(self.data) > 0, "training needs at least one --data NAME:PATH")
         demand(self.steps is None or self.epochs is None, "give --steps or --epochs, not both")
-        for name in ("steps", "epochs", "batch", "workers"):
+        for name in ("steps", "epochs", "batch", "workers", "validate_every"):
             value = getattr(self, name)
-            demand(value is None or value >= 1, f"{name} must be at least 1, not {value}")
+            demand(value is None or value >= 1, f"{name.replace('_', '-')} must be at least 1, not {value}")
         for name in ("minutes", "lr"):
             value = getattr(self, name)
             demand(value is None or value > 0, f"{name} must be above 0, not {value}")
         demand(0 <= self.validation < 1, f"validation must be at least 0 and below 1, not {self.validation}")
-        demand(self.validate_every >= 1 and self.save_every >= 1, "validate-every and save-every must be at least 1")
-        for pair in self.settings:
-            demand("=" in pair, f"a setting is given as NAME=VALUE, not '{pair}'")
+        demand(self.save_every >= 1, f"save-every must be at least 1, not {self.save_every}")
+        demand_pairs(self.settings)
         demand(self.ema is None or 0 <= self.ema < 1, f"ema must be at least 0 and below 1, not {self.ema}")
         demand(
             self.precision in ("auto", "fp32", "bf16"), f"precision must be auto, fp32 or bf16, not {self.precision}"

@@ -84,11 +84,8 @@ def with_heads(found: Found, record: NetworkRecord, min_score: float | None = No
 
 
 def with_fusion(found: Found, record: NetworkRecord, size_wh: Size) -> Found:
-    """`found`, of a picture of `size_wh` pixels, with its density fused with its heads as RAZ-Net does.
-
-    RAZ-Net has fused them already.
-    """
-    if found.points is None or record.network == "raz-net":
+    """`found`, of a picture of `size_wh` pixels, with its density fused with its heads as RAZ-Net does."""
+    if found.points is None:
         return found
     import torch
 

@@ -262,7 +262,6 @@ def test_fusion_by_hand() -> None:
     theta = (1.6, 0.9, *[np.inf] * 14)  # the second part is dense: its density stands
     fused = with_fusion(found, replace(KNOWN, fusion_theta=theta), (64, 64))
     assert fused.density.sum() == pytest.approx(1.5 + 2 + 14 * 1)
-    assert with_fusion(found, replace(KNOWN, network="raz-net"), (64, 64)) is found  # it has fused already
 
 
 def test_scores_outside_0_to_1_are_refused() -> None:
@@ -415,7 +414,7 @@ def test_defaults_of_the_command_are_those_of_the_options() -> None:
     options = CountOptions()
     defaults = {name: parameter.default for name, parameter in inspect.signature(localize).parameters.items()}
     assert defaults["min_score"] == options.min_score
-    for name in ("strategy", "network", "coarse_network", "device", "precision", "fuse"):
+    for name in ("strategy", "network", "coarse_network", "device", "precision"):
         assert defaults[name] == getattr(options, name)
     for name in ("levels", "zoom", "clusters", "overzoom", "context"):
         assert defaults[name] == getattr(options.looking, name)
@@ -443,7 +442,7 @@ def test_counting_reports_regions_too(network: Path, picture: Path, tmp_path: Pa
 def test_fusing_changes_the_count_towards_the_heads(network: Path, picture: Path) -> None:
     plain = localize_image(picture, CountOptions(network=str(network)))
     assert plain.points is not None
-    fused = Counter(CountOptions(network=str(network), fuse=True)).count(picture)
+    fused = Counter(CountOptions(network=str(network), settings=("fuse=true",))).count(picture)
     assert fused.count == pytest.approx((plain.count + len(plain.points)) / 2, rel=1e-3)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,29 +26,29 @@ from gigacount.networks.weights import save_weights
 from gigacount.options import CountOptions
 
 
-def deepcount(branch: int | None) -> DeepCount:
+def deepcount(branch: int) -> DeepCount:
     """The small one with another branch; parameters are shared."""
     made = copy.copy(network("deepcount"))
     made.density_branch = branch
     return made
 
 
-@pytest.mark.parametrize("branch", [None, 1, 2, 3, 4, 5])
-def test_deepcount_runs_the_branch_asked_for_and_no_other(branch: int | None) -> None:
+@pytest.mark.parametrize("branch", [0, 1, 2, 3, 4, 5])
+def test_deepcount_runs_the_branch_asked_for_and_no_other(branch: int) -> None:
     made = deepcount(branch)
     ran: list[int] = []
     hooks = [
         module.register_forward_hook(lambda *_, number=number: ran.append(number))
-        for number, module in enumerate(made.branches, 1)
+        for number, module in enumerate(made.branches.values(), 1)
     ]
     density_of(made, pictures(1, 128, 128))
     for hook in hooks:
         hook.remove()
-    assert ran == ([] if branch is None else [branch])
+    assert ran == ([branch] if branch else [])
 
 
-@pytest.mark.parametrize("branch", [None, 1, 3, 5])
-def test_deepcounts_density_sums_to_its_count(branch: int | None) -> None:
+@pytest.mark.parametrize("branch", [0, 1, 3, 5])
+def test_deepcounts_density_sums_to_its_count(branch: int) -> None:
     made, images = deepcount(branch), pictures(1, 256, 128)
     with torch.no_grad():
         counts, _ = made(torch.cat([images[:, :, :128], images[:, :, 128:]]))
@@ -55,7 +56,7 @@ def test_deepcounts_density_sums_to_its_count(branch: int | None) -> None:
     assert density.min() >= 0
     for tile, count in zip((density[0, :16], density[0, 16:]), counts, strict=True):
         assert tile.sum().item() == pytest.approx(count.item(), rel=1e-5)
-    if branch is None:
+    if branch == 0:
         assert density[0, :16].std() < 1e-6
 
 
@@ -66,6 +67,53 @@ def test_deepcounts_density_has_its_branchs_proportions() -> None:
     cells = density_of(made, images)[0]  # (16, 16), stride 8
     coarse = 4 * F.avg_pool2d(cells[None], 2)
     torch.testing.assert_close(coarse / coarse.sum(), maps / maps.sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_branchs_own_map_may_be_the_count() -> None:
+    """Table 7: the sum of a branch's map, whatever the backbone says."""
+    made, images = deepcount(3), pictures(1, 128, 128)
+    made.count_from = "branch"
+    with torch.no_grad():
+        counts, maps = made(images)
+    assert density_of(made, images).sum().item() == pytest.approx(maps[2].sum().item(), rel=1e-4)
+    assert maps[2].sum().item() != pytest.approx(counts.item(), rel=0.1)
+
+
+@pytest.mark.parametrize(("detached", "millions"), [(1, 7.43), (5, 21.40)])
+def test_detached_branches_are_not_there(detached: int, millions: float) -> None:
+    """Table 9; with all of them gone only the backbone is left to learn."""
+    with torch.device("meta"):
+        made = DeepCount(density_branch=0, detached=detached)
+        whole = sum(p.numel() for p in DeepCount().parameters())
+    left = sum(p.numel() for p in made.parameters())
+    assert (left if detached == 5 else whole - left) / 1e6 == pytest.approx(millions, abs=0.02)
+    small = DeepCount(density_branch=0, tile_wh=(128, 128), detached=detached)
+    images, targets = batch(small, 128, (3,))
+    assert len(small(images)[1]) == 5 - detached
+    assert torch.isfinite(small.loss(images, targets))
+
+
+def test_the_slope_is_that_of_every_activation() -> None:
+    """Table 8: 0 makes them ReLUs."""
+    with torch.device("meta"):
+        slopes = [
+            {m.negative_slope for m in DeepCount(slope=s).modules() if isinstance(m, nn.LeakyReLU)} for s in (0.2, 0)
+        ]
+    assert slopes == [{0.2}, {0}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"density_branch": 6}, "density branches 1 to 5 here, not 6"),
+        ({"detached": 1}, "density branches 2 to 5 here, not 1"),
+        ({"detached": 6, "density_branch": 0}, "may be detached, not 6"),
+        ({"density_branch": 0, "count_from": "branch"}, "density branches 1 to 5 here, not 0"),
+    ],
+)
+def test_branches_that_are_not_there_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        DeepCount(**settings)
 
 
 def test_deepcount_counts_nobody_rather_than_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +182,7 @@ def test_the_papers_tile_takes_a_picture_of_another_size() -> None:
 
 def test_each_branch_ends_at_its_stride() -> None:
     with torch.no_grad():
-        counts, maps = deepcount(None)(pictures(1, 128, 128))
+        counts, maps = deepcount(0)(pictures(1, 128, 128))
     assert counts.shape == (1,)
     assert [tuple(m.shape) for m in maps] == [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2), (1, 1, 1)]
 
@@ -195,7 +243,7 @@ def test_deepcount_refuses_what_it_cannot_be() -> None:
 def record(tmp_path: Path) -> Path:
     """A record of the small network."""
     made = copy.deepcopy(network("deepcount"))
-    for branch in made.branches:
+    for branch in made.branches.values():
         nn.init.constant_(branch.density[0].bias, 1)  # fresh, some see nobody anywhere, which is spread evenly
     save_weights(made, tmp_path / "small.safetensors")
     settings = {"tile_wh": [128, 128], "density_branch": 2}
@@ -205,11 +253,9 @@ def record(tmp_path: Path) -> Path:
     return tmp_path / "small.toml"
 
 
-@pytest.mark.parametrize(("asked", "branch"), [(None, 2), (0, None), (1, 1), (5, 5)])
-def test_the_branch_asked_for_takes_the_place_of_the_records(
-    record: Path, asked: int | None, branch: int | None
-) -> None:
-    counter = Counter(CountOptions("downsample", str(record), str(record), device="cpu", density_branch=asked))
+@pytest.mark.parametrize(("asked", "branch"), [((), 2), (("density_branch=0",), 0), (("density_branch=5",), 5)])
+def test_the_branch_asked_for_takes_the_place_of_the_records(record: Path, asked: tuple[str, ...], branch: int) -> None:
+    counter = Counter(CountOptions("downsample", str(record), str(record), device="cpu", settings=asked))
     for predictor in (counter.predictor, counter.coarse):
         assert predictor.record.settings["density_branch"] == branch
 
@@ -218,7 +264,7 @@ def test_the_branches_spread_the_same_count(record: Path, tmp_path: Path) -> Non
     pixels = np.random.default_rng(0).integers(0, 256, (128, 256, 3), np.uint8)
     pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "a.png"))
     options = CountOptions("downsample", str(record), device="cpu", precision="fp32")
-    found = [Counter(replace(options, density_branch=b)).count(tmp_path / "a.png") for b in (0, 1, 5)]
+    found = [Counter(replace(options, settings=(f"density_branch={b}",))).count(tmp_path / "a.png") for b in (0, 1, 5)]
     assert [one.count for one in found] == pytest.approx([found[0].count] * 3, rel=1e-5)
     even, fine, coarse = (one.density.cells for one in found)
     for tile in np.split(even, 2, axis=1):
@@ -232,6 +278,6 @@ def test_other_networks_have_no_branches(tmp_path: Path) -> None:
     digest = hash_file(tmp_path / "mcnn.safetensors")
     write_record(NetworkRecord("mcnn", "mcnn", "mcnn.safetensors", digest), tmp_path / "mcnn.toml")
     with pytest.raises(UsageError, match="network 'mcnn' has no setting 'density_branch'"):
-        Counter(CountOptions(network=str(tmp_path / "mcnn.toml"), density_branch=1)).predictor  # noqa: B018
-    with pytest.raises(UsageError, match="density-branch must be between 0 and 5, not 6"):
-        CountOptions(density_branch=6)
+        Counter(CountOptions(network=str(tmp_path / "mcnn.toml"), settings=("density_branch=1",))).predictor  # noqa: B018
+    with pytest.raises(UsageError, match="a setting is given as NAME=VALUE, not 'density_branch'"):
+        CountOptions(settings=("density_branch",))

@@ -35,6 +35,9 @@ class Made(IIM):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"binarisation": "image"} | settings)
 
+    def add_encoder(self) -> None:
+        pass
+
     def features(self, images: Tensor) -> Tensor:
         return images[:, :, ::4, ::4]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gigacount.errors import WeightsError
+from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.mudiknn import MAP_WEIGHT, MudIknn, spread, to_windows
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -113,17 +114,17 @@ def test_peaks_of_the_map_are_heads() -> None:
 def test_labels_are_made_for_any_k(k: int) -> None:
     points = np.array([[10.5, 20.5], [14.5, 20.5], [10.5, 12.5]])
     targets = Made(k).targets(points, (30, 40))
-    assert targets["iknn"].shape == targets["heads"].shape == (40, 30)
+    assert targets["label"].shape == targets["heads"].shape == (40, 30)
     assert targets["heads"].sum() == 3
     # On the first head: 0 px, 4 px and 8 px away.
-    assert targets["iknn"][20, 10] == pytest.approx(1 / (np.mean([0, 4, 8][:k]) + 1))
+    assert targets["label"][20, 10] == pytest.approx(1 / (np.mean([0, 4, 8][:k]) + 1))
 
 
 def test_the_loss_by_hand() -> None:
     images = torch.zeros(2, 3, 224, 224)
     images[1, 0, 5, 5] = 0.9
     targets = {"iknn": torch.zeros(2, 224, 224), "heads": torch.zeros(2, 224, 224)}
-    targets["iknn"][1, 5, 6] = 0.5
+    targets["label"][1, 5, 6] = 0.5
     targets["heads"][0, 100, 100] = 4
     # Counts 7 against 4 and 0: errors 9 and 49. Maps: mean over three of 0.9, 0, 0 is 0.3, and 0.5 missed by all.
     expected = (9 + 49) / 2 + MAP_WEIGHT * (0 + (0.3 + 0.5) ** 2) / 2
@@ -137,3 +138,42 @@ def test_larger_crops_are_cut_into_windows() -> None:
     assert torch.equal(windows[0], picture[0, :, :, :224])
     assert torch.equal(windows[3, :, :, :76], picture[1, :, :, 224:])
     assert not windows[3, :, :, 76:].any()
+
+
+# ---- what the paper compares
+
+
+def test_the_density_label_keeps_the_count() -> None:
+    with torch.device("meta"):
+        made = MudIknn(label="density", beta=0.1)
+    points = np.random.default_rng(0).uniform(0, 224, (30, 2))
+    label = made.targets(points, (224, 224))["label"]
+    assert label.sum() == pytest.approx(30, rel=1e-4)
+    wider = MudIknn.targets(_with_beta(made, 0.5), points, (224, 224))["label"]
+    assert wider.sum() == pytest.approx(30, rel=1e-4)
+    assert wider.max() < label.max() / 4
+    assert made.targets(np.zeros((0, 2)), (60, 50))["label"].sum() == 0
+    assert not made.locates
+
+
+def _with_beta(made: MudIknn, beta: float) -> MudIknn:
+    made.beta = beta
+    return made
+
+
+def test_the_map_module_takes_the_place_of_csrnets_output() -> None:
+    """A drop-in replacement: CSRNet's encoder and back end, the ikNN map of one module, and its count."""
+    torch.manual_seed(0)
+    made = MudIknn(features="csrnet")
+    ours = sum(p.numel() for p in made.parameters())
+    with torch.device("meta"):
+        theirs = sum(p.numel() for p in CSRNet().parameters())
+    assert ours == theirs - 65 + 31_834 == 16_295_258
+    images = torch.rand(1, 3, 100, 120)
+    targets = made.targets(np.array([[20.5, 30.5], [60.5, 70.5]]), (120, 100))
+    loss = made.loss(images, {name: torch.from_numpy(value)[None] for name, value in targets.items()})
+    loss.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in made.parameters())
+    with torch.no_grad():
+        counts, maps = made(torch.rand(1, 3, 224, 224))
+    assert (counts.shape, maps.shape) == ((1,), (1, 1, 224, 224))

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gigacount.errors import UnknownNameError
+from gigacount.errors import UnknownNameError, UsageError
 from gigacount.geometry import Window
+from gigacount.networks.base import pad_to_multiple
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.raznet.branches import attention_loss, counting_loss, localization_loss
 from gigacount.networks.raznet.fusion import NO_THETA, fit_theta, fuse, sub_counts, sub_images
-from gigacount.networks.raznet.network import heads_in, magnify
+from gigacount.networks.raznet.network import PART_HW, Streams, heads_in, magnify
 from gigacount.networks.raznet.regions import (
     ProposalOptions,
     anchors,
@@ -76,7 +77,7 @@ def test_attention_loss_is_least_at_the_truth() -> None:
 
 def test_targets_follow_eq_2_and_keep_the_count() -> None:
     points = np.array([[10.5, 6.5], [13.5, 6.5], [30.2, 40.9], [30.9, 40.1]])
-    targets = RazNet.targets(RazNet.__new__(RazNet), points, (50, 60))
+    targets = Made(depth=1).targets(points, (50, 60))
     assert targets["density"].shape == (8, 7)
     assert targets["density"].sum() == pytest.approx(4, rel=1e-4)
     assert targets["heads"].sum() == 4
@@ -168,9 +169,10 @@ def test_points_inside_a_region_are_replaced() -> None:
 class Made(RazNet):
     """Sees made things: Main-Net one head at (30.5, 20.5), attention around it; RAZ-Net two heads and no attention."""
 
-    def __init__(self, depth: int, deeper: bool = False) -> None:
+    def __init__(self, depth: int, deeper: bool = False, streams: Streams = "fusion") -> None:
         torch.nn.Module.__init__(self)
         self.depth, self.deeper = depth, deeper
+        self.streams, self.density_stride = streams, 8
         self.theta_f = torch.full((16,), NO_THETA)
         self.zooms = torch.tensor(True)
         self.zoomed: list[tuple[int, ...]] = []
@@ -194,8 +196,8 @@ class Made(RazNet):
         return maps
 
 
-def test_depth_0_is_main_net_alone() -> None:
-    made = Made(depth=0)
+def test_depth_1_is_main_net_alone() -> None:
+    made = Made(depth=1)
     looked = made.look(torch.zeros(3, 64, 64))
     assert sorted(looked.points[:, :2].tolist()) == [[4.5, 60.5], [30.5, 20.5]]
     assert made.zoomed == []
@@ -204,7 +206,7 @@ def test_depth_0_is_main_net_alone() -> None:
 
 
 def test_heads_in_crowded_regions_are_replaced_by_what_is_seen_at_twice_the_size() -> None:
-    made = Made(depth=1)
+    made = Made(depth=2)
     regions = propose_regions(made._main_maps(torch.zeros(1, 3, 64, 64))[0, 2].numpy())
     looked = made.look(torch.zeros(3, 64, 64))
     assert made.zoomed == [(2 * -(-r.height // 4) * 4, 2 * -(-r.width // 4) * 4) for r in reversed(regions)]
@@ -219,7 +221,7 @@ def test_heads_in_crowded_regions_are_replaced_by_what_is_seen_at_twice_the_size
 
 
 def test_zooming_goes_on_where_the_zoomed_picture_is_still_crowded() -> None:
-    once, twice, calm = Made(depth=1, deeper=True), Made(depth=2, deeper=True), Made(depth=2)
+    once, twice, calm = Made(depth=2, deeper=True), Made(depth=3, deeper=True), Made(depth=3)
     for made in (once, twice, calm):
         made.look(torch.zeros(3, 64, 64))
     assert len(twice.zoomed) > len(once.zoomed) == len(calm.zoomed)
@@ -264,6 +266,17 @@ def test_fusion_by_hand() -> None:
     assert fused.sum() == (6 + 2) / 2 + 20 + 0.5  # eq. 4, summed
 
 
+@pytest.mark.parametrize(("streams", "people"), [("density", 2), ("localization", 2), ("average", 2), ("fusion", 2)])
+def test_streams_count_by_themselves_or_together(streams: Streams, people: float) -> None:
+    """Tables 2 and 4. Main-Net sees two people evenly, and two heads; with theta 0 the fusion is the density."""
+    made, image = Made(depth=1, streams=streams), torch.zeros(1, 3, 64, 64)
+    made.theta_f = torch.zeros(16)
+    cells = made.predict(image).density[0]
+    assert cells.sum().item() == pytest.approx(people)
+    at_a_head = {"density": 2 / 64, "localization": 1, "average": (1 + 2 / 64) / 2, "fusion": 2 / 64}[streams]
+    assert cells[2, 3].item() == pytest.approx(at_a_head)
+
+
 def test_theta_belongs_to_its_sub_image() -> None:
     theta = torch.full((16,), torch.inf)
     theta[15] = 0
@@ -297,7 +310,7 @@ def test_no_theta_is_better_than_the_fitted_one(rows: list[tuple[int, int, int]]
 
 
 def test_calibration_fits_theta_and_changes_the_count() -> None:
-    made = Made(depth=0)
+    made = Made(depth=1)
     image = torch.zeros(3, 64, 64)
     before = made.predict(image[None]).density.sum()
     torch.testing.assert_close(before, torch.tensor(2.0))
@@ -354,6 +367,56 @@ def test_without_a_crowd_the_zoomed_stage_has_nothing_to_learn() -> None:
     loss = made.loss(torch.rand(1, 3, 24, 24), {"heads": torch.zeros(1, 24, 24)})
     loss.backward()
     assert loss == 0
+
+
+def test_zoomed_stages_learn_from_whole_pictures() -> None:
+    made = RazNet()
+    for stage in made.stages:
+        made.begin_stage(stage)
+        assert made.whole_pictures == stage.startswith("zoomed")
+
+
+def test_a_large_sub_image_is_learnt_from_in_parts_that_keep_their_heads() -> None:
+    made = Made(depth=2).train()
+    image, points = torch.zeros(3, 900, 1000), np.array([[500.5, 450.5], [2.5, 2.5]])
+    image[:, 450, 500] = 1
+    for _ in range(5):
+        part, heads = made._part(image, points)
+        assert part.shape == (3, *PART_HW)
+        (x, y), *_ = heads.tolist()
+        assert part[0, int(y), int(x)] == 1
+    small, heads = made.eval()._part(image[:, :100, :100], points[1:])
+    assert small.shape == (3, 100, 100)
+    assert heads.tolist() == [[2.5, 2.5]]
+
+
+@pytest.mark.parametrize("deconvolutions", [0, 1, 2])
+def test_the_counting_branch_alone_at_three_resolutions(deconvolutions: int) -> None:
+    """4.3, "Effect of Resolution": 1/8, 1/4 and 1/2 of the input size; nothing else is trained."""
+    torch.manual_seed(0)
+    made = RazNet(streams="density", deconvolutions=deconvolutions)
+    assert made.stages == ("counting",)
+    made.begin_stage("counting")
+    points = np.array([[20.5, 20.5], [24.5, 20.5]])
+    targets = {name: torch.from_numpy(value)[None] for name, value in made.targets(points, (44, 36)).items()}
+    side = 8 >> deconvolutions
+    assert targets["density"].shape == (1, -(-36 // side), -(-44 // side))
+    assert targets["density"].sum() == pytest.approx(2, rel=1e-4)
+    images = torch.rand(1, 3, 36, 44)
+    assert torch.isfinite(made.loss(images, targets))
+    with torch.no_grad():
+        cells = made.predict(images).density
+        own = made.main.counting(made.main.encoder(pad_to_multiple(images, 8)))[0]
+    assert cells.shape == (1, 5, 6)
+    assert cells.sum().item() == pytest.approx(own[:, : 36 // side, : 44 // side].sum().item(), rel=0.2)
+    assert not made.calibrate([])
+
+
+def test_a_depth_or_resolution_that_cannot_be_is_refused() -> None:
+    with pytest.raises(UsageError, match="depth is at least 1"):
+        RazNet(depth=0)
+    with pytest.raises(UsageError, match="at most 2 deconvolutions"):
+        RazNet(deconvolutions=3)
 
 
 def test_an_unknown_stage_lists_the_choices() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from train_fakes import Tiny, add_fakes, options, same, write_photos
+from train_fakes import Staged, Tiny, add_fakes, options, same, write_photos
 from untrained import untrained_light
 
 from gigacount.errors import DataError, OutputError, UsageError, WeightsError
@@ -21,6 +21,7 @@ from gigacount.networks.weights import save_weights
 from gigacount.options import TrainOptions
 from gigacount.train import train
 from gigacount.train.checkpoint import load_checkpoint
+from gigacount.train.crops import Batch
 from gigacount.train.loop import Trainer
 from gigacount.train.processes import Team
 from gigacount.train.recipes import RECIPES
@@ -146,7 +147,7 @@ def test_stages_follow_each_other_and_each_hands_on_its_best(photos: Path, tmp_p
 def test_only_the_present_stage_learns(photos: Path, tmp_path: Path) -> None:
     run = trainer(options(photos, tmp_path / "run", "staged", steps=8))
     before = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
-    run._step(run.crops.batch(0))
+    run._step(next(run._feed()))
     after = run.network.state_dict()
     assert torch.equal(before["density.weight"], after["density.weight"])
     assert not torch.equal(before["encoder.0.weight"], after["encoder.0.weight"])
@@ -177,6 +178,37 @@ def test_the_rate_falls_when_validation_is_stuck(photos: Path, tmp_path: Path, m
         run._judge()
         drops.append(run.position.drops)
     assert drops == [0, 0, 0, 1, 1, 1, 2]
+
+
+def test_stuck_is_asked_every_epoch_where_the_rate_waits_for_it(photos: Path, tmp_path: Path) -> None:
+    """Six training pictures in batches of two."""
+    run = trainer(options(photos, tmp_path / "run", validate_every=None))
+    assert run.validate_every == 500
+    run.recipe = replace(run.recipe, schedule="plateau", crops=4)
+    assert run.validate_every == 12
+    assert trainer(options(photos, tmp_path / "other")).validate_every == 2
+
+
+def test_a_stage_may_learn_from_whole_pictures(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crops of a stage begin with it, although batches are made ahead."""
+    shapes: list[tuple[int, ...]] = []
+    step, begin = Trainer._step, Staged.begin_stage
+
+    def told(self: Trainer, batch: Batch) -> None:
+        shapes.append(tuple(batch[0].shape))
+        step(self, batch)
+
+    def whole_at_last(self: Staged, stage: str) -> None:
+        begin(self, stage)
+        self.whole_pictures = stage == "density"
+
+    monkeypatch.setattr(Trainer, "_step", told)
+    monkeypatch.setattr(Staged, "begin_stage", whole_at_last)
+    one = RECIPES["staged"].recipe
+    fixed = replace(one, augmentation=replace(one.augmentation, scale=(1.0, 1.0)))
+    monkeypatch.setitem(RECIPES, "staged", replace(RECIPES["staged"], recipe=fixed))
+    train(options(photos, tmp_path / "run", "staged", steps=8))
+    assert shapes == [(2, 3, 64, 64)] * 4 + [(1, 3, 160, 200)] * 4
 
 
 def test_a_run_from_trained_weights_keeps_their_settings_and_normalisation(photos: Path, tmp_path: Path) -> None:

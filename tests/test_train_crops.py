@@ -334,3 +334,15 @@ def test_gigazooms_network_is_validated_in_the_windows_of_its_zoom_levels(tmp_pa
     assert all(view.size_wh == (384, 216) for view in views)
     assert [heads_in(crowded, view.window) for view in views[-2:]] == [50, 50]
     assert [view.size_wh for view in views_of(crowded, Recipe())] == [(3840, 2160)]
+
+
+def test_crops_lie_at_all_positions_one_as_likely_as_the_other(tmp_path: Path) -> None:
+    """A picture with 101 x 1 positions for a crop, and one with a single position, is drawn as often as it has some."""
+    source = Source("csv", 1, [sized(tmp_path, 200, 100), sized(tmp_path, 100, 100)], [])
+    recipe = Recipe(crop_wh=(100, 100), batch=1, augmentation=Augmentation(everywhere=True))
+    maker, rng = CropMaker([source], HeadsOnly(), recipe, seed=0), np.random.default_rng(0)
+    drawn = [maker._draw_picture(source, recipe, rng) for _ in range(2000)]
+    assert 0 < drawn.count(1) < 60  # 2,000 / 102
+    lefts = np.array([choose(source.train[0], recipe, rng)[0].left for _ in range(2000)])
+    assert (lefts.min(), lefts.max()) == (0, 100)
+    assert np.histogram(lefts, 4, (0, 101))[0] == pytest.approx([500] * 4, rel=0.2)

@@ -127,6 +127,40 @@ def export(
 
 
 @networks.command()
+def profile(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network of the table, shipped weights, or a record.")],
+    size: Annotated[str, typer.Option(help="Pixels of the look, WIDTHxHEIGHT.")] = "1280x720",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the network; may be given several times."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Measure what a look by a network costs: parameters, multiply-accumulates, time a megapixel, peak memory.
+
+    Networks without weights here are measured with fresh parameters: neither figure hangs on them. PyTorch runs it.
+    """
+    from gigacount.cli.parse import parse_size
+    from gigacount.networks import NETWORKS, build, find_record
+    from gigacount.networks.profile import profile as measure
+    from gigacount.networks.settings import read_settings
+
+    own = {} if name in NETWORKS else find_record(name).settings
+    network = name if name in NETWORKS else find_record(name).network
+    made = build(network, **own | read_settings(network, settings or ()))
+    found = measure(name, made, parse_size(size, "--size"), device, precision).as_dict()
+    if as_json:
+        typer.echo(json.dumps(found))
+        return 0
+    for key, value in found.items():
+        text = f"{value:,}" if isinstance(value, int) else "x".join(map(str, value)) if key == "size_wh" else value
+        typer.echo(f"{key.replace('_', ' ')}\t{text}")
+    return 0
+
+
+@networks.command()
 def calibrate(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
     data: Annotated[list[str], typer.Option(help="NAME:PATH or KIND=NAME:PATH; may be given several times.")],

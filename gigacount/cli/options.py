@@ -47,10 +47,18 @@ Megapixels = Annotated[float | None, typer.Option(help="The most megapixels that
 Within = Annotated[
     str | None, typer.Option(help="Adaptive looks no closer once the expected error of the count is below, such as 5%.")
 ]
-DensityBranch = Annotated[
-    int | None, typer.Option(help="DeepCount's branch, 1 (finest, usual) to 5, that spreads a count; 0: evenly, fast.")
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of the network; fuse=true fuses density and located heads, as RAZ-Net does. May be repeated.",
+    ),
 ]
-Fuse = Annotated[bool, typer.Option("--fuse", help="Fuse density and located heads, as RAZ-Net does.")]
+Depth = Annotated[
+    int | None,
+    typer.Option(help="RAZ-Net's depth: 1 looks once, each more zooms into crowds again; short for --set depth=N."),
+]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
 Exclude = Annotated[Path | None, typer.Option(help="GeoJSON polygons, such as posters, in which nobody is counted.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
@@ -173,8 +181,8 @@ class Counting(Reading, Looking):
 
     network: Network = DEFAULTS.network
     coarse_network: CoarseNetwork = DEFAULTS.coarse_network
-    density_branch: DensityBranch = DEFAULTS.density_branch
-    fuse: Fuse = DEFAULTS.fuse
+    settings: Settings = None
+    depth: Depth = None
     region: Region = None
     metres_per_pixel: MetresPerPixel = None
     exclude: Exclude = DEFAULTS.exclude
@@ -193,10 +201,9 @@ class Counting(Reading, Looking):
             backend=self.backend,
             looking=self.looking(),
             reading=self.reading(),
-            fuse=self.fuse,
+            settings=(*(self.settings or ()), *(() if self.depth is None else (f"depth={self.depth}",))),
             regions=self.regions(),
             exclude=self.exclude,
-            density_branch=self.density_branch,
         )
 
     def regions(self) -> RegionOptions | None:

@@ -73,7 +73,12 @@ class Training:
         DEFAULTS.held_out
     )
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used.")] = False
-    validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = DEFAULTS.validate_every
+    validate_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps between validations; default: 500, or an epoch where the rate falls when they are stuck."
+        ),
+    ] = DEFAULTS.validate_every
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = DEFAULTS.save_every
     ema: Annotated[
         float | None, typer.Option(help="Decay of the averaged weights, 0 for none; default: the recipe's.")

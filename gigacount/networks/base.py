@@ -62,6 +62,7 @@ class Network(nn.Module):
     mean, std: of RGB values scaled to 0..1, by which pictures are normalised.
     crop_wh: the only size of crops that it trains on; None for any.
     stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
+    whole_pictures: whether the present stage learns from whole pictures, one at a time, rather than from crops.
     hint_layers: layers whose features others may be taught by, or be taught, and pixels per cell of each; of those with
         one stride the last counts where it teaches.
     encoder: the feature extractor that may start from a classification network's weights, where there is one.
@@ -75,6 +76,7 @@ class Network(nn.Module):
     std: tuple[float, float, float] = IMAGENET_STD
     crop_wh: Size | None = None
     stages: tuple[str, ...] = ()
+    whole_pictures: bool = False
     hint_layers: tuple[tuple[str, int], ...] = ()
 
     @abstractmethod

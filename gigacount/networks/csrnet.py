@@ -55,23 +55,12 @@ class CSRNet(DensityNetwork):
         if configuration not in CONFIGURATIONS:
             raise UnknownNameError("CSRNet configuration", configuration, CONFIGURATIONS)
         self.encoder = VGG16(convs=10, batch_norm=batch_norm)
-        layers: list[nn.Module] = []
-        channels = self.encoder.out_channels
-        for width, dilation in zip(BACK_END, CONFIGURATIONS[configuration], strict=True):
-            layers.append(nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.ReLU(inplace=True))
-            channels = width
-        self.backend = nn.Sequential(*layers)
-        self.output_layer = nn.Conv2d(channels, 1, 1)
+        self.backend = csrnet_backend(self.encoder.out_channels, configuration, batch_norm)
+        self.output_layer = nn.Conv2d(BACK_END[-1], 1, 1)
         pools = [index for index, layer in enumerate(self.encoder.features) if isinstance(layer, nn.MaxPool2d)]
         third = 9 if batch_norm else 6  # layers of three convolutions
         self.hint_layers = ((f"encoder.features.{pools[2] - 1}", 4), ("encoder", 8), (f"backend.{third - 1}", 8))
-        for module in (*self.backend, self.output_layer):
-            if isinstance(module, nn.Conv2d):  # section 3.2: Gaussian of standard deviation 0.01
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.get_parameter("bias"))
+        initialise_csrnet(self.output_layer)
         if loss == "likelihood":
             nn.init.constant_(self.output_layer.get_parameter("bias"), SPARSE)
 
@@ -87,3 +76,22 @@ class CSRNet(DensityNetwork):
     def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The authors' release calls the encoder `frontend`."""
         return {name.replace("frontend.", "encoder.features."): tensor for name, tensor in state.items()}
+
+
+def csrnet_backend(channels: int, configuration: str = "B", batch_norm: bool = False) -> nn.Sequential:
+    """Six dilated convolutions: (B, channels, h, w) -> (B, 64, h, w)."""
+    layers: list[nn.Module] = []
+    for width, dilation in zip(BACK_END, CONFIGURATIONS[configuration], strict=True):
+        layers.append(nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation))
+        initialise_csrnet(layers[-1])
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(width))
+        layers.append(nn.ReLU(inplace=True))
+        channels = width
+    return nn.Sequential(*layers)
+
+
+def initialise_csrnet(convolution: nn.Module) -> None:
+    """Section 3.2: Gaussian of standard deviation 0.01."""
+    nn.init.normal_(convolution.get_parameter("weight"), std=0.01)
+    nn.init.zeros_(convolution.get_parameter("bias"))

@@ -7,6 +7,8 @@ The backbone turns a tile of 512 x 384 px into one number. In training, five bra
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ COARSEST = 128  # px, stride of the last feature map
 TILE_WH = (512, 384)
 SIGMA = 5  # px, of the Gaussians in the targets
 LEAK = 0.2  # alpha in eq. 4
+BRANCHES = 5
 
 BETA = 16  # eq. 2: weight of the count against the five maps
 OMEGA = 1e-2  # eq. 3: brings the loss to a handy size
@@ -33,39 +36,55 @@ LAMBDA = 1e-5  # eq. 3: L2 regularisation; in the loss, so the optimiser needs n
 class DeepCount(Network):
     """Count regressor: 21,403,201 parameters in use, 36,706,565 more in the branches.
 
-    density_branch: 1 to 5, the branch (stride 8, 16, 32, 64 or 128) whose map spreads a tile's count; None runs no
-        branch, the fastest, and spreads the count evenly over the tile. The parameters are the same for all.
+    density_branch: 1 to 5, the branch (stride 8, 16, 32, 64 or 128) whose map spreads a tile's count; 0 runs no branch,
+        the fastest, and spreads the count evenly over the tile. The parameters are the same for all.
     tile_wh: size of a tile, multiples of 128 px; another than the paper's gives another number of parameters.
+    count_from: "backbone" scales the branch's map to the backbone's count, which table 7 has as the better; "branch"
+        takes the map as it is.
+    slope: of the leaky ReLUs below 0; 0 makes them ReLUs (table 8).
+    detached: so many branches, from the largest on, are not there (table 9).
 
-    The density is the branch's map scaled to the backbone's count, which table 7 has as the better of the two.
     Raises UsageError for a branch or a tile that cannot be.
     """
 
     stride = STRIDE
     no_graph = "it looks through tiles whose number follows from the picture's size"
 
-    def __init__(self, density_branch: int | None = 1, tile_wh: Size = TILE_WH) -> None:
+    def __init__(
+        self,
+        density_branch: int = 1,
+        tile_wh: Size = TILE_WH,
+        count_from: Literal["backbone", "branch"] = "backbone",
+        slope: float | int = LEAK,
+        detached: int = 0,
+    ) -> None:
         super().__init__()
-        if density_branch not in (None, 1, 2, 3, 4, 5):
-            raise UsageError(f"DeepCount has density branches 1 to 5, not {density_branch}")
+        if not 0 <= detached <= BRANCHES:
+            raise UsageError(f"DeepCount has {BRANCHES} branches that may be detached, not {detached}")
+        there = range(detached + 1, BRANCHES + 1)
+        if density_branch not in ((0, *there) if count_from == "backbone" else there):
+            choices = f"{there[0]} to {BRANCHES}" if there else "none"
+            raise UsageError(f"DeepCount has density branches {choices} here, not {density_branch}; set density_branch")
         if any(side <= 0 or side % COARSEST for side in tile_wh):
             raise UsageError(f"a DeepCount tile has sides that are multiples of {COARSEST} px, not {tile_wh}")
-        self.density_branch = density_branch
+        self.density_branch, self.count_from = density_branch, count_from
         self.tile_wh = (tile_wh[0], tile_wh[1])
         self.crop_wh = self.tile_wh
         cells_hw = (tile_wh[1] // COARSEST, tile_wh[0] // COARSEST)  # 3 x 4
         self.encoder = VGG16(convs=10)  # table 1, layer 1
-        self.features = nn.ModuleList([convs(conv(512, 256))])  # layer 2
+        self.features = nn.ModuleList([convs(slope, conv(512, 256))])  # layer 2
         for _ in range(4):  # layers 3 to 10
-            self.features.append(convs(Halve(256, 512), conv(512, 256)))
-        self.vector = convs(nn.Conv2d(256, 1024, cells_hw))  # layer 11
-        self.count = convs(nn.Conv2d(1024, 1, 1))  # layer 12
-        self.branches = nn.ModuleList(Branch(steps, cells_hw) for steps in (4, 3, 2, 1, 0))
+            self.features.append(convs(slope, Halve(256, 512), conv(512, 256)))
+        self.vector = convs(slope, nn.Conv2d(256, 1024, cells_hw))  # layer 11
+        self.count = convs(slope, nn.Conv2d(1024, 1, 1))  # layer 12
+        self.branches = nn.ModuleDict(  # by number from 0
+            {str(n): Branch(BRANCHES - 1 - n, cells_hw, slope) for n in range(detached, BRANCHES)}
+        )
 
     def forward(self, tiles: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Tiles (N, 3, 384, 512) -> counts (N,) and five maps (N, 48, 64), (N, 24, 32) ... (N, 3, 4), all float32."""
+        """Tiles (N, 3, 384, 512) -> counts (N,) and maps (N, 48, 64), (N, 24, 32) ... (N, 3, 4), all float32."""
         counts, vector, features = self.backbone(tiles)
-        return counts, [branch(vector, features) for branch in self.branches]
+        return counts, [branch(vector, features) for branch in self.branches.values()]
 
     def backbone(self, tiles: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Tiles (N, 3, 384, 512) -> counts (N,), the last vector (N, 1024, 1, 1), and features at strides 128 ... 8."""
@@ -88,11 +107,12 @@ class DeepCount(Network):
         rows, cols = tiling((width, height), self.tile_wh)
         tiles = divide(images, rows, cols, self.tile_wh)
         counts, vector, features = self.backbone(tiles)
-        shares = torch.ones_like(counts).view(-1, 1, 1)
-        if self.density_branch is not None:
-            shares = normalise(self.branches[self.density_branch - 1](vector, features))
-        density = combine(F.relu(counts).view(-1, 1, 1) * shares, rows, cols)
-        return Prediction(to_cells(density, (width, height)))
+        spread = torch.ones_like(counts).view(-1, 1, 1)
+        if self.density_branch:
+            spread = self.branches[str(self.density_branch - 1)](vector, features)
+        if self.count_from == "backbone":
+            spread = F.relu(counts).view(-1, 1, 1) * normalise(spread)
+        return Prediction(to_cells(combine(spread, rows, cols), (width, height)))
 
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`density` (48, 64) of a tile, people per cell of 8 px; its sums are the other branches' and the count."""
@@ -126,12 +146,12 @@ class Branch(nn.Module):
     steps: doublings after the first map of 3 x 4 cells: 4 for branch 1, 0 for branch 5.
     """
 
-    def __init__(self, steps: int, cells_hw: tuple[int, int]) -> None:
+    def __init__(self, steps: int, cells_hw: tuple[int, int], slope: float) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([convs(nn.ConvTranspose2d(1024, 256, cells_hw))])
+        self.steps = nn.ModuleList([convs(slope, nn.ConvTranspose2d(1024, 256, cells_hw))])
         for _ in range(steps):
-            self.steps.append(convs(nn.ConvTranspose2d(512, 256, 4, stride=2, padding=1)))
-        self.density = convs(nn.Conv2d(512, 1, 1))
+            self.steps.append(convs(slope, nn.ConvTranspose2d(512, 256, 4, stride=2, padding=1)))
+        self.density = convs(slope, nn.Conv2d(512, 1, 1))
 
     def forward(self, vector: Tensor, features: list[Tensor]) -> Tensor:
         """(N, 1024, 1, 1) and features at strides 128, 64 ... 8 -> people per cell (N, rows, cols) float32."""
@@ -146,14 +166,14 @@ def conv(channels_in: int, channels_out: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, padding=1)
 
 
-def convs(*layers: nn.Module) -> nn.Sequential:
-    """Convolutions, each followed by a leaky ReLU (eq. 4), with Xavier weights and no bias at the start.
+def convs(slope: float, *layers: nn.Module) -> nn.Sequential:
+    """Convolutions, each followed by a leaky ReLU of this slope (eq. 4), with Xavier weights and no bias at the start.
 
     Xavier's derivation is for units that pass everything on; the gain makes up for what a leaky ReLU holds back.
     Without it 1/500 of the encoder's signal reaches the last vector, with it 1/20.
     """
-    gain = nn.init.calculate_gain("leaky_relu", LEAK)
-    sequence = nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(LEAK))))
+    gain = nn.init.calculate_gain("leaky_relu", slope)
+    sequence = nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(slope))))
     for module in sequence.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(module.weight, gain)
@@ -162,9 +182,9 @@ def convs(*layers: nn.Module) -> nn.Sequential:
 
 
 def density_aware_loss(counts: Tensor, maps: list[Tensor], density: Tensor) -> Tensor:
-    """The bracket of eq. 3: L1 errors of the count (times beta) and of the five maps, over 2 N.
+    """The bracket of eq. 3: L1 errors of the count (times beta) and of the maps, over 2 N.
 
-    counts (N,), maps (N, 48, 64) ... (N, 3, 4), density (N, 48, 64), of which all targets are sum poolings.
+    counts (N,), maps of (N, 48, 64) ... (N, 3, 4), density (N, 48, 64), of which all targets are sum poolings.
     """
     total = BETA * (counts - density.sum((1, 2))).abs().sum()
     for predicted in maps:

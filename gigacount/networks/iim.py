@@ -8,9 +8,8 @@ supplement follow the authors' public code (taohan10200/IIM).
 
 from __future__ import annotations
 
-import functools
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -227,7 +226,7 @@ class IIM(Network):
         masks: str = "nwpu",
     ) -> None:
         super().__init__()
-        made = {
+        made: dict[str, Callable[[], nn.Module]] = {
             "pixel": lambda: PixelBinarisation(self.channels),
             "image": lambda: ImageBinarisation(self.channels),
             "fixed": lambda: FixedThreshold(threshold),
@@ -238,7 +237,12 @@ class IIM(Network):
         self.largest_box, self.truth, self.l1, self.masks = largest_box, truth, l1, MASK_RECIPES[masks]
         self.learns_threshold = binarisation != "fixed"
         self.head = confidence_head(self.channels, self.momentum)
-        self.binarisation: nn.Module = made[binarisation]()
+        self.binarisation = made[binarisation]()
+        self.add_encoder()
+
+    @abstractmethod
+    def add_encoder(self) -> None:
+        """Add what `features` runs."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -312,9 +316,7 @@ class IIMHRNet(IIM):
     channels = sum(HRNetW48.out_channels)
     momentum = 0.01
 
-    @functools.wraps(IIM.__init__)
-    def __init__(self, *settings: Any, **named: Any) -> None:
-        super().__init__(*settings, **named)
+    def add_encoder(self) -> None:
         self.encoder = HRNetW48()
 
     def features(self, images: Tensor) -> Tensor:
@@ -332,9 +334,7 @@ class IIMVGG(IIM):
 
     channels = 3 * PYRAMID
 
-    @functools.wraps(IIM.__init__)
-    def __init__(self, *settings: Any, **named: Any) -> None:
-        super().__init__(*settings, **named)
+    def add_encoder(self) -> None:
         self.encoder = VGG16(batch_norm=True)
         self.neck = FeaturePyramid((256, 512, 512))
 

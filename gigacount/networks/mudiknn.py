@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
-from gigacount.labels import gaussian_density, iknn_map
+from gigacount.labels import adaptive_sigmas, gaussian_density, iknn_map
 from gigacount.networks.base import Floats, Network, Prediction, Targets, pad_to_multiple, renamed
+from gigacount.networks.csrnet import BACK_END, csrnet_backend
 from gigacount.networks.densenet import DenseNet201
 from gigacount.networks.peaks import find_peaks
+from gigacount.networks.vgg import VGG16
 from gigacount.networks.windows import Windows, mean_over_windows
 
 SIDE = 224  # px, of all that the network sees at once
@@ -32,6 +36,7 @@ PEAK_THRESHOLD = 0.25  # 1 / (d + 1): heads known to 3 px; chosen by us, the pap
 
 # The public code has two values, 1 and 1e-6. The map term is a squared sum over 50,176 px: with 1 it is all there is.
 MAP_WEIGHT = 1e-6
+DENSITY_NEIGHBOURS = 10
 
 
 class MapModule(nn.Module):
@@ -57,6 +62,10 @@ class MudIknn(Network):
     k: neighbours of the training map; the paper's best is 1, and only its peaks are heads. Raises UsageError below 1.
     spread: how a window's count becomes people per pixel: "map", in proportion to the predicted map, so that people
         appear where heads are; "even", over the whole window, as the authors do when they add windows up.
+    label: what the maps are taught, "iknn" or the "density" that the paper compares it with: a Gaussian a head, of
+        `beta` times the mean distance to its ten nearest heads, that sums to 1. Its peaks are not taken for heads.
+    features: "densenet", or "csrnet": one map module behind CSRNet's last features, in the place of its output (the
+        paper's "drop-in replacement"); 16,295,258 parameters.
     """
 
     stride = STRIDE
@@ -64,28 +73,41 @@ class MudIknn(Network):
     locates = True
     mean = std = (0.5, 0.5, 0.5)
 
-    def __init__(self, k: int = 1, spread: Literal["map", "even"] = "map") -> None:
+    def __init__(
+        self,
+        k: int = 1,
+        spread: Literal["map", "even"] = "map",
+        label: Literal["iknn", "density"] = "iknn",
+        beta: float = 0.3,
+        features: Literal["densenet", "csrnet"] = "densenet",
+    ) -> None:
         super().__init__()
         if k < 1:
             raise UsageError(f"MUD-ikNN's k is at least 1, not {k}")
-        self.k = k
-        self.spread = spread
-        self.encoder = DenseNet201()
-        strides = (8, 16, 32)
-        channels = self.encoder.out_channels
-        self.map_modules = nn.ModuleList(MapModule(c, s) for c, s in zip(channels[:3], strides, strict=True))
-        self.count = nn.Conv2d(channels[3], 1, 1)
+        self.k, self.spread, self.label, self.beta = k, spread, label, beta
+        self.locates = label == "iknn"
+        self.encoder: DenseNet201 | VGG16 = DenseNet201() if features == "densenet" else VGG16(convs=10)
+        if isinstance(self.encoder, DenseNet201):
+            *channels, last = self.encoder.out_channels
+            self.count = nn.Conv2d(last, 1, 1)
+        else:
+            self.backend = csrnet_backend(self.encoder.out_channels)
+            channels = [BACK_END[-1]]
+        self.map_modules = nn.ModuleList(MapModule(c, s) for c, s in zip(channels, (8, 16, 32), strict=False))
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, 224, 224) -> counts (N,), the sum of four; ikNN maps (N, 3, 224, 224)."""
-        *taps, last = self.encoder(windows)
-        counts = F.leaky_relu(self.count(last.mean((2, 3), keepdim=True)))  # (N, 1, 1, 1); mean is the 7x7 pooling
+        """(N, 3, 224, 224) -> counts (N,), the sum of four, or of one; as many maps less one, or one, of that size."""
+        if isinstance(self.encoder, DenseNet201):
+            *taps, last = self.encoder(windows)
+            counts = [F.leaky_relu(self.count(last.mean((2, 3), keepdim=True)))]  # (N, 1, 1, 1); mean: 7x7 pooling
+        else:
+            taps, counts = [self.backend(self.encoder(windows))], []  # (N, 64, 28, 28)
         maps = []
         for module, features in zip(self.map_modules, taps, strict=True):
-            iknn, count = module(features)
-            maps.append(iknn)
-            counts = counts + count
-        return counts.float().flatten(), torch.cat(maps, dim=1).float()
+            label, count = module(features)
+            maps.append(label)
+            counts.append(count)
+        return torch.stack(counts).sum(0).float().flatten(), torch.cat(maps, dim=1).float()
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """Windows of 224 px every 128 px, the last flush with the border; the mean where they overlap.
@@ -97,7 +119,7 @@ class MudIknn(Network):
         padded = F.pad(marked, (0, max(SIDE - width, 0), 0, max(SIDE - height, 0)))
         people, iknn = mean_over_windows(padded, self._look, WINDOWS)[..., :height, :width].unbind(1)
         cells = F.avg_pool2d(pad_to_multiple(people[:, None], STRIDE), STRIDE)[:, 0] * STRIDE**2
-        points = [find_peaks(one, PEAK_THRESHOLD) for one in iknn] if locate else None
+        points = [find_peaks(one, PEAK_THRESHOLD) for one in iknn] if locate and self.locates else None
         return Prediction(cells, points)
 
     def _look(self, marked: Tensor) -> Tensor:
@@ -109,20 +131,27 @@ class MudIknn(Network):
         return torch.stack([spread(counts, weights, inside), iknn], dim=1)
 
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
-        """`iknn` the map for this network's k, `heads` the heads in each pixel; both (H, W)."""
-        return {"iknn": iknn_map(points_xy, size_wh, self.k), "heads": gaussian_density(points_xy, size_wh, sigma=0)}
+        """`label` the map for this network, `heads` the heads in each pixel; both (H, W)."""
+        label = iknn_map(points_xy, size_wh, self.k) if self.label == "iknn" else self._density(points_xy, size_wh)
+        return {"label": label, "heads": gaussian_density(points_xy, size_wh, sigma=0)}
+
+    def _density(self, points_xy: Floats, size_wh: Size) -> NDArray[np.float32]:
+        """The public code's density: kernels cut at two sigmas, at most a quarter of the picture's mean side wide."""
+        sigmas = np.minimum(adaptive_sigmas(points_xy, size_wh, self.beta, DENSITY_NEIGHBOURS), sum(size_wh) / 8)
+        reach = int(np.ceil(2 * sigmas.max(initial=0)))
+        return gaussian_density(points_xy, size_wh, sigmas, radius=reach)
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """mean_b (C - n)^2 + lambda mean_b (sum_xy mean_j |M_j - ikNN|)^2 over windows of 224 px.
+        """mean_b (C - n)^2 + lambda mean_b (sum_xy mean_j |M_j - label|)^2 over windows of 224 px.
 
         A crop of another size is cut into windows without overlap, the last ones filled up with zeros.
         """
         inside = torch.ones_like(images[:, 0])
         windows = to_windows(images)
-        heads, iknn, inside = (to_windows(x[:, None])[:, 0] for x in (targets["heads"], targets["iknn"], inside))
+        heads, label, inside = (to_windows(x[:, None])[:, 0] for x in (targets["heads"], targets["label"], inside))
         counts, maps = self(windows)
         count_error = (counts - heads.sum((1, 2))) ** 2  # (N,)
-        map_error = ((maps - iknn[:, None]).abs().mean(1) * inside).sum((1, 2)) ** 2  # (N,)
+        map_error = ((maps - label[:, None]).abs().mean(1) * inside).sum((1, 2)) ** 2  # (N,)
         loss: Tensor = count_error.mean() + MAP_WEIGHT * map_error.mean()
         return loss
 

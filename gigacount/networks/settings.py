@@ -12,6 +12,7 @@ from gigacount.errors import UsageError
 from gigacount.networks import find_class
 from gigacount.text import printable
 
+RAZ_NET = "raz-net"
 KINDS = {bool: "true or false", int: "a whole number, 0 or more", float: "a number above 0", str: "text"}
 
 
@@ -36,6 +37,20 @@ def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
             )
         settings[name] = fitting[0]
     return settings
+
+
+def settings_in_use(network: str, pairs: Iterable[str]) -> tuple[dict[str, object], bool]:
+    """What `read_settings` gives of a network that counts, and whether its density is fused with its heads.
+
+    `fuse` is a setting of all networks but RAZ-Net, which has its `streams`: eq. 4 of its paper on what they locate.
+    """
+    pairs = list(pairs)
+    fuse = [pair.partition("=")[2] for pair in pairs if pair.startswith("fuse=") and network != RAZ_NET]
+    others = [pair for pair in pairs if not pair.startswith("fuse=") or network == RAZ_NET]
+    for text in fuse:
+        if text not in ("true", "false"):
+            raise UsageError(f"setting 'fuse' of network '{network}' is {KINDS[bool]}, not '{text}'")
+    return (read_settings(network, others) if others else {}), fuse[-1:] == ["true"]
 
 
 def parse(text: str) -> object:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
 
 from gigacount.datasets import Sample, read
 from gigacount.datasets.listed import read_list
@@ -26,13 +25,14 @@ from gigacount.metrics.localization import fixed_radii
 from gigacount.metrics.ranking import raz
 from gigacount.networks import build
 from gigacount.networks.peaks import points_to_cells
+from gigacount.networks.profile import multiply_accumulates
 from gigacount.networks.raznet.fusion import fit_theta, sub_counts
 from gigacount.networks.record import NetworkRecord, write_record
 from gigacount.options import CalibrateOptions
 from gigacount.points import Heads
 from gigacount.predict import Predictor
+from gigacount.train.crops import LARGEST_WH
 from gigacount.train.resolution import fit_resolution
-from gigacount.train.validate import LARGEST_WH
 
 DIVISORS = np.arange(0.5, 2.0001, 0.01)
 SCORES = np.arange(0.1, 0.7001, 0.025)
@@ -113,8 +113,7 @@ def per_megapixel(seen: Sequence[Seen], scale: float) -> float:
 def cost(predictor: Predictor) -> dict[str, Any]:
     """What a look costs: parameters, multiply-accumulates a pixel, seconds a megapixel and on what."""
     network = build(predictor.record.network, **predictor.record.settings).eval()
-    with FlopCounterMode(display=False) as counter:  # with gradients: fused operations are not counted
-        network.predict(torch.zeros(1, 3, COUNTED_PX, COUNTED_PX))
+    operations = multiply_accumulates(network, (COUNTED_PX, COUNTED_PX))
     picture, seconds = np.zeros((*TIMED_HW, 3), np.uint8), math.inf
     for _ in range(TIMES):
         began = time.perf_counter()
@@ -123,7 +122,7 @@ def cost(predictor: Predictor) -> dict[str, Any]:
     cuda = predictor.device.startswith("cuda")
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "multiply_accumulates_per_pixel": round(counter.get_total_flops() / 2 / COUNTED_PX**2),
+        "multiply_accumulates_per_pixel": round(operations / COUNTED_PX**2),
         "seconds_per_megapixel": round(seconds / math.prod(TIMED_HW) * 1e6, 4),
         "precision": predictor.precision,
         "hardware": torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads",

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +19,7 @@ from gigacount.train.heads import Heads
 from gigacount.train.recipe import Augmentation, Recipe
 from gigacount.train.sources import Picture, Source
 
+LARGEST_WH = (2560, 1440)  # of a whole picture, unless a recipe says otherwise
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
 CLOSE_UPS = 0.5  # share of people-free crops that are enlarged the recipe's `close_up` times at the least
 NOISE = (2 / 255, 12 / 255)  # standard deviation
@@ -39,6 +41,7 @@ class CropMaker:
         self.sources, self.network, self.recipe, self.seed = sources, network, recipe, seed
         weights = np.array([source.weight for source in sources])
         self._shares = weights / weights.sum()
+        self._positions: dict[str, NDArray[np.int64]] = {}
 
     def batch(self, step: int, rank: int = 0) -> Batch:
         """The crops of one step in one process: they follow from the seed, the step and the process's rank alone."""
@@ -72,7 +75,7 @@ class CropMaker:
     def _crop(self, recipe: Recipe, rng: np.random.Generator) -> Crop:
         """A crop of a picture of one of the sources, any picture of a source as likely."""
         source = self.sources[rng.choice(len(self.sources), p=self._shares)]
-        picture = source.train[rng.integers(len(source.train))]
+        picture = source.train[self._draw_picture(source, recipe, rng)]
         augmentation = recipe.augmentation
         if recipe.crop_wh is not None and source.from_above and rng.random() < augmentation.above:
             pixels, heads = turned(picture, recipe.crop_wh, str(rng.choice(augmentation.kernels)), rng)
@@ -90,6 +93,16 @@ class CropMaker:
             pixels, heads = pixels.flip(2), heads.mirrored(size[0])
         return pixels, heads.clipped(size)
 
+    def _draw_picture(self, source: Source, recipe: Recipe, rng: np.random.Generator) -> int:
+        """Any picture of a source as likely, or, where crops lie everywhere, as it has positions for one."""
+        if recipe.crop_wh is None or not recipe.augmentation.everywhere:
+            return int(rng.integers(len(source.train)))
+        if source.name not in self._positions:
+            rooms = (np.subtract(picture.size_wh, recipe.crop_wh) + 1 for picture in source.train)
+            self._positions[source.name] = np.cumsum([max(room[0], 1) * max(room[1], 1) for room in rooms])
+        positions = self._positions[source.name]
+        return int(np.searchsorted(positions, rng.integers(positions[-1]), side="right"))
+
 
 def empty(picture: Picture) -> bool:
     return len(picture.sample.points_xy) == 0
@@ -100,9 +113,7 @@ def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[
     augmentation, size_wh = recipe.augmentation, picture.size_wh
     if recipe.crop_wh is not None and augmentation.grid and rng.random() < augmentation.grid:
         return grid_cell(size_wh, recipe.crop_wh, rng), recipe.crop_wh
-    scale = draw_scale(picture, augmentation, rng)
-    if recipe.fit_wh is not None:
-        scale *= fit(size_wh, recipe.fit_wh)[0] / size_wh[0]
+    scale = draw_scale(picture, augmentation, rng) * shrunk_wh(picture, recipe)[0] / size_wh[0]
     if recipe.crop_wh is not None and augmentation.fill:
         scale = max(scale, *(crop / side for crop, side in zip(recipe.crop_wh, size_wh, strict=True)))
     size = recipe.crop_wh or (max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1))
@@ -113,8 +124,15 @@ def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[
         head = points[rng.integers(len(points))]
         left, top = (around(*of_axis, rng) for of_axis in zip(head, size_wh, need, strict=True))
     else:
-        left, top = (place(side, n, rng) for side, n in zip(size_wh, need, strict=True))
+        choose_place = place_anywhere if augmentation.everywhere else place
+        left, top = (choose_place(side, n, rng) for side, n in zip(size_wh, need, strict=True))
     return Window(left, top, *need), size
+
+
+def shrunk_wh(picture: Picture, recipe: Recipe) -> Size:
+    """The picture's size before crops are cut: shrunk as the recipe says, or where a whole one is too large."""
+    limit = recipe.fit_wh or (None if picture.small or recipe.crop_wh is not None else LARGEST_WH)
+    return picture.size_wh if limit is None else fit(picture.size_wh, limit)
 
 
 def grid_cell(size_wh: Size, crop_wh: Size, rng: np.random.Generator) -> Window:
@@ -151,6 +169,11 @@ def place(side: int, need: int, rng: np.random.Generator) -> int:
     if side < need:
         return -int(rng.integers(0, need - side + 1))
     return min(max(int(rng.integers(-need // 2, side - need // 2 + 1)), 0), side - need)
+
+
+def place_anywhere(side: int, need: int, rng: np.random.Generator) -> int:
+    """A random start for `need` pixels along `side`, one as likely as the other."""
+    return int(rng.integers(side - need + 1)) if side > need else place(side, need, rng)
 
 
 def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:

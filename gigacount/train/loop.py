@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -30,11 +31,13 @@ from gigacount.train.hints import Hints
 from gigacount.train.log import Log, Report
 from gigacount.train.processes import Team
 from gigacount.train.rates import make_optimiser, schedule, warm_up
+from gigacount.train.recipe import Recipe
 from gigacount.train.recipes import RECIPES, adapted, recipe_name, settings_of
 from gigacount.train.sources import Source
 from gigacount.train.validate import Errors, labelled, mean_loss, mean_score, validate
 
 LOG_EVERY = 50  # steps
+VALIDATE_EVERY = 500  # steps
 CHECKS = 16  # most batches of held-out crops that a stage is judged by
 
 
@@ -85,7 +88,6 @@ class Trainer:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.teacher = None if options.hints_from is None else find_record(options.hints_from)
         self.hints = None if self.teacher is None else Hints(self.network, self.teacher, self.recipe, team.device)
-        self.crops = CropMaker(self.sources, self.network, self.recipe, options.seed)
         self.steps = self._length()
         self.position = Position()
         self.best: dict[str, Tensor] = {}
@@ -100,33 +102,57 @@ class Trainer:
         self.log = Log(options.out, self.report, self.position.step if options.resume else None) if team.first else None
 
     def run(self) -> tuple[Network, list[Errors]]:
-        options = self.options
-        steps = range(self.position.step, self.steps) if self.steps else count(self.position.step)
-        workers = options.workers or default_workers(self.team.device)
         began = time.monotonic() - self.position.seconds
-        with closing(ahead(lambda step: self.crops.batch(step, self.team.rank), steps, workers)) as batches:
-            while self.progress < 1:
-                self._step(next(batches))
-                seconds = self.team.agree(time.monotonic() - began)
-                step = self.position.step + 1
-                self.position = replace(
-                    self.position, step=step, stage_step=self.position.stage_step + 1, seconds=seconds
-                )
-                over = self.stage_progress >= 1
-                if step % LOG_EVERY == 0 or over:
-                    self._log_loss()
-                if step % options.validate_every == 0 or over:
-                    self._judge()
-                if over and self.progress < 1:
-                    self._next_stage()
-                if step % options.save_every == 0 or over:
-                    self._save()
+        while self.progress < 1:
+            with closing(self._feed()) as batches:
+                while not self._advance(next(batches), began):
+                    pass
         if self.best:
             self.average.load_state_dict(self.best)
         if not self.team.first:
             return self.average, []
         self.average.calibrate(labelled(self.sources, self.recipe, self.team.device))
         return self.average, validate(self.average, self.sources, self.recipe, self.dtype)
+
+    def _feed(self) -> Generator[Batch, None, None]:
+        """The batches from the present step on, as the present stage wants them."""
+        steps = range(self.position.step, self.steps) if self.steps else count(self.position.step)
+        workers = self.options.workers or default_workers(self.team.device)
+        crops = CropMaker(self.sources, self.network, self._stage_recipe(), self.options.seed)
+        return ahead(lambda step: crops.batch(step, self.team.rank), steps, workers)
+
+    def _advance(self, batch: Batch, began: float) -> bool:
+        """One step, and what is due after it; whether the stage, or the whole run, is over."""
+        self._step(batch)
+        seconds = self.team.agree(time.monotonic() - began)
+        step, stage_step = self.position.step + 1, self.position.stage_step + 1
+        self.position = replace(self.position, step=step, stage_step=stage_step, seconds=seconds)
+        over = self.stage_progress >= 1
+        if step % LOG_EVERY == 0 or over:
+            self._log_loss()
+        if step % self.validate_every == 0 or over:
+            self._judge()
+        if over and self.progress < 1:
+            self._next_stage()
+        if step % self.options.save_every == 0 or over:
+            self._save()
+        return over
+
+    def _stage_recipe(self) -> Recipe:
+        """The recipe, for whole pictures where the stage learns from those."""
+        return replace(self.recipe, crop_wh=None, batch=1) if self.network.whole_pictures else self.recipe
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations: an epoch where the learning rate waits for them, unless the user says."""
+        if self.options.validate_every is not None:
+            return self.options.validate_every
+        return self._steps_of(self.recipe.crops) if self.recipe.schedule == "plateau" else VALIDATE_EVERY
+
+    def _steps_of(self, crops: int) -> int:
+        """Steps in which so many crops are taken of each training picture."""
+        pictures = sum(len(source.train) for source in self.sources)
+        return math.ceil(crops * pictures / (self.recipe.batch * self.team.world))
 
     @property
     def progress(self) -> float:
@@ -177,8 +203,7 @@ class Trainer:
         options, recipe, stages = self.options, self.recipe, len(self.network.stages)
         if options.steps is None and options.epochs is None and options.minutes is not None:
             return None
-        crops = recipe.epochs * recipe.crops * sum(len(source.train) for source in self.sources)
-        steps = options.steps or math.ceil(crops / (recipe.batch * self.team.world))
+        steps = options.steps or self._steps_of(recipe.epochs * recipe.crops)
         if steps < stages:
             raise UsageError(f"{options.network} is trained in {stages} stages, which takes as many steps, not {steps}")
         return steps
@@ -261,8 +286,9 @@ class Trainer:
         stages, step = self.network.stages, self.position.step
         if stages:
             held = [replace(source, train=source.held_out) for source in self.sources if source.held_out]
-            crops = CropMaker(held, self.average, self.recipe, self.options.seed)
-            needed = math.ceil(sum(len(source.held_out) for source in held) / self.recipe.batch)
+            recipe = self._stage_recipe()
+            crops = CropMaker(held, self.average, recipe, self.options.seed)
+            needed = math.ceil(sum(len(source.held_out) for source in held) / recipe.batch)
             score = mean_loss(self.average, map(crops.batch, range(min(needed, CHECKS))), self.dtype)
             self.log.write({"step": step, "stage": stages[self.position.stage], "score": score})
             return score

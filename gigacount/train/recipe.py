@@ -38,6 +38,7 @@ class Augmentation:
     zoom_wh: GigaZoom's zoom levels instead: from the scale at which the whole picture fits into this to 1, log-uniform.
     grid: probability of taking a cell of the whole number of crops that the picture is resized to, as in use.
     crowd: probability of laying the crop around one of the picture's heads, any as likely: dense places are few.
+    everywhere: crops lie at all positions in all pictures of a data set, one as likely as the other.
     mosaic: how likely a crop is put together of 1 x 1, 2 x 2, 3 x 3, ... smaller ones of different pictures.
     above: probability of turning a crop of a picture from straight above by any angle.
     people_free: what is done to pictures without people besides.
@@ -59,6 +60,7 @@ class Augmentation:
     zoom_wh: Size | None = None
     grid: float = 0.0
     crowd: float = 0.0
+    everywhere: bool = False
     mosaic: tuple[float, ...] = (1.0,)
     above: float = 0.0
     people_free: PeopleFree = PeopleFree()

@@ -141,6 +141,7 @@ MUD_IKNN = Recipe(
     crop_wh=(mudiknn.SIDE, mudiknn.SIDE),
     batch=25,
     epochs=8333,  # 100,000 steps on the 300 pictures of ShanghaiTech part A
+    augmentation=Augmentation(flip=0.5, everywhere=True),
     mean=MudIknn.mean,
     std=MudIknn.std,
 )

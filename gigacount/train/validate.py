@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gigacount.density import Density, points_to_density
-from gigacount.geometry import Size, View, Window, fit, whole
+from gigacount.geometry import View, Window, whole
 from gigacount.metrics.heads import PointPair, PredictedPoints, TruePoints
 from gigacount.metrics.localization import fixed_radii, nwpu
 from gigacount.networks.base import Network
 from gigacount.options import StrategyOptions
 from gigacount.strategies.gigazoom import gigazoom
-from gigacount.train.crops import Batch, cut
+from gigacount.train.crops import Batch, cut, shrunk_wh
 from gigacount.train.recipe import Recipe
 from gigacount.train.sources import Picture, Source
 
-LARGEST_WH = (2560, 1440)
 CELL_PX = 8
 RADIUS_PX = 8.0
 LEAST_SCORE = 0.01  # a set without a fault is not infinitely better than one with a trace of one
@@ -103,12 +102,13 @@ def mean_loss(network: Network, batches: Iterator[Batch], dtype: torch.dtype) ->
 def pair_of(picture: Picture, points: NDArray[np.float32], view: View) -> PointPair:
     """The true and the located heads of a picture seen whole, in its own pixels."""
     sample = picture.sample
-    xy = points[:, :2] * np.divide(view.window.size_wh, view.size_wh)
+    found = points.astype(np.float64)
+    xy = found[:, :2] * np.divide(view.window.size_wh, view.size_wh)
     boxes = sample.boxes_xyxy
     truth = TruePoints(sample.points_xy)
     if boxes is not None:
         truth = TruePoints.from_boxes(sample.points_xy, boxes[:, 2:] - boxes[:, :2])
-    return PointPair(sample.name, truth, PredictedPoints(xy, points[:, 2]))
+    return PointPair(sample.name, truth, PredictedPoints(xy, found[:, 2]))
 
 
 def f1_of(pairs: Sequence[PointPair]) -> float | None:
@@ -125,7 +125,7 @@ def views_of(picture: Picture, recipe: Recipe) -> list[View]:
     look, or the windows that GigaZoom would look at if it saw every head."""
     zoom_wh = recipe.augmentation.zoom_wh
     if zoom_wh is None:
-        return [View(whole(picture.size_wh), whole_size(picture, recipe))]
+        return [whole_view(picture, recipe)]
     views: list[View] = []
 
     def look(view: View) -> Future[Density]:
@@ -148,10 +148,8 @@ def heads_in(picture: Picture, window: Window) -> int:
     return int(((points >= near) & (points < far)).all(axis=1).sum())
 
 
-def whole_size(picture: Picture, recipe: Recipe) -> Size:
-    """The size at which a whole picture is seen: shrunk as the recipe says, or where it is too large for a look."""
-    limit = recipe.fit_wh or (None if picture.small else LARGEST_WH)
-    return picture.size_wh if limit is None else fit(picture.size_wh, limit)
+def whole_view(picture: Picture, recipe: Recipe) -> View:
+    return View(whole(picture.size_wh), shrunk_wh(picture, replace(recipe, crop_wh=None)))
 
 
 def tensor(picture: Picture, view: View, recipe: Recipe, device: torch.device) -> Tensor:
@@ -167,8 +165,7 @@ def labelled(
     """Each training picture as the network sees it whole, (3, H, W), with its heads (N, 2) in those pixels."""
     for source in sources:
         for picture in source.train:
-            view = View(whole(picture.size_wh), whole_size(picture, recipe))
-            image = tensor(picture, view, recipe, device)[0]
+            image = tensor(picture, whole_view(picture, recipe), recipe, device)[0]
             size_wh = image.shape[2], image.shape[1]
             points = picture.sample.points_xy * np.divide(size_wh, picture.size_wh)
             yield image, points[(points >= 0).all(axis=1) & (points < size_wh).all(axis=1)]

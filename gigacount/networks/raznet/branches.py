@@ -32,18 +32,25 @@ def doubled(channels_in: int, channels_out: int) -> list[nn.Module]:
 
 
 class CountingBranch(nn.Module):
-    """Six dilated convolutions at 1/8 of the input size, then a linear output."""
+    """Six dilated convolutions at 1/8 of the input size, then a linear output.
 
-    def __init__(self) -> None:
+    deconvolutions: before the output, each to twice the size (4.3, "Effect of Resolution").
+    """
+
+    def __init__(self, deconvolutions: int = 0) -> None:
         super().__init__()
         widths = (512, 512, 512, 512, 256, 128, RICH)
         self.layers = nn.Sequential(*(layer for pair in pairwise(widths) for layer in dilated(*pair)))
+        self.enlarge = nn.Sequential(*(layer for _ in range(deconvolutions) for layer in doubled(RICH, RICH)))
         self.output = nn.Conv2d(RICH, 1, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 512, H/8, W/8) -> phi, people per cell (B, H/8, W/8), and the last features (B, 64, H/8, W/8)."""
+        """(B, 512, H/8, W/8) -> phi, people per cell (B, H/8, W/8), and the last features (B, 64, H/8, W/8).
+
+        phi is twice as large with each deconvolution.
+        """
         rich = self.layers(features)
-        return self.output(rich)[:, 0].float(), rich
+        return self.output(self.enlarge(rich))[:, 0].float(), rich
 
 
 class LocalizationBranch(nn.Module):
@@ -91,10 +98,10 @@ class RegionBranch(nn.Module):
 class MainNet(nn.Module):
     """VGG-16 to conv4_3, the layers at 1/8 of the input size (ten convolutions and three pools), and three branches."""
 
-    def __init__(self) -> None:
+    def __init__(self, deconvolutions: int = 0) -> None:
         super().__init__()
         self.encoder = VGG16(convs=10)
-        self.counting = CountingBranch()
+        self.counting = CountingBranch(deconvolutions)
         self.localization = LocalizationBranch()
         self.regions = RegionBranch(2 * RICH)
 
@@ -134,10 +141,13 @@ class ZoomNet(nn.Module):
         self.load_state_dict(state)
 
 
-def counting_loss(density: Tensor, truth: Tensor, pixels: int) -> Tensor:
-    """Eq. 1, mean over the batch: 8 sqrt(1 / (mn) sum |phi - phi^|^2); maps (B, h, w), `pixels` mn of the input."""
+def counting_loss(density: Tensor, truth: Tensor, pixels: int, stride: int = STRIDE) -> Tensor:
+    """Eq. 1, mean over the batch: 8 sqrt(1 / (mn) sum |phi - phi^|^2); maps (B, h, w), `pixels` mn of the input.
+
+    The 8 is the maps' stride.
+    """
     distances: Tensor = torch.linalg.vector_norm((density - truth).flatten(1), dim=1)
-    loss: Tensor = STRIDE * distances.mean() / pixels**0.5
+    loss: Tensor = stride * distances.mean() / pixels**0.5
     return loss
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gigacount.errors import UnknownNameError
+from gigacount.errors import UnknownNameError, UsageError
 from gigacount.geometry import Size, Window
 from gigacount.labels import adaptive_sigmas, attention_map, cross_map, gaussian_density
 from gigacount.networks.base import (
@@ -39,11 +40,14 @@ from gigacount.networks.raznet.fusion import GRID, NO_THETA, fit_theta, fuse, su
 from gigacount.networks.raznet.regions import propose_regions, replace_points
 from gigacount.networks.windows import Tiling, Windows, whole_or_tiled
 
+Streams = Literal["fusion", "average", "density", "localization"]
+
 ZOOM = 2
 PEAK_THRESHOLD = 0.5  # of the pooled psi; the paper names none, this is the NWPU-Crowd reproduction's
 BETA, NEIGHBOURS = 0.1, 4  # of the Gaussians around heads, which the paper writes exp(-d^2 / sigma^2)
 # The reproduction's tiles, for pictures whose full-size features, 1 kB a pixel, would fill the memory.
 TILING = Tiling(Windows((576, 768), (576, 768), batch=1), multiple=STRIDE, from_pixels=4 * 512 * 1024)
+PART_HW = (576, 768)  # of a zoomed sub-image that is learnt from
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,13 @@ class Looked:
 class RazNet(Network):
     """Main-Net and RAZ-Net: 45,223,815 parameters.
 
-    depth: how often crowded regions are zoomed by two and looked at again (table 4: two is enough); 0 for Main-Net
-        alone. From the second time on the paper copies the first RAZ-Net's parameters, so they are the same here.
+    depth: as table 4 counts it: 1 is Main-Net alone, 2 the published system, whose crowded regions are zoomed by two
+        and looked at again (tables 2 and 4 agree on it), and so on. From the second time on the paper copies the first
+        RAZ-Net's parameters, so they are the same here. Raises UsageError below 1.
+    streams: what is counted (table 2): "fusion" of both, their "average", the "density", or the "localization". Of the
+        density alone the counting branch is all that is trained.
+    deconvolutions: 0 to 2, of the counting branch, whose density has a stride of 8, 4 or 2 (4.3, "Effect of
+        Resolution": 0 is best). Raises UsageError for more.
     theta_f (buffer): people per sub-image from which the density alone counts, of each of the 16, fitted on training
         data by `calibrate`; until then the mean of both streams is taken everywhere.
     zooms (buffer): whether RAZ-Net has begun to learn; before, Main-Net alone looks.
@@ -73,10 +82,17 @@ class RazNet(Network):
     locates = True
     stages = ("counting", "localization", "regions", "zoomed localization", "zoomed regions")
 
-    def __init__(self, depth: int = 2) -> None:
+    def __init__(self, depth: int = 2, streams: Streams = "fusion", deconvolutions: int = 0) -> None:
         super().__init__()
-        self.depth = depth
-        self.main = MainNet()
+        if depth < 1:
+            raise UsageError(f"RAZ-Net's depth is at least 1, which is Main-Net alone, not {depth}")
+        if deconvolutions > 2:
+            raise UsageError(f"RAZ-Net's counting branch has at most 2 deconvolutions, not {deconvolutions}")
+        self.depth, self.streams = depth, streams
+        self.density_stride = STRIDE >> deconvolutions
+        if streams == "density":
+            self.stages = RazNet.stages[:1]
+        self.main = MainNet(deconvolutions)
         self.zoom = ZoomNet()
         self.theta_f: Tensor
         self.register_buffer("theta_f", torch.full((GRID**2,), NO_THETA))
@@ -98,16 +114,24 @@ class RazNet(Network):
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """People per cell after two-stream fusion; points after zooming. Their number is C_loc, not the fused count."""
         looked = [self.look(image) for image in images]
-        theta = self.theta_f.cpu()
-        density = torch.stack([fuse(one.density, one.located, theta) for one in looked])
+        density = torch.stack([self.counted(one) for one in looked])
         return Prediction(density.to(images.device), [one.points for one in looked] if locate else None)
+
+    def counted(self, looked: Looked) -> Tensor:
+        """People per cell by the streams that count."""
+        if self.streams == "density":
+            return looked.density
+        if self.streams == "localization":
+            return looked.located
+        theta = self.theta_f.cpu() if self.streams == "fusion" else torch.full((GRID**2,), NO_THETA)
+        return fuse(looked.density, looked.located, theta)
 
     def look(self, image: Tensor) -> Looked:
         """Both streams on one picture (3, H, W) before their fusion."""
         height, width = image.shape[-2:]
         people, psi, attention = whole_or_tiled(image[None], self._main_maps, TILING)[0]
         cells = F.avg_pool2d(pad_to_multiple(people[None], STRIDE), STRIDE)[0] * STRIDE**2
-        points = self._zoom_in(image, peaks(psi), attention, self.depth if self.zooms else 0)
+        points = self._zoom_in(image, peaks(psi), attention, self.depth - 1 if self.zooms else 0)
         return Looked(cells.cpu(), points_to_cells(points, (height, width), STRIDE), points)
 
     def _zoom_in(
@@ -127,7 +151,8 @@ class RazNet(Network):
     def _main_maps(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> people per pixel, psi and attention (N, 3, H, W)."""
         density, logits, attention = self.main(images)
-        people = F.interpolate(density[:, None] / STRIDE**2, scale_factor=float(STRIDE))[:, 0]
+        stride = self.density_stride
+        people = F.interpolate(density[:, None] / stride**2, scale_factor=float(stride))[:, 0]
         return torch.stack([people, logits.softmax(1)[:, 1], attention.sigmoid()], dim=1)
 
     def _zoom_maps(self, images: Tensor) -> Tensor:
@@ -152,16 +177,20 @@ class RazNet(Network):
         if stage == "zoomed localization":
             self.zoom.copy_from(self.main)
             self.zooms.fill_(True)
+        self.whole_pictures = stage.startswith("zoomed")
         self.requires_grad_(False)
         for module in learning[stage]:
             module.requires_grad_(True)
         self.stage = stage
 
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
-        """`density` (ceil(H/8), ceil(W/8)); `cross`, `attention` and `heads`, the heads in each pixel, (H, W)."""
+        """`density` (ceil(H/8), ceil(W/8)), finer with deconvolutions; `cross`, `attention` and `heads` (H, W).
+
+        The last are the heads in each pixel.
+        """
         sigmas = adaptive_sigmas(points_xy, size_wh, BETA / 2**0.5, NEIGHBOURS)
         return {
-            "density": gaussian_density(points_xy, size_wh, sigmas, STRIDE),
+            "density": gaussian_density(points_xy, size_wh, sigmas, self.density_stride),
             "heads": gaussian_density(points_xy, size_wh, sigma=0),
             **branch_targets(points_xy, size_wh),
         }
@@ -174,7 +203,8 @@ class RazNet(Network):
         height, width = images.shape[-2:]
         features = main.encoder(pad_to_multiple(images, STRIDE))
         density, counting = main.counting(features)
-        count_error = counting_loss(crop_cells(density, images, STRIDE), targets["density"], height * width)
+        density = crop_cells(density, images, self.density_stride)
+        count_error = counting_loss(density, targets["density"], height * width, self.density_stride)
         if self.stage == "counting":
             return count_error
         logits, localization = main.localization(features)
@@ -186,16 +216,31 @@ class RazNet(Network):
         return region_error if self.stage == "regions" else count_error + place_error + region_error
 
     def _zoomed_loss(self, images: Tensor, heads: Tensor) -> Tensor:
-        """Mean over the sub-images that Main-Net proposes in (B, 3, H, W); 0 where it proposes none."""
+        """Mean over the sub-images that Main-Net proposes in (B, 3, H, W); 0 where it proposes none.
+
+        Of a sub-image larger than the crops of the other stages a part of that size is learnt from, at a random place.
+        """
         losses = []
         for image, seen in zip(images, heads, strict=True):
             with torch.no_grad():
                 attention = whole_or_tiled(image[None], self._main_maps, TILING)[0, 2]
             for region in propose_regions(attention.cpu().numpy()):
-                losses.append(self._sub_image_loss(magnify(image, region), heads_in(seen, region)))
+                losses.append(self._sub_image_loss(*self._part(magnify(image, region), heads_in(seen, region))))
         if losses:
             return torch.stack(losses).mean()
         return 0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
+
+    def _part(self, image: Tensor, points_xy: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.float64]]:
+        """At most `PART_HW` of a zoomed sub-image (3, h, w) and the heads in it; the middle where nothing is learnt."""
+        window = []
+        for side, most in zip(image.shape[-2:], PART_HW, strict=True):
+            room = max(side - most, 0)
+            start = int(torch.randint(room + 1, ())) if self.training else room // 2
+            window.append(slice(start, start + min(side, most)))
+        rows, cols = window
+        near, far = (cols.start, rows.start), (cols.stop, rows.stop)
+        inside = ((points_xy >= near) & (points_xy < far)).all(axis=1)
+        return image[:, rows, cols], points_xy[inside] - near
 
     def _sub_image_loss(self, image: Tensor, points_xy: NDArray[np.float64]) -> Tensor:
         """Of one zoomed sub-image (3, h, w) with heads at (N, 2)."""
@@ -209,6 +254,8 @@ class RazNet(Network):
 
     def calibrate(self, pictures: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
         """Fit theta_f (3.1, two-stream fusion) on training pictures (3, H, W) with heads at (N, 2) pixels."""
+        if self.streams == "density":
+            return
         counts = []
         with torch.no_grad():
             for image, points_xy in pictures:
