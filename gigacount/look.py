@@ -147,9 +147,9 @@ class Looker:
         found, points = seen.found, None
         if found.points is not None:
             window, (width, height) = self._seen(glance.view)
-            points = found.points.copy()
-            points[:, 0] = window.left + points[:, 0] * (window.width / width)
-            points[:, 1] = window.top + points[:, 1] * (window.height / height)
+            from gigacount.points import scaled  # brings scipy
+
+            points = scaled(found.points, (window.width / width, window.height / height), (window.left, window.top))
         count = float(found.density.sum(dtype=np.float64))
         self._recorded[glance.number] = Looked(glance.view, count, points, seen.missing)
         if self.progress:

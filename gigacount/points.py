@@ -15,7 +15,10 @@ from gigacount.density import Density
 from gigacount.geometry import Size, View, Window
 
 Heads = NDArray[np.float32]
-"""(N, 3) x, y and score 0..1."""
+"""(N, 3) x, y and score 0..1, or (N, 8) these with left, top, right and bottom of the head's box, and its area."""
+
+BOXED = 8
+"""Columns of heads with boxes."""
 
 NOBODY: Heads = np.zeros((0, 3), np.float32)
 
@@ -35,13 +38,15 @@ class Points:
     """The located heads of a picture.
 
     xy: (N, 2) float32, full-resolution pixels. score: (N,) float32, 0..1. level, window: (N,) int32, the zoom level
-    and the number of the look that each comes from, counted from 0 in the order of looking.
+    and the number of the look that each comes from, counted from 0 in the order of looking. boxes: (N, 5) left, top,
+    right, bottom in full-resolution pixels and area in square ones; None where no look gave any.
     """
 
     xy: NDArray[np.float32]
     score: NDArray[np.float32]
     level: NDArray[np.int32]
     window: NDArray[np.int32]
+    boxes: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -90,7 +95,8 @@ def gather(views: Sequence[View], heads: Sequence[Heads], ownership: Ownership) 
     looked, and what a look saw in its context is left to its neighbour. Two looks never place a head at quite the same
     position; those that they place on either side of a seam are settled by `settle_seams`.
     """
-    seen = np.concatenate([NOBODY, *heads])
+    boxed = any(array.shape[1] == BOXED for array in heads)
+    seen = np.concatenate([NOBODY, *(array[:, :3] for array in heads)])
     # A head at the very edge may be placed just outside the picture; float32 has no number nearer to the far edges.
     xy = np.clip(seen[:, :2], 0, np.nextafter(np.array(ownership.size_wh, np.float32), np.float32(0)))
     look = np.repeat(np.arange(len(views)), [len(array) for array in heads])
@@ -98,7 +104,25 @@ def gather(views: Sequence[View], heads: Sequence[Heads], ownership: Ownership) 
     sightings = Sightings(xy, seen[:, 2], look, ownership.at(xy), reach)
     kept = settle_seams(sightings, ownership)
     levels = np.array([view.level for view in views], np.int32)
-    return Points(xy[kept], seen[kept, 2], levels[look[kept]], look[kept].astype(np.int32))
+    boxes = np.concatenate([boxes_of(array) for array in heads])[kept] if boxed else None
+    return Points(xy[kept], seen[kept, 2], levels[look[kept]], look[kept].astype(np.int32), boxes)
+
+
+def boxes_of(heads: Heads) -> NDArray[np.float32]:
+    """(N, 5) boxes and areas of heads; those without one have one of no size where they are."""
+    if heads.shape[1] == BOXED:
+        return heads[:, 3:]
+    return np.hstack([heads[:, :2], heads[:, :2], np.zeros_like(heads[:, :1])])
+
+
+def scaled(heads: Heads, scale_xy: tuple[float, float], shift_xy: tuple[float, float]) -> Heads:
+    """Heads, with their boxes where they have some, scaled and then shifted."""
+    moved = heads.copy()
+    for axis in (0, 1):
+        for column in (axis, 3 + axis, 5 + axis) if heads.shape[1] == BOXED else (axis,):
+            moved[:, column] = shift_xy[axis] + heads[:, column] * scale_xy[axis]
+    moved[:, 7:] *= scale_xy[0] * scale_xy[1]
+    return moved
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gigacount.points import density_peaks
 
 @dataclass(frozen=True)
 class Found:
-    """What the network saw in one picture: people per cell (rows, cols), and (N, 3) x, y, score in its pixels."""
+    """What the network saw in one picture: people per cell (rows, cols), and heads in its pixels (`points.Heads`)."""
 
     density: Density
     points: NDArray[np.float32] | None

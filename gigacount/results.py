@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Looked:
-    """One look that was made: the view, the people in its window, and heads in full-resolution pixels (N, 3).
+    """One look that was made: the view, the people in its window, and `points.Heads` in full-resolution pixels.
 
     The heads are all that were seen, those in the view's context as well: see `points.gather`. missing: the share of
     its pixels that is damaged, and for which grey stands in.

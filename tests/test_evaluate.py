@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_datasets import TINY
 
+from gigacount.datasets import read
 from gigacount.datasets.sample import Sample
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
@@ -436,3 +438,21 @@ class TestCounts:
     ) -> None:
         with pytest.raises(OutputError, match="cannot be written"):
             writer(report, tmp_path / "absent" / "file.png")
+
+
+def test_worldexpo_is_counted_in_its_region_of_interest(tmp_path: Path) -> None:
+    """The published protocol: heads and people outside each scene's region do not count. Here it is the upper half."""
+    samples = list(read(f"worldexpo:{TINY['worldexpo'](tmp_path / 'set')}", "test"))
+    assert samples[0].region_xy is not None
+    assert samples[0].region_xy.tolist() == [[0, 0], [64, 0], [64, 24], [0, 24]]
+
+    def estimate(sample: Sample) -> CountEstimate:
+        density = DensityMap.empty((64, 48))
+        density.cells[:] = 1  # 8 x 6 cells
+        return CountEstimate(density.count, density)
+
+    (counted, *_) = count_samples(samples, estimate)
+    assert counted.estimate == pytest.approx(24)
+    assert counted.truth == (samples[0].points_xy[:, 1] < 24).sum()
+    assert counted.truth_grid is not None
+    assert counted.truth_grid.sum() == counted.truth

@@ -225,6 +225,7 @@ def test_components_by_hand() -> None:
         found.points[order], [[thirds, thirds, 0.5], [5.0, 1.5, 0.5], [0.5 + 4 / 3, 0.5 + 8 / 3, 0.75]], rtol=1e-6
     )
     np.testing.assert_array_equal(found.boxes_xyxy[order], [[0, 0, 2, 2], [4, 0, 6, 3], [1, 2, 3, 4]])
+    assert found.areas[order].tolist() == [3, 4, 3]
 
 
 def test_an_empty_map_has_nobody() -> None:

@@ -21,7 +21,7 @@ from pyproj import Transformer
 from gigacount.datasets import read
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
-from gigacount.geometry import Size
+from gigacount.geometry import Size, View, Window
 from gigacount.image.georeference import Georeference
 from gigacount.options import CountOptions, RegionOptions
 from gigacount.output.points import (
@@ -35,7 +35,7 @@ from gigacount.output.points import (
 )
 from gigacount.output.regions import regions_file, regions_json, regions_table, write_regions
 from gigacount.output.writers import LooseFiles
-from gigacount.points import Points
+from gigacount.points import Ownership, Points, gather, scaled
 from gigacount.regions import Region, RegionCount, read_regions
 from gigacount.results import CountResult, Located, LocatedHeads
 
@@ -200,6 +200,28 @@ def test_geopackage_without_pyogrio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gigacount.output.points.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="gigacount"):
         find_writer(Path("heads.gpkg"))
+
+
+def test_boxes_and_areas_are_written_where_the_network_gives_them(tmp_path: Path) -> None:
+    """IIM's instances, two of three; the other look gave a head alone."""
+    boxed = np.array([[10, 20, 0.5, 6, 14, 14, 26, 80], [30, 40, 0.75, 28, 36, 32, 44, 30]], np.float32)
+    views = [View(Window(0, 0, 64, 80), (64, 80)), View(Window(64, 0, 64, 80), (64, 80))]
+    alone = np.array([[100, 9, 0.25]], np.float32)
+    points = gather(views, [boxed, alone], Ownership.of([view.window for view in views], (128, 80), 8))
+    located = LocatedHeads(points, {0: Located(1, 0, 3)}, Located(0, 0, 0))
+    result = replace(result_of(THREE, size_wh=(128, 80)), heads=located)
+    write_points(result, tmp_path / "heads.csv")
+    first, *lines = (tmp_path / "heads.csv").read_text().splitlines()
+    assert first == "x,y,score,level,window,left,top,right,bottom,area"
+    assert lines[0] == "10.00,20.00,0.500,0,0,6.00,14.00,14.00,26.00,80.00"
+    assert lines[2] == "100.00,9.00,0.250,0,1,100.00,9.00,100.00,9.00,0.00"
+    write_points(result, tmp_path / "heads.json")
+    annotations = json.loads((tmp_path / "heads.json").read_text())["annotations"]
+    assert [(one["bbox"], one["area"]) for one in annotations] == [
+        ([6, 14, 8, 12], 80), ([28, 36, 4, 8], 30), ([100, 9, 0, 0], 0)
+    ]  # fmt: skip
+    halved = scaled(boxed, (2, 4), (100, 200))
+    assert halved[0].tolist() == [120, 280, 0.5, 112, 256, 128, 304, 640]
 
 
 def test_coco_is_read_back_as_a_data_set(tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ def worldexpo(root: Path) -> Path:
         mat(
             root / f"{side}_label" / frame[:6] / f"{frame}.mat", point_position=array(name), point_num=len(POINTS[name])
         )
-        mat(root / f"{side}_label" / frame[:6] / "roi.mat", maskVerticesXCoordinates=np.zeros((4, 1)))
+        x, y = np.array([[0.0], [64], [64], [0]]), np.array([[0.0], [0], [24], [24]])  # the upper half
+        scene = root / f"{side}_label" / frame[:6]
+        mat(scene / "roi.mat", maskVerticesXCoordinates=x, maskVerticesYCoordinates=y)
     return root
 
 

@@ -64,7 +64,7 @@ class Heads:
     """What a label file says about one picture.
 
     points_xy, boxes_xyxy, size_wh as in `Sample`, but in the unit and the orientation of the labels. fractions: they
-    are fractions of the picture's sides. passed: how many shapes of which kind are no heads.
+    are fractions of the picture's sides. region_xy: see `Sample`. passed: how many shapes of which kind are no heads.
     """
 
     points_xy: Points
@@ -72,6 +72,7 @@ class Heads:
     size_wh: tuple[int, int] | None = None
     fractions: bool = False
     passed: Mapping[str, int] = field(default_factory=dict)
+    region_xy: Points | None = None
 
 
 @dataclass(frozen=True)

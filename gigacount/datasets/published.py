@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from gigacount.datasets.entries import (
     strict,
 )
 from gigacount.datasets.files import guarded, load_json, load_mat, number_lines, parse_content, read_text
+from gigacount.datasets.sample import Points
 from gigacount.errors import NotFoundError
 
 TRUTH_FOLDERS = ("ground-truth", "ground_truth")
@@ -135,13 +137,34 @@ def read_beijing_brt(root: Path, split: str, on_error: OnError = strict) -> Iter
 
 
 def read_worldexpo(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """A scene is the first six characters of a frame's name. The published protocol counts only inside each scene's
-    region of interest (`roi.mat`); here all labelled heads are given."""
+    """A scene is the first six characters of a frame's name. All labelled heads are given; the published protocol
+    counts inside each scene's region of interest alone (`roi.mat` beside its labels), which is the samples' region."""
     for frames in choose(split, {"train": root / "train_frame", "test": root / "test_frame"}):
         truth = root / frames.name.replace("frame", "label")
         images = by_stem(_below(frames, pictures), on_error)
         labels = by_stem((p for p in _below(truth, lambda f: files(f, {".mat"})) if p.name != REGION), on_error)
-        yield from read_pairs(images, labels, parse_point_position, on_error)
+        yield from read_pairs(images, labels, _parse_worldexpo, on_error)
+
+
+def _parse_worldexpo(path: Path) -> Heads:
+    heads, roi = parse_point_position(path), path.parent / REGION
+    return replace(heads, region_xy=_read_region(roi)) if roi.is_file() else heads
+
+
+@lru_cache(maxsize=8)  # of a scene's frames, one after the other
+def _read_region(path: Path) -> Points:
+    """Corners (V, 2) of a region of interest: maskVerticesXCoordinates and ...YCoordinates, or a struct of x and y."""
+
+    def corners(content: Any, names: Iterable[str]) -> Points:
+        axes = {name.removeprefix("maskVertices")[:1].lower(): name for name in names}
+        return np.stack([np.asarray(content[axes[axis]], np.float64).ravel() for axis in "xy"], axis=1)
+
+    content = {name: value for name, value in load_mat(path).items() if not name.startswith("__")}
+    with guarded(path):
+        if len(content) == 1:
+            (struct,) = content.values()
+            return corners(struct.ravel()[0], struct.dtype.names or ())
+        return corners(content, content)
 
 
 def _below(folder: Path, files_in: Callable[[Path], Iterable[Path]]) -> Iterator[Path]:

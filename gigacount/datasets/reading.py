@@ -120,7 +120,7 @@ def place(entry: Entry, on_error: OnError, options: LabelOptions) -> tuple[Sampl
 
 
 def _sample(entry: Entry, heads: Heads) -> Sample:
-    return Sample(entry.image, heads.points_xy, heads.boxes_xyxy, heads.size_wh, entry.labels)
+    return Sample(entry.image, heads.points_xy, heads.boxes_xyxy, heads.size_wh, entry.labels, heads.region_xy)
 
 
 def _lies_stored(entry: Entry, size_wh: Size, stored_wh: Size, options: LabelOptions, on_error: OnError) -> bool:

@@ -20,6 +20,7 @@ class Sample:
     boxes_xyxy: (N, 4) head boxes (left, top, right, bottom) in pixels, or None where the set has only points.
     size_wh: the picture's size according to its labels, or None where they do not say.
     labels: the file that holds the labels, or None for a set without label files.
+    region_xy: (V, 2) corners of the part of the picture in which the data set's protocol counts; None is all of it.
     """
 
     image: Path
@@ -27,6 +28,7 @@ class Sample:
     boxes_xyxy: Boxes | None = None
     size_wh: tuple[int, int] | None = None
     labels: Path | None = None
+    region_xy: Points | None = None
 
     @property
     def name(self) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gigacount.datasets.sample import Sample
+import numpy as np
+
+from gigacount.datasets.sample import Points, Sample
 from gigacount.density import DensityMap
 from gigacount.errors import DataError
 from gigacount.evaluate.options import EvaluateOptions
@@ -20,6 +23,7 @@ from gigacount.metrics.counting import (
     grid_of_density,
     grid_of_points,
 )
+from gigacount.regions.inside import clear_inside, points_inside
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,31 @@ class CountReport:
 def count_samples(samples: Iterable[Sample], estimate: Callable[[Sample], CountEstimate]) -> Iterator[ImageCount]:
     """Truth and estimate of labelled pictures, one at a time, so that a caller can show and keep each.
 
-    estimate: counts the picture of a sample; only it knows networks and strategies.
+    estimate: counts the picture of a sample; only it knows networks and strategies. Where the data set counts in a part
+    of its pictures alone (`Sample.region_xy`), truth and estimate are of that part; it takes a density.
     """
     for sample in samples:
-        found = estimate(sample)
-        density = found.density
+        found, points = estimate(sample), sample.points_xy
+        density, count = found.density, found.count
+        if sample.region_xy is not None and density is not None:
+            density, points = within(sample.region_xy, density, points)
+            count = density.count
         yield ImageCount(
             name=str(sample.image),
-            truth=len(sample.points_xy),
-            estimate=found.count,
-            truth_grid=None if density is None else grid_of_points(sample.points_xy, density.size_wh),
+            truth=len(points),
+            estimate=count,
+            truth_grid=None if density is None else grid_of_points(points, density.size_wh),
             estimate_grid=None if density is None else grid_of_density(density),
         )
+
+
+def within(region_xy: Points, density: DensityMap, points_xy: Points) -> tuple[DensityMap, Points]:
+    """The people and the heads (N, 2) in a polygon; a cell on its edge gives its share by area."""
+    rings = [np.clip(region_xy, 0, density.size_wh)]
+    inside, outside = copy.deepcopy(density), copy.deepcopy(density)
+    clear_inside(rings, outside)
+    inside.cells[:] = density.cells - outside.cells
+    return inside, points_xy[points_inside(rings, points_xy.astype(np.float32))]
 
 
 def evaluate_counts(images: Iterable[ImageCount], options: EvaluateOptions | None = None) -> CountReport:

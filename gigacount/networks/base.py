@@ -29,9 +29,10 @@ class Prediction:
     """The common output of all networks for a batch of B pictures.
 
     density: (B, ceil(H / stride), ceil(W / stride)) float32, people per cell; its sum is the count.
-    located: per picture an (N, 3) float32 array of x, y (input pixels, centres at +0.5) and score 0..1; or, where the
-        whole prediction is one graph, maps of these (B, 3, h, w) whose score is 0 where no head is. None when the
-        network was not asked to locate people or cannot.
+    located: per picture an (N, 3) float32 array of x, y (input pixels, centres at +0.5) and score 0..1, or an (N, 8)
+        one of these with left, top, right and bottom of the head's box and its area; or, where the whole prediction is
+        one graph, maps (B, 3, h, w) of the three, whose score is 0 where no head is. None when the network was not
+        asked to locate people or cannot.
     """
 
     density: Tensor
@@ -39,7 +40,7 @@ class Prediction:
 
     @property
     def points(self) -> list[NDArray[np.float32]] | None:
-        """The located people of each picture (N, 3), in reading order where they come from maps."""
+        """The located people of each picture, in reading order where they come from maps."""
         return heads_in(self.located.cpu().numpy()) if isinstance(self.located, Tensor) else self.located
 
 

@@ -172,10 +172,12 @@ class Instances:
 
     points: (N, 3) float32, x and y of the component's centroid in pixels, and its highest confidence.
     boxes_xyxy: (N, 4) float32, left, top, right, bottom in pixels, the right and bottom edges just outside.
+    areas: (N,) float32, pixels of the component.
     """
 
     points: NDArray[np.float32]
     boxes_xyxy: NDArray[np.float32]
+    areas: NDArray[np.float32]
 
     @property
     def count(self) -> int:
@@ -194,7 +196,8 @@ def find_instances(binary: NDArray[np.bool_], confidence: NDArray[np.float32]) -
     np.maximum.at(score, instance, confidence[row, col])
     spans = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in ndimage.find_objects(labels)]
     boxes = np.asarray(spans, np.float32).reshape(-1, 4)[kept]
-    return Instances(np.stack([x, y, score[kept]], axis=1).astype(np.float32), boxes)
+    points = np.stack([x, y, score[kept]], axis=1).astype(np.float32)
+    return Instances(points, boxes, pixels[kept].astype(np.float32))
 
 
 class IIM(Network):
@@ -270,7 +273,8 @@ class IIM(Network):
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """One person per component, in the cell of its centre."""
-        points = [found.points for found in self.instances(images)]
+        instances = self.instances(images)
+        points = [np.hstack([one.points, one.boxes_xyxy, one.areas[:, None]]) for one in instances]
         height, width = images.shape[-2:]
         cells = torch.stack([points_to_cells(one, (height, width), STRIDE) for one in points])
         return Prediction(cells.to(images.device), points if locate else None)

@@ -98,16 +98,19 @@ def placed(result: CountResult, suffix: str) -> Placed:
 def csv_text(result: CountResult) -> Iterator[str]:
     """x and y in full-resolution pixels, score, and the zoom level and number of the look that each head is from.
 
-    Of a georeferenced picture, map_x and map_y besides.
+    Where the network gives boxes, left, top, right, bottom and area besides; of a georeferenced picture map_x, map_y.
     """
     points, there = heads_of(result), placed(result, ".csv")
     columns = [*points.xy.T, points.score, points.level, points.window]
-    if not there.on_map:
-        yield "x,y,score,level,window\n"
-        yield from rows("%.2f,%.2f,%.3f,%d,%d\n", columns)
-        return
-    yield "x,y,score,level,window,map_x,map_y\n"
-    yield from rows(f"%.2f,%.2f,%.3f,%d,%d,{there.number},{there.number}\n", [*columns, *there.xy.T])
+    names, pattern = "x,y,score,level,window", "%.2f,%.2f,%.3f,%d,%d"
+    if points.boxes is not None:
+        names, pattern = f"{names},left,top,right,bottom,area", pattern + ",%.2f" * 5
+        columns += [*points.boxes.T]
+    if there.on_map:
+        names, pattern = f"{names},map_x,map_y", f"{pattern},{there.number},{there.number}"
+        columns += [*there.xy.T]
+    yield f"{names}\n"
+    yield from rows(f"{pattern}\n", columns)
 
 
 def geojson_text(result: CountResult) -> Iterator[str]:
@@ -145,13 +148,19 @@ def nwpu_text(result: CountResult) -> Iterator[str]:
 
 
 def coco_text(result: CountResult) -> Iterator[str]:
-    """COCO annotations without keypoints: a box of no size at each head, and its score."""
+    """COCO annotations without keypoints: each head's box, area and score; of no size where the network gives none."""
+    from gigacount.points import boxes_of  # brings scipy
+
     points = heads_of(result)
+    boxes = boxes_of(np.hstack([points.xy, points.score[:, None]])) if points.boxes is None else points.boxes
+    left, top, right, bottom, area = boxes.T
     image = {"id": 1, "file_name": result.name, "width": result.size_wh[0], "height": result.size_wh[1]}
     members = {"images": [image], "categories": [{"id": 1, "name": "head", "supercategory": "person"}]}
     yield json.dumps(members, ensure_ascii=False)[:-1] + ', "annotations": [\n'
-    annotation = '{"id":%d,"image_id":1,"category_id":1,"bbox":[%.2f,%.2f,0,0],"area":0,"iscrowd":0,"score":%.3f}'
-    yield from rows(annotation, [range(1, len(points) + 1), *points.xy.T, points.score], between=",\n")
+    annotation = '{"id":%d,"image_id":1,"category_id":1,"bbox":[%.2f,%.2f,%.2f,%.2f],"area":%.2f,'
+    annotation += '"iscrowd":0,"score":%.3f}'
+    columns = [range(1, len(points) + 1), left, top, right - left, bottom - top, area, points.score]
+    yield from rows(annotation, columns, between=",\n")
     yield "\n]}\n"
 
 

@@ -80,7 +80,7 @@ class RazNet(Network):
     stride = STRIDE
     no_graph = "it looks again, enlarged, at what it found crowded"
     locates = True
-    stages = ("counting", "localization", "regions", "zoomed localization", "zoomed regions")
+    stages: tuple[str, ...] = ("counting", "localization", "regions", "zoomed localization", "zoomed regions")
 
     def __init__(self, depth: int = 2, streams: Streams = "fusion", deconvolutions: int = 0) -> None:
         super().__init__()
