@@ -256,15 +256,38 @@ class MixOptions:
     """Generated pictures among the real ones (PromptMix).
 
     folder: of pictures, with their truth in a CSV file unless there is a teacher; or NAME:PATH of a data set.
-    ratio: share of all crops that is cut from them, 0..1. teacher: a network whose heads are their labels.
+    ratio: share of all crops that is cut from them, 0..1. teachers: networks whose heads are their labels.
+    agree: pictures in which the teachers' counts differ by more than this share of their mean are left out.
     """
 
     folder: str
     ratio: float = 0.25
-    teacher: str | None = None
+    teachers: tuple[str, ...] = ()
+    agree: float = 0.5
 
     def __post_init__(self) -> None:
         demand(0 < self.ratio < 1, f"mix-ratio must be between 0 and 1, not {self.ratio}")
+        demand(self.agree > 0, f"mix-agree must be above 0, not {self.agree}")
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Pictures by a text-to-image diffusion model (PromptMix).
+
+    model: a folder, or a name that Hugging Face's diffusers fetches. out: folder for the pictures. each: pictures of a
+    prompt. size_wh: None is the model's own. steps: of denoising.
+    """
+
+    model: str
+    out: Path
+    each: int = 1
+    size_wh: Size | None = None
+    steps: int = 50
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        demand(self.each >= 1 and self.steps >= 1, "pictures of a prompt and steps must be at least 1")
 
 
 @dataclass(frozen=True)

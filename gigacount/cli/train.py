@@ -66,8 +66,13 @@ class Training:
     ] = None
     mix_ratio: Annotated[float, typer.Option(help="Share of the crops that is cut from them.")] = MixOptions("-").ratio
     pseudo_labels_from: Annotated[
-        str | None, typer.Option(help="A network whose heads are their labels, instead of a CSV file in the folder.")
+        list[str] | None,
+        typer.Option(help="A network whose heads are their labels, instead of a CSV file; may be given several times."),
     ] = None
+    mix_agree: Annotated[
+        float,
+        typer.Option(help="Leave out pictures in which these counts differ by more than this share of their mean."),
+    ] = MixOptions("-").agree
     validation: Annotated[float, typer.Option(help="Share of each data set held out.")] = DEFAULTS.validation
     held_out: Annotated[Path | None, typer.Option(help="Hold out the pictures of this validation.txt instead.")] = (
         DEFAULTS.held_out
@@ -95,9 +100,10 @@ class Training:
 
     def options(self, labels: LabelOptions) -> TrainOptions:
         """Raises UsageError for values that make no sense."""
-        if self.mix is None and self.pseudo_labels_from is not None:
+        if self.mix is None and self.pseudo_labels_from:
             raise typer.BadParameter("--pseudo-labels-from labels the pictures of --mix, which is missing")
-        mix = None if self.mix is None else MixOptions(self.mix, self.mix_ratio, self.pseudo_labels_from)
+        teachers = tuple(self.pseudo_labels_from or ())
+        mix = None if self.mix is None else MixOptions(self.mix, self.mix_ratio, teachers, self.mix_agree)
         several = {name: tuple(getattr(self, name) or ()) for name in ("data", "from_above", "settings")}
         others = several | {"mix": mix, "labels": labels}
         names = [field.name for field in fields(TrainOptions) if field.name not in others]

@@ -108,7 +108,7 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
     cuda = trainer.team.device.type == "cuda"
     hardware = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads"
     mixed = {"mix": options.mix.folder, "mix_ratio": options.mix.ratio} if options.mix else {}
-    taught = {"pseudo_labels_from": options.mix.teacher} if options.mix and options.mix.teacher else {}
+    taught = {"pseudo_labels_from": list(options.mix.teachers)} if options.mix and options.mix.teachers else {}
     return NetworkRecord(
         name=options.network,
         network=options.network,

@@ -1,9 +1,10 @@
-"""PromptMix: generated pictures mixed with real ones, labelled by their truth or by a teacher.
+"""PromptMix: generated pictures mixed with real ones, labelled by their truth or by teachers.
 
 Bakhtiarnia, Zhang and Iosifidis, "PromptMix: text-to-image diffusion models enhance the performance of lightweight
 networks", IJCNN 2023: pictures generated from captions of real ones are labelled by strong networks and mixed into the
-training of a light one. Here any folder of generated pictures will do. The paper was not at hand when this was written;
-that labels are heads, not densities, is ours: from heads every network makes its own targets.
+training of a light one. `generate` makes the pictures, and any folder of them will do. Of the paper only the abstract
+was at hand when this was written: how several networks' labels become one, and which pictures are left out, is ours,
+and so is that labels are heads, not densities: from heads every network makes its own targets.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def mixed_source(options: TrainOptions, real: Sequence[Source], team: Team, noti
     """
     mix = options.mix
     assert mix is not None
-    if mix.teacher is None:
+    if not mix.teachers:
         spec = mix.folder if mix.folder.split(":")[0] in DATASETS else f"csv:{mix.folder}"
         samples, bad = checked(spec, options, notify, ALL)
         if bad and not options.skip_bad:
@@ -55,18 +56,43 @@ def mixed_source(options: TrainOptions, real: Sequence[Source], team: Team, noti
 
 
 def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample]:
-    """Each picture of the folder with the heads that the teacher sees in one look at 2560 x 1440 px at most."""
+    """The pictures of the folder with the heads that teachers see in one look at 2560 x 1440 px at most.
+
+    Of several the one whose count is nearest to their mean has the say. Raises DataError where they agree on none.
+    """
     folder = Path(mix.folder)
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not pictures:
         raise DataError(f"{folder}: no pictures to mix in")
-    assert mix.teacher is not None
-    counting = CountOptions("downsample", mix.teacher, device=options.device, precision=options.precision)
-    teacher = Counter(counting, locate=True, preview=False)
-    samples = [Sample(path.resolve(), people(teacher.count(path))) for path in pictures]
-    heads = sum(len(sample.points_xy) for sample in samples)
-    notify(f"{folder}: {mix.teacher} sees {heads} people in {len(samples)} pictures")
+    teachers = [
+        Counter(
+            CountOptions("downsample", name, device=options.device, precision=options.precision),
+            locate=True,
+            preview=False,
+        )
+        for name in mix.teachers
+    ]
+    samples = []
+    for path in pictures:
+        heads = agreed([people(teacher.count(path)) for teacher in teachers], mix.agree)
+        if heads is not None:
+            samples.append(Sample(path.resolve(), heads))
+    seen, names = sum(len(sample.points_xy) for sample in samples), " and ".join(mix.teachers)
+    without = f"; {len(pictures) - len(samples)} left out, on which they disagree" if len(teachers) > 1 else ""
+    notify(f"{folder}: {names}: {seen} people in {len(samples)} pictures{without}")
+    if not samples:
+        raise DataError(f"{folder}: the teachers agree on no picture; raise --mix-agree, or take one of them")
     return samples
+
+
+def agreed(seen: Sequence[NDArray[np.float64]], agree: float) -> NDArray[np.float64] | None:
+    """Of several teachers' heads (N, 2) those whose number is nearest to the mean; None where they differ by more than
+    `agree` of it, and by more than a person."""
+    counts = [len(heads) for heads in seen]
+    mean = sum(counts) / len(counts)
+    if max(counts) - min(counts) > max(agree * mean, 1):
+        return None
+    return min(seen, key=lambda heads: abs(len(heads) - mean))
 
 
 def people(found: CountResult) -> NDArray[np.float64]:
