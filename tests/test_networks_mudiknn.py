@@ -123,7 +123,7 @@ def test_labels_are_made_for_any_k(k: int) -> None:
 def test_the_loss_by_hand() -> None:
     images = torch.zeros(2, 3, 224, 224)
     images[1, 0, 5, 5] = 0.9
-    targets = {"iknn": torch.zeros(2, 224, 224), "heads": torch.zeros(2, 224, 224)}
+    targets = {"label": torch.zeros(2, 224, 224), "heads": torch.zeros(2, 224, 224)}
     targets["label"][1, 5, 6] = 0.5
     targets["heads"][0, 100, 100] = 4
     # Counts 7 against 4 and 0: errors 9 and 49. Maps: mean over three of 0.9, 0, 0 is 0.3, and 0.5 missed by all.

@@ -26,7 +26,7 @@ from gigacount.points import Points
 from gigacount.results import CountResult, Located, LocatedHeads
 from gigacount.train import train
 from gigacount.train.crops import CropMaker
-from gigacount.train.mix import LABELS, mixed_source, people, scatter
+from gigacount.train.mix import LABELS, agreed, mixed_source, people, scatter
 from gigacount.train.processes import Team
 from gigacount.train.sources import KEPT, open_sources, split_weight
 from gigacount.train.validate import Errors, mean_score
@@ -277,17 +277,28 @@ def test_a_teacher_labels_the_generated_pictures(photos: Path, tmp_path: Path) -
     shutil.copy(photos / "0.png", folder / "a.png")
     shutil.copy(photos / "7.png", folder / "b.png")
     told: list[str] = []
-    settings = options(photos, tmp_path / "run", steps=1, mix=MixOptions(str(folder), 0.5, "light"))
+    settings = options(photos, tmp_path / "run", steps=1, mix=MixOptions(str(folder), 0.5, ("light",)))
     made = train(settings, notify=told.append)
-    assert find_record(str(made)).training["pseudo_labels_from"] == "light"
+    assert find_record(str(made)).training["pseudo_labels_from"] == ["light"]
     labels = tmp_path / "run" / LABELS
     assert [sample.name for sample in read(f"csv:{labels}", "all", options=LabelOptions(trust_paths=True))] == [
         "a",
         "b",
     ]
-    assert any("light sees" in line and "2 pictures" in line for line in told)
+    assert any("light: " in line and "2 pictures" in line for line in told)
     with pytest.raises(DataError, match="no pictures to mix in"):
-        train(options(photos, tmp_path / "other", mix=MixOptions(str(tmp_path / "run"), 0.5, "light")))
+        train(options(photos, tmp_path / "other", mix=MixOptions(str(tmp_path / "run"), 0.5, ("light",))))
+
+
+def test_several_teachers_must_agree_and_the_one_nearest_their_mean_has_the_say() -> None:
+    crowds = [np.full((people, 2), float(people)) for people in (80, 100, 130)]
+    chosen = agreed(crowds, 0.5)
+    assert chosen is not None
+    assert len(chosen) == 100
+    assert agreed(crowds, 0.4) is None  # 50 people are more than two fifths of 103
+    lone = agreed([np.zeros((0, 2)), np.ones((1, 2))], 0.1)
+    assert lone is not None  # by a person they always may
+    assert agreed([np.zeros((0, 2)), np.ones((2, 2))], 0.5) is None
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -1.0])
