@@ -82,10 +82,9 @@ def load_pipeline(options: GenerateOptions) -> Any:
     diffusers = library("diffusers")
     place = choose_device(options.device)
     with explained(options.model):
-        kind = torch.float16 if place.type == "cuda" else torch.float32
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(options.model, torch_dtype=kind, use_safetensors=True)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(options.model, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(place)
+    return pipeline.to(place, torch.float16 if place.type == "cuda" else torch.float32)
 
 
 def library(name: str) -> Any:
