@@ -81,6 +81,9 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
         read_prompts(tmp_path / "none.txt")
 
 
+TOKENS = ("vocab.json", "merges.txt")
+
+
 def tiny_diffusion_model(folder: Path) -> Path:
     """Stable Diffusion with a few random parameters."""
     diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
@@ -100,7 +103,7 @@ def tiny_diffusion_model(folder: Path) -> Path:
             down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **blocks
         ),
         text_encoder=transformers.CLIPTextModel(text),
-        tokenizer=transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")),
+        tokenizer=transformers.CLIPTokenizer(*(str(folder / name) for name in TOKENS), model_max_length=77),
         unet=diffusers.UNet2DConditionModel(
             sample_size=16, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), cross_attention_dim=8,
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=2, **blocks,

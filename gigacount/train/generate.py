@@ -84,7 +84,7 @@ def load_pipeline(options: GenerateOptions) -> Any:
     with explained(options.model):
         pipeline = diffusers.DiffusionPipeline.from_pretrained(options.model, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(place, torch.float16 if place.type == "cuda" else torch.float32)
+    return pipeline.to(place, torch.float16) if place.type == "cuda" else pipeline.to(place)
 
 
 def library(name: str) -> Any:
