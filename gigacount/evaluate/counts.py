@@ -69,11 +69,12 @@ def count_samples(samples: Iterable[Sample], estimate: Callable[[Sample], CountE
 
 def within(region_xy: Points, density: DensityMap, points_xy: Points) -> tuple[DensityMap, Points]:
     """The people and the heads (N, 2) in a polygon; a cell on its edge gives its share by area."""
-    rings = [np.clip(region_xy, 0, density.size_wh)]
+    polygons = [[np.clip(region_xy, 0, density.size_wh)]]
     inside, outside = copy.deepcopy(density), copy.deepcopy(density)
-    clear_inside(rings, outside)
+    clear_inside(polygons, outside)
     inside.cells[:] = density.cells - outside.cells
-    return inside, points_xy[points_inside(rings, points_xy.astype(np.float32))]
+    (here,) = points_inside(polygons, points_xy.astype(np.float32))
+    return inside, points_xy[here]
 
 
 def evaluate_counts(images: Iterable[ImageCount], options: EvaluateOptions | None = None) -> CountReport:
