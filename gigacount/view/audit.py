@@ -167,7 +167,7 @@ def draw(windows: tuple[Window, ...], predicted: Floats, seed: int) -> Plan:
 def predicted_in(plan: Plan, density: DensityMap, region: Region) -> Floats:
     """(N,) people of a region in each patch, by the machine."""
     outside = DensityMap(density.cells.copy(), density.size_wh, density.cell_px)
-    clear_inside(region.rings, outside)
+    clear_inside([region.rings], outside)
     return plan.predicted - _people_in(plan.windows, outside)
 
 
