@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo test lint types test-slow test-hostile fuzz test-gpu bench-gpu format clean
+.PHONY: help setup docs bench demo test lint types test-slow test-hostile fuzz test-gpu test-browser bench-gpu format clean
 
 help: ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ fuzz: $(STAMP) ## mutated files of every kind for an hour (MINUTES=60)
 
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu
+
+test-browser: $(STAMP) ## the viewer in Chromium (apt-get install chromium)
+	$(PY) -m pytest -q -m browser
 
 bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/performance.json
 	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json --kept docs/performance.json

@@ -62,7 +62,8 @@ def stored_result(
     """The result folder of a picture that is made in `folder`, or stands there."""
     image = folder / name
     if not image.exists():
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)).save(image)
+        spots = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
+        spots.resize(SIZE, Image.Resampling.BILINEAR).save(image, compress_level=1)
     target = ResultFolder(result_folder(image, None))
     formats = (*formats, "tif", *(("csv",) if heads else ()))
     write_result(crowd_result(image, density, heads), target, formats)

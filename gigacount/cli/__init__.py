@@ -27,6 +27,7 @@ from gigacount.cli.networks import networks
 from gigacount.cli.show import complain
 from gigacount.cli.synthesize import synthesize
 from gigacount.cli.train import train
+from gigacount.cli.view import view
 from gigacount.errors import GigacountError
 from gigacount.memory import is_shortage, share_one_arena, shortage_or_unforeseen
 from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command()(count)
 app.command()(localize)
 app.command()(info)
+app.command()(view)
 app.command()(audit)
 app.command()(train)
 app.command()(synthesize)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gigacount.datasets.coco import read_coco
+from gigacount.datasets.corrections import read_corrections
 from gigacount.datasets.csv_points import read_csv
 from gigacount.datasets.cvat import read_cvat
 from gigacount.datasets.entries import ALL, NOTICES, OnError, Reader, strict
@@ -56,6 +57,7 @@ DATASETS: dict[str, Reader] = {
     "yolo": read_yolo,
     "labelme": read_labelme,
     "cvat": read_cvat,
+    "corrections": read_corrections,
 }
 
 

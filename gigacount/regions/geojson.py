@@ -52,7 +52,7 @@ def read_regions(options: RegionOptions, size_wh: Size, reference: Georeference 
     path = options.file
     try:
         content = _load(path)
-        shapes = [_shape(path, number, feature) for number, feature in enumerate(_features(path, content), 1)]
+        shapes = [read_shape(path, number, feature) for number, feature in enumerate(_features(path, content), 1)]
         if not shapes:
             raise DataError(f"{path}: no regions in it; draw at least one polygon")
         shapes, coordinates = _to_pixels(path, _declared(path, content), shapes, reference, size_wh)
@@ -88,7 +88,7 @@ def _features(path: Path, content: Any) -> Iterator[dict[str, Any]]:
     yield from content
 
 
-def _shape(path: Path, number: int, feature: dict[str, Any]) -> Shape:
+def read_shape(path: Path, number: int, feature: dict[str, Any]) -> Shape:
     """A feature's polygon, checked; DataError where it is none or is not valid."""
     geometry = feature.get("geometry")
     name = _name(feature, number)
@@ -218,14 +218,19 @@ def _region(shape: Shape, options: RegionOptions, reference: Georeference | None
         raise DataError(f"{shape.where} lies outside the picture of {size_wh[0]} x {size_wh[1]} pixels")
     if shape.polygon.area < LEAST_PX:
         raise DataError(f"{shape.where} is smaller than a pixel; give pixels, or a GeoTIFF and its own coordinates")
-    parts = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon"]
-    rings = [ring for part in parts for ring in _open_rings(part)]
     middle = inside.centroid
     square_metres = reference.square_metres((middle.x, middle.y)) if reference else None
     if options.metres_per_pixel is not None:
         square_metres = options.metres_per_pixel**2
     area_m2 = inside.area * square_metres if square_metres else None
-    return Region(shape.name, tuple(rings), inside.area, area_m2)
+    return Region(shape.name, tuple(rings_in(shape.polygon, size_wh)), inside.area, area_m2)
+
+
+def rings_in(polygon: BaseGeometry, size_wh: Size) -> list[NDArray[np.float64]]:
+    """The rings of a polygon as `inside` takes them, as far as it lies in a picture."""
+    inside = polygon.intersection(shapely.box(0, 0, *size_wh))
+    parts = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon"]
+    return [ring for part in parts for ring in _open_rings(part)]
 
 
 def _open_rings(polygon: Any) -> list[NDArray[np.float64]]:

@@ -19,8 +19,7 @@ from scipy.special import stdtrit
 
 from gigacount.density import DensityMap
 from gigacount.geometry import Window
-from gigacount.regions import Region
-from gigacount.regions.inside import clear_inside
+from gigacount.regions import Region, Regions
 
 Floats = NDArray[np.float64]
 
@@ -167,7 +166,7 @@ def draw(windows: tuple[Window, ...], predicted: Floats, seed: int) -> Plan:
 def predicted_in(plan: Plan, density: DensityMap, region: Region) -> Floats:
     """(N,) people of a region in each patch, by the machine."""
     outside = DensityMap(density.cells.copy(), density.size_wh, density.cell_px)
-    clear_inside([region.rings], outside)
+    Regions((region,)).clear(outside)
     return plan.predicted - _people_in(plan.windows, outside)
 
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gigacount.errors import DataError
 from gigacount.image import GigaImage
-from gigacount.options import RegionOptions
+from gigacount.options import ReadOptions, RegionOptions
+from gigacount.output.folder import COUNT_FILE, ResultFolder, result_folder
 from gigacount.output.opened import StoredResult, open_result
 from gigacount.regions import Regions, read_regions
 from gigacount.view.trail import Audit
+
+if TYPE_CHECKING:
+    from gigacount.view.server import Scene
+
+MANY_LOOKS = 1000
+"""As many as a person may take: a file without tiles is decoded once, to where it can be read anywhere."""
 
 
 def open_audit(
@@ -32,3 +43,21 @@ def open_regions(result: StoredResult, file: Path) -> Regions:
     """Polygons of a file in the pixels of a result's picture. Raises DataError, ImageError."""
     with GigaImage.open(result.image, result.reading) as image:
         return read_regions(RegionOptions(file), result.size_wh, image.georeference)
+
+
+@contextmanager
+def open_scene(path: Path, image: Path | None = None, exclude: Path | None = None) -> Iterator[Scene]:
+    """What the viewer shows: a result, or a picture without one. Raises DataError, ImageError, UsageError."""
+    from gigacount.view.server import Scene
+
+    plain = path.is_file() and path.name != COUNT_FILE and ResultFolder(result_folder(path, None)).finished() is None
+    audit = None if plain else open_audit(path, image, exclude)
+    picture, reading = (path, ReadOptions()) if audit is None else (audit.result.image, audit.result.reading)
+    with GigaImage.open(picture, reading) as opened:
+        opened.prepare(MANY_LOOKS)
+        if audit is None:
+            yield Scene(opened, lambda ending: path.with_name(f"{path.name}.{ending}"))
+        elif opened.size_wh != audit.result.size_wh:
+            raise DataError(f"{picture}: another picture than the one that was counted; say where that is with --image")
+        else:
+            yield Scene(opened, audit.result.beside, audit)

@@ -1,0 +1,53 @@
+"""What a person has checked in `gigacount view`: areas of pictures with every head in them.
+
+square.tif.corrections.geojson       features whose property `correction` is checked: the area's picture and its heads
+square.tif.corrections/0123.png      such an area, cut out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gigacount.datasets.entries import Entry, Heads, OnError, natural, points_only, strict
+from gigacount.datasets.files import bad, guarded, load_json
+from gigacount.errors import EntryError, NotFoundError
+
+ENDING = ".corrections.geojson"
+
+
+def read_corrections(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    """The checked areas of all corrections in a folder and those inside it, or in one file; for any split."""
+    found = [root] if root.is_file() else sorted(root.rglob(f"*{ENDING}"), key=natural)
+    if not found:
+        raise NotFoundError(f"no corrections: looked for *{ENDING} in {root}; check some in gigacount view")
+    for path in found:
+        try:
+            areas = _areas(path)
+        except EntryError as error:
+            on_error(error)
+            continue
+        for area in areas:
+            try:
+                yield _entry(path, area)
+            except EntryError as error:
+                on_error(error)
+
+
+def _areas(path: Path) -> list[dict[str, Any]]:
+    """The properties of the checked areas of a file."""
+    content = load_json(path)
+    with guarded(path):
+        properties = [feature["properties"] for feature in content["features"]]
+        return [one for one in properties if one.get("correction") == "checked"]
+
+
+def _entry(path: Path, area: dict[str, Any]) -> Entry:
+    with guarded(path):
+        name, heads = str(area["picture"]), points_only(area["heads"])
+        image = path.parent / name
+        if not image.is_file():
+            raise bad(path, f"the picture {name} of a checked area is missing")
+        width, height = area["window"][2:]
+        return Entry(image, path, Heads(heads.points_xy, size_wh=(int(width), int(height))), name)

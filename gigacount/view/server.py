@@ -1,0 +1,337 @@
+"""The viewer's server: one picture and its result, for one browser on this machine, and nothing else.
+
+Every address begins with a token that only this browser was told. Requests for another host (a rebound name), and
+those that another page sends, are refused. Files are served from a table of names, so no path leads out of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gigacount.density import DensityMap
+from gigacount.errors import DataError, GigacountError
+from gigacount.image import GigaImage
+from gigacount.output.opened import StoredResult
+from gigacount.output.overlay import colour_map
+from gigacount.output.stored import number
+from gigacount.regions import Region, Regions
+from gigacount.regions.geojson import read_shape, rings_in
+from gigacount.view.drawings import ADDED, REGIONS, REMOVED, ZONES, Corrections, Drawing, places_of
+from gigacount.view.tiles import (
+    TILE_PX,
+    Cache,
+    DensityTiles,
+    HeadTiles,
+    ground_tile,
+    most_level,
+    people_in,
+    picture_tile,
+)
+from gigacount.view.trail import Audit, positions
+
+PAGE = Path(__file__).with_name("page")
+FILES = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
+    "viewer.css": ("viewer.css", "text/css; charset=utf-8"),
+    "openseadragon.min.js": ("openseadragon.min.js", "text/javascript; charset=utf-8"),
+}
+"""Name in the address -> file of the page and its type."""
+
+READERS = 2
+"""Tiles that are read at a time."""
+
+MOST_BODY = 4 * 2**20
+"""Bytes of a request."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' blob: data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Scene:
+    """A picture with whatever is known of it: a result, its audit, and what a person drew."""
+
+    def __init__(self, image: GigaImage, beside: Callable[[str], Path], audit: Audit | None = None) -> None:
+        self.image, self.audit = image, audit
+        self.result: StoredResult | None = audit.result if audit else None
+        self.name = image.info.path.name
+        heads = self.result.heads if self.result else None
+        self.machine = np.zeros((0, 3), np.float32) if heads is None else heads
+        self.heads = HeadTiles(self.machine, image.size_wh)
+        self.density = None
+        if self.result is not None:
+            (width, height), place = image.size_wh, image.georeference
+            ground = place.square_metres((width / 2, height / 2)) if place else None
+            self.density = DensityTiles(self.result.density, ground)
+        self.drawings: dict[str, Drawing] = {
+            kind: Drawing(beside(f"{kind}.geojson"), kind, image.size_wh, self.name) for kind in (REGIONS, ZONES)
+        }
+        self.corrections = Corrections(beside("corrections.geojson"), image, self.machine, self.name)
+        self.drawings["corrections"] = self.corrections
+        self.cache = Cache()
+
+    def about(self) -> dict[str, Any]:
+        """What the page shows before any tile."""
+        content = self.result.content if self.result else {}
+        sides = ("left", "top", "width", "height")
+        return {
+            "name": self.name,
+            "size": self.image.size_wh,
+            "tile": TILE_PX,
+            "levels": most_level(self.image.size_wh),
+            "count": content.get("count"),
+            "interval": content.get("interval"),
+            "heads": len(self.machine) if self.result is not None and self.result.heads is not None else None,
+            "windows": [[window[side] for side in sides] for window in content.get("windows", [])],
+            "legend": self.density.label if self.density else None,
+            "colours": ["#%02x%02x%02x" % tuple(c) for c in colour_map(9).astype(int).tolist()],  # noqa: UP031
+            "changed": self.result is not None and self.result.changed,
+            "audit": self.audit is not None,
+        }
+
+    def tile(self, layer: str, level: int, x: int, y: int) -> bytes:
+        """Raises DataError, ImageError."""
+        if layer == "picture":
+            return picture_tile(self.image, level, x, y)
+        if layer == "ground":
+            return ground_tile(self.image, level, x, y)
+        if layer == "density" and self.density is not None:
+            return self.density.tile(level, x, y)
+        raise DataError(f"there is no layer {layer}")
+
+    def count_in(self, rectangle: tuple[float, float, float, float]) -> dict[str, float | int | None]:
+        """People and heads in left, top, right, bottom; and the people with what was corrected there."""
+        left, top, right, bottom = rectangle
+        people = people_in(self.result.density, *rectangle) if self.result else None
+        features = self.corrections.features()
+
+        def inside(kind: str) -> int:
+            return sum(left <= x < right and top <= y < bottom for x, y in places_of(features, kind))
+
+        return counted(people, len(self.heads.inside(*rectangle)), inside(ADDED), inside(REMOVED))
+
+    def count_polygon(self, feature: dict[str, Any]) -> dict[str, float | int | None]:
+        """The same of a drawn polygon. Raises DataError."""
+        polygon = read_shape(Path("region"), 1, feature).polygon
+        drawn = Regions((Region("drawn", tuple(rings_in(polygon, self.image.size_wh)), polygon.area),))
+        density = self.result.density if self.result else DensityMap.empty(self.image.size_wh, max(self.image.size_wh))
+        (found,) = drawn.measure(density, self.machine[:, :2])
+        features = self.corrections.features()
+
+        def inside(kind: str) -> int:
+            return int(drawn.contain(np.array(places_of(features, kind), np.float32).reshape(-1, 2)).sum())
+
+        return counted(found.count if self.result else None, found.points or 0, inside(ADDED), inside(REMOVED))
+
+    def audit_state(self) -> dict[str, Any]:
+        """The patch to count next, and the total so far. Raises DataError where there is no result to audit."""
+        if self.audit is None:
+            raise DataError("an audit needs a result; make one with gigacount count")
+        self.audit.refresh()
+        made, patch = self.audit.estimate(), self.audit.next
+        window = None if patch is None else self.audit.window(patch)
+        return {
+            "patch": patch,
+            "patches": self.audit.patches,
+            "window": None if window is None else [window.left, window.top, window.width, window.height],
+            "said": str(made),
+            "people": made.people,
+            "low": made.low,
+            "high": made.high,
+            "done": made.patches,
+            "heads": made.heads,
+        }
+
+
+def counted(people: float | None, heads: int, added: int, removed: int) -> dict[str, float | int | None]:
+    corrected = None if people is None else people + added - removed
+    return {"people": people, "heads": heads, "corrected": corrected, "corrected_heads": heads + added - removed}
+
+
+class Guard:
+    """Lets through what the browser sends that was told the token, from the page that it was told of."""
+
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+        self.app, self.token = app, token
+        self.hosts = {f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await Response(refusal, 403, HEADERS, "text/plain")(scope, receive, send)
+                return
+        elif scope["type"] != "lifespan":
+            return
+        await self.app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> str | None:
+        headers = dict(scope["headers"])
+        host, origin = headers.get(b"host", b""), headers.get(b"origin")
+        if host not in self.hosts:
+            return "wrong host"
+        if origin is not None and origin not in {b"http://" + name for name in self.hosts}:
+            return "wrong origin"
+        if scope["method"] not in ("GET", "HEAD") and origin is None:
+            return "no origin"
+        if headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
+            return "another site"
+        given = scope["path"].split("/")[1]
+        return None if hmac.compare_digest(given.encode(), self.token.encode()) else "wrong token"
+
+
+def make_app(scene: Scene, token: str, port: int) -> ASGIApp:
+    """The application of a scene, behind its guard."""
+    pool, waiting = ThreadPoolExecutor(READERS, "tile"), asyncio.Semaphore(READERS)
+
+    async def run(function: Callable[..., Any], *values: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *values)
+
+    async def page(request: Request) -> Response:
+        name, kind = FILES.get(request.path_params["name"], ("", ""))
+        return Response((PAGE / name).read_bytes(), media_type=kind) if name else Response("not found", 404)
+
+    async def about(request: Request) -> Response:
+        return JSONResponse(scene.about())
+
+    async def tile(request: Request) -> Response:
+        key = tuple(request.path_params[part] for part in ("layer", "level", "x", "y"))
+        if key not in scene.cache:
+            async with waiting:
+                if await request.is_disconnected():  # the view has moved on while this tile waited
+                    return Response(status_code=499)
+                made = await run(scene.cache.get, key, lambda: scene.tile(*key))
+        else:
+            made = scene.cache.get(key, lambda: scene.tile(*key))
+        kind = "image/jpeg" if key[0] == "picture" else "image/png"
+        return Response(made, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+
+    async def heads(request: Request) -> Response:
+        found, total = scene.heads.tile(*(request.path_params[part] for part in ("level", "x", "y")))
+        return JSONResponse({"heads": found.astype(np.float64).round(2).tolist(), "of": total})
+
+    async def rectangle(request: Request) -> Response:
+        try:
+            sides = [float(request.query_params[side]) for side in ("left", "top", "right", "bottom")]
+        except (KeyError, ValueError) as error:
+            raise DataError("a rectangle has the numbers left, top, right, bottom") from error
+        if not all(map(number, sides)):
+            raise DataError("a rectangle has finite sides")
+        return JSONResponse(await run(scene.count_in, (sides[0], sides[1], sides[2], sides[3])))
+
+    async def polygon(request: Request) -> Response:
+        return JSONResponse(await run(scene.count_polygon, await body(request)))
+
+    async def drawing(request: Request) -> Response:
+        kind = scene.drawings.get(request.path_params["kind"])
+        if kind is None:
+            return Response("not found", 404)
+        if request.method == "GET":
+            return JSONResponse(await run(kind.features))
+        wanted = await body(request)
+        add, remove = wanted.get("add", []), wanted.get("remove", [])
+        if not isinstance(add, list) or not isinstance(remove, list):
+            raise DataError("add and remove are lists")
+        return JSONResponse(await run(kind.change, add, remove))
+
+    async def audit(request: Request) -> Response:
+        if request.method == "POST" and scene.audit is not None:
+            found = await body(request)
+            patch, clicked = found.get("patch"), found.get("heads")
+            if not isinstance(patch, int) or positions(clicked) is None:
+                raise DataError("a counted patch has a number and heads")
+            await run(scene.audit.add, patch, None, clicked)
+        return JSONResponse(await run(scene.audit_state))
+
+    place = "{level:int}/{x:int}/{y:int}"
+    routes = [
+        Route("/about", about),
+        Route(f"/tile/{{layer}}/{place}", tile),
+        Route(f"/heads/{place}", heads),
+        Route("/count", rectangle),
+        Route("/count", polygon, methods=["POST"]),
+        Route("/drawing/{kind}", drawing, methods=["GET", "POST"]),
+        Route("/audit", audit, methods=["GET", "POST"]),
+        Route("/{name}", page),
+        Route("/", page_of_root(page)),
+    ]
+    app = Starlette(routes=[Mount(f"/{token}", routes=routes)], exception_handlers={GigacountError: complain})
+    return Guard(with_headers(app), token, port)
+
+
+def page_of_root(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def root(request: Request) -> Response:
+        request.path_params["name"] = ""
+        return await page(request)
+
+    return root
+
+
+async def complain(request: Request, error: Exception) -> Response:
+    """What is wrong, in a line, for the page to show."""
+    return JSONResponse({"error": str(error)}, 400 if isinstance(error, DataError) else 507)
+
+
+async def body(request: Request) -> dict[str, Any]:
+    """The object that was sent. Raises DataError for anything else, and for more than MOST_BODY bytes."""
+    content = b""
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > MOST_BODY:
+                raise DataError("too much at once")
+        value = json.loads(content)
+    except (ValueError, RecursionError, ClientDisconnect) as error:
+        raise DataError("not JSON") from error
+    if not isinstance(value, dict):
+        raise DataError("not an object")
+    return value
+
+
+def with_headers(app: ASGIApp) -> ASGIApp:
+    """Answers that no other page may use or frame."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return wrapped
+
+
+def listen() -> tuple[socket.socket, int, str]:
+    """A socket that only this machine reaches, its port, and a token."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.bind(("127.0.0.1", 0))
+    return bound, bound.getsockname()[1], secrets.token_urlsafe(24)
+
+
+def serve(scene: Scene, bound: socket.socket, port: int, token: str) -> None:
+    """Serve a scene until the process is told to stop."""
+    import uvicorn
+
+    config = uvicorn.Config(make_app(scene, token, port), log_level="error", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[bound])
