@@ -214,7 +214,7 @@ def test_checked_areas_are_a_data_set(client: TestClient, scene: Scene, tmp_path
         true = scene.image.read(Window(200, 100, 401, 320), (401, 320))
         np.testing.assert_array_equal(cut.read(whole(cut.size_wh), cut.size_wh), true)
     sample.image.unlink()
-    with pytest.raises(DataError, match="of a checked area is missing"):
+    with pytest.raises(DataError, match="no labelled pictures"):
         list(read(f"corrections:{tmp_path}"))
 
 

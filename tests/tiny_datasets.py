@@ -259,6 +259,18 @@ def cvat(root: Path) -> Path:
     return root
 
 
+def corrections(root: Path) -> Path:
+    for i, name in enumerate(ORDER, 1):
+        folder = root / ("test" if name in TEST else "train")
+        picture(folder / f"{name}.tif.corrections" / f"{name}.jpg", i)
+        area = {"correction": "checked", "window": [10, 20, 64, 48], "heads": [list(xy) for xy in POINTS[name]]}
+        area["picture"] = f"{name}.tif.corrections/{name}.jpg"
+        others = {"type": "Feature", "properties": {"correction": "added"}, "geometry": None}
+        content = {"type": "FeatureCollection", "features": [others, {"type": "Feature", "properties": area}]}
+        dump(folder / f"{name}.tif.corrections.geojson", content)
+    return root
+
+
 TINY: dict[str, Callable[[Path], Path]] = {
     "panda": lambda root: panda("box", root),
     "shanghaitech-a": lambda root: shanghaitech("part_A_final", "ground_truth", root),
@@ -278,6 +290,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "yolo": yolo,
     "labelme": labelme,
     "cvat": cvat,
+    "corrections": corrections,
 }
 
 

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gigacount.datasets.entries import Entry, Heads, OnError, natural, points_only, strict
-from gigacount.datasets.files import bad, guarded, load_json
+from gigacount.datasets.entries import NO_PICTURE, Entry, Heads, OnError, divided, natural, points_only, strict
+from gigacount.datasets.files import guarded, load_json
 from gigacount.errors import EntryError, NotFoundError
 
 ENDING = ".corrections.geojson"
 
 
 def read_corrections(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """The checked areas of all corrections in a folder and those inside it, or in one file; for any split."""
-    found = [root] if root.is_file() else sorted(root.rglob(f"*{ENDING}"), key=natural)
+    """The checked areas of all corrections in a folder and those inside it, or in one file."""
+    parts = [root] if root.is_file() else [path for part in divided(root, split) for path in part.rglob(f"*{ENDING}")]
+    found = sorted(parts, key=natural)
     if not found:
         raise NotFoundError(f"no corrections: looked for *{ENDING} in {root}; check some in gigacount view")
     for path in found:
@@ -48,6 +49,6 @@ def _entry(path: Path, area: dict[str, Any]) -> Entry:
         name, heads = str(area["picture"]), points_only(area["heads"])
         image = path.parent / name
         if not image.is_file():
-            raise bad(path, f"the picture {name} of a checked area is missing")
+            raise EntryError(NO_PICTURE, f"{path}: the picture {name} of a checked area is missing")
         width, height = area["window"][2:]
         return Entry(image, path, Heads(heads.points_xy, size_wh=(int(width), int(height))), name)

@@ -28,9 +28,10 @@ from gigacount.errors import DataError, GigacountError
 from gigacount.image import GigaImage
 from gigacount.output.opened import StoredResult
 from gigacount.output.overlay import colour_map
-from gigacount.output.stored import number
+from gigacount.output.stored import INTERVAL, fits, number
 from gigacount.regions import Region, Regions
 from gigacount.regions.geojson import read_shape, rings_in
+from gigacount.results import Interval
 from gigacount.view.drawings import ADDED, REGIONS, REMOVED, ZONES, Corrections, Drawing, places_of
 from gigacount.view.tiles import (
     TILE_PX,
@@ -100,7 +101,7 @@ class Scene:
             "tile": TILE_PX,
             "levels": most_level(self.image.size_wh),
             "count": content.get("count"),
-            "interval": content.get("interval"),
+            "range": range_of(content),
             "heads": len(self.machine) if self.result is not None and self.result.heads is not None else None,
             "windows": [[window[side] for side in sides] for window in content.get("windows", [])],
             "legend": self.density.label if self.density else None,
@@ -161,6 +162,11 @@ class Scene:
             "done": made.patches,
             "heads": made.heads,
         }
+
+
+def range_of(content: dict[str, Any]) -> str | None:
+    """The range of a count in words."""
+    return str(Interval(**content["interval"])) if fits(content.get("interval"), INTERVAL) else None
 
 
 def counted(people: float | None, heads: int, added: int, removed: int) -> dict[str, float | int | None]:

@@ -15,6 +15,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from gigacount.density import Density, DensityMap, block_sums
 from gigacount.errors import DataError
@@ -26,6 +27,9 @@ TILE_PX = 256
 CACHE_BYTES = 96 * 2**20
 LEGEND_WH = (1600, 1000)
 """The size at which the density's colours are settled, as the overlay's are."""
+
+SIGMA, AROUND, LEAST_CELL_PX = 1.5, 6, 2
+"""Of the density's smoothing, in cells of LEAST_CELL_PX screen pixels or more; without it, people were single dots."""
 
 BIN_PX = 512
 MOST_HEADS = 2000
@@ -112,19 +116,19 @@ class DensityTiles:
     def tile(self, level: int, x: int, y: int) -> bytes:
         """A PNG. Raises DataError."""
         window, size_wh = tile_window(self.size_wh, level, x, y)
-        per_tile_px = 1 << (most_level(self.size_wh) - level)
-        number = min(max(int(math.log2(max(per_tile_px / self.cell_px, 1))), 0), len(self._levels) - 1)
+        per_px = LEAST_CELL_PX << (most_level(self.size_wh) - level)
+        number = min(int(math.log2(max(per_px / self.cell_px, 1))), len(self._levels) - 1)
         cells, side = self._levels[number], self.cell_px << number
-        # A cell more on each side, so that neighbouring tiles are smoothed alike.
+        # As many cells around it as the smoothing sees, so that neighbouring tiles fit.
         rows, cols = (
-            np.clip(np.arange(start // side - 1, -(-end // side) + 1), 0, last - 1)
+            np.clip(np.arange(start // side - AROUND, -(-end // side) + AROUND), 0, last - 1)
             for start, end, last in zip(
                 (window.top, window.left), (window.bottom, window.right), cells.shape, strict=True
             )
         )
-        people = np.maximum(cells[np.ix_(rows, cols)], 0) / side**2
+        people = gaussian_filter(np.maximum(cells[np.ix_(rows, cols)], 0), SIGMA, truncate=3) / side**2
         strength = Image.fromarray(np.sqrt(np.minimum(people / self._top, 1)).astype(np.float32))
-        left, top = ((start % side) / side + 1 for start in (window.left, window.top))
+        left, top = ((start % side) / side + AROUND for start in (window.left, window.top))
         box = (left, top, left + window.width / side, top + window.height / side)
         smooth = np.asarray(strength.resize(size_wh, Image.Resampling.BILINEAR, box=box))
         shade = (np.clip(smooth, 0, 1) * (SHADES - 1)).astype(np.int64)

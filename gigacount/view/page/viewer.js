@@ -291,7 +291,7 @@ function showTotal() {
   const about = state.about;
   const difference = of("added").length - of("removed").length;
   let text = about.count === null ? (difference ? `${number(difference)} marked` : "not counted") : `${number(about.count)} people`;
-  if (about.interval) text += ` (${number(about.interval.low)} to ${number(about.interval.high)})`;
+  if (about.range) text += ` (${about.range})`;
   if (about.count !== null && state.drawings.corrections.length) text += `, corrected ${number(about.count + difference)}`;
   element("total").textContent = text;
 }
@@ -405,6 +405,7 @@ async function setMode(mode) {
   state.marks = [];
   element("view").classList.toggle("editing", state.mode !== null);
   for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
+  document.body.classList.toggle("auditing", state.mode === "audit");
   element("done").hidden = !["region", "zone", "audit"].includes(state.mode);
   for (const [layer] of LAYERS) fade(layer);
   if (state.mode === "audit") { state.audit = await ask("audit"); await showPatch(); }
