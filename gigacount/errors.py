@@ -1,15 +1,16 @@
 """Everything that gigacount raises on purpose.
 
 GigacountError          one line for the user: what is wrong, where, what to do
-├── UsageError          options that make no sense together or at all; exit status 2
+├── UsageError          what cannot be done as it was asked: options that make no sense, no picture there; exit status 2
 │   └── UnknownNameError     a name that is not in its table; lists the choices
 ├── ImageError          a picture that cannot be read: missing, not a picture, damaged
 ├── WeightsError        network weights that are missing, altered or of another network
 ├── DataError           labels, data sets, regions or result files that cannot be used
 │   ├── NotFoundError        a data set, or a split of it, that is not where it was looked for
 │   └── EntryError           one picture or label file of a data set; `data check` counts them by kind
-└── OutputError         results that cannot be written: exists already, no permission
-    └── NoSpaceError         a full disk: no other result can be written, either
+└── OutputError         results that cannot be written: no permission, no folder
+    ├── NoSpaceError         a full disk: no other result can be written, either
+    └── ExistsError          something stands there that only --overwrite replaces; exit status 2
 """
 
 from __future__ import annotations
@@ -69,3 +70,9 @@ class OutputError(GigacountError):
 
 class NoSpaceError(OutputError):
     """The disk that gets the results is full, or the user's share of it."""
+
+
+class ExistsError(OutputError):
+    """What stands there already, or was made with other options, is not replaced without being told to."""
+
+    exit_code = 2

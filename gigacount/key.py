@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gigacount.errors import DataError, ImageError
+from gigacount.errors import ImageError, UsageError
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, StrategyOptions
@@ -55,7 +55,7 @@ class RunKey:
 
     @classmethod
     def of(cls, options: CountOptions, records: Mapping[str, NetworkRecord]) -> RunKey:
-        """Of options and the records of their networks (`records_of`). Raises DataError for a missing regions file."""
+        """Of options and the records of their networks (`records_of`). Raises UsageError for a missing regions file."""
         return cls(plain_options(options), {role: record_identity(record) for role, record in records.items()})
 
     @property
@@ -105,7 +105,7 @@ def _file_hash(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the regions: {(error.strerror or str(error)).lower()}") from error
+        raise UsageError(f"{path}: cannot read the regions: {(error.strerror or str(error)).lower()}") from error
 
 
 def record_identity(record: NetworkRecord) -> dict[str, str]:

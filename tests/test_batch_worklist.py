@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gigacount.batch import share, slurm_shard, work_list
 from gigacount.batch.pictures import is_picture
 from gigacount.batch.worklist import inner_name, read_list
-from gigacount.errors import ImageError, UsageError
+from gigacount.errors import UsageError
 from gigacount.output.files import fitting_name
 from gigacount.output.folder import result_folder
 
@@ -116,7 +116,7 @@ def test_patterns_and_what_fits_none() -> None:
 
 def test_nothing_at_all_is_said() -> None:
     make("a/b/x.jpg")
-    with pytest.raises(ImageError, match="a: no pictures there; --recursive looks into"):
+    with pytest.raises(UsageError, match="a: no pictures there; --recursive looks into"):
         names("a")
 
 

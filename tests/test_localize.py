@@ -362,7 +362,7 @@ def test_the_command_prints_how_many_and_writes_them(run: Run, picture: Path) ->
     heads = (picture.parent / "crowd.png.points.csv").read_text().splitlines()
     assert int(out) == len(heads) - 1 > 10
     assert f"{int(out):,} heads located; the density counts" in err
-    assert run(picture)[0] == 1  # it stands already
+    assert run(picture)[0] == 2  # it stands already
     assert run(picture, "--overwrite", "-q")[::2] == (0, "")
 
 

@@ -18,7 +18,7 @@ from gigacount.batch.scheduler import Scheduler
 from gigacount.batch.work import Task, Work
 from gigacount.batch.workers import Engine, Finished, Looked, Said, Started
 from gigacount.batch.worklist import Item, demand_no_pipe
-from gigacount.errors import ImageError, OutputError
+from gigacount.errors import ExistsError, ImageError, OutputError
 from gigacount.options import BatchOptions
 from gigacount.signals import handled
 from gigacount.text import plural
@@ -181,9 +181,9 @@ class Batch:
 
 
 def demand_same_options(work: Work, item: Item) -> None:
-    """Raise OutputError where a result stands there that was made with other options."""
+    """Raise ExistsError where a result stands there that was made with other options."""
     if differences := work.differs(item):
-        raise OutputError(
+        raise ExistsError(
             f"{item.folder} was made with other options ({'; '.join(differences)}); "
             "use --overwrite to replace it, or --out for another place"
         )

@@ -62,8 +62,7 @@ def work_list(
     pictures do, and none leads out of `out`. Without `out` results go beside the pictures. A link to a picture that is
     on the list, too, is left out. `say` gets a line on folders that were left out, as they hold no photographs.
 
-    Raises UsageError for a list that cannot be read or a pattern that fits nothing, ImageError where there is no
-    picture at all.
+    Raises UsageError for a list that cannot be read, a pattern that fits nothing, or where there is no picture at all.
     """
     alone = arguments[0] if len(arguments) == 1 and kind(arguments[0]) == "folder" else None
     named: dict[str, Path] = {}
@@ -77,7 +76,7 @@ def work_list(
         say(f"left out {', '.join(kinds)}")
     if not found:
         hint = "" if recursive else "; --recursive looks into the folders inside, too"
-        raise ImageError(f"{', '.join(map(str, arguments))}: no pictures there{hint}")
+        raise UsageError(f"{', '.join(map(str, arguments))}: no pictures there{hint}")
     start = absolute(alone or Path())
     items = [place(path, inner_name(source, start), out) for source, path in found.items()]
     return list(without_clashes(items, out))

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 
-from gigacount.errors import NoSpaceError, OutputError
+from gigacount.errors import ExistsError, NoSpaceError, OutputError
 
 NAME_BYTES = 255
 """The longest name of a file that the usual file systems take."""
@@ -58,7 +58,7 @@ def demand_free(path: Path, overwrite: bool) -> None:
         if path.is_dir():
             raise OutputError(f"{path} is a folder; give the name of a file in it")
         if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already; use --overwrite to replace it, or another name")
+            raise ExistsError(f"{path} exists already; use --overwrite to replace it, or another name")
         demand_writable(path.parent)
 
 

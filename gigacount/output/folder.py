@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gigacount.errors import OutputError
+from gigacount.errors import ExistsError, OutputError
 from gigacount.output.files import demand_writable, discard_leftovers_once, explained, fitting_name, temporary
 from gigacount.output.stored import read_count
 
@@ -40,7 +40,7 @@ class ResultFolder:
         """
         with explained(self.path):
             if self.path.exists() and not overwrite:
-                raise OutputError(
+                raise ExistsError(
                     f"{self.path} exists already; use --overwrite to replace it, or --out for another place"
                 )
             if self.path.exists() and not self.path.is_dir():
