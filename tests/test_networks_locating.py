@@ -20,6 +20,7 @@ from gigacount.networks import NETWORKS, build
 from gigacount.networks.base import Network
 from gigacount.networks.iim import IIM, IIMVGG, IIMHRNet
 from gigacount.networks.mudiknn import MudIknn
+from gigacount.networks.pyramid import VGGPyramid
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.weights import save_weights
 
@@ -42,6 +43,7 @@ CASES = {
     "light": Case(fresh_light, 4_889_690, 32, steps=160, lr=2e-3),
     "mud-iknn": Case(MudIknn, 19_169_295, 224, side=224, heads=(20, 40, 60, 80), steps=120, lr=1e-3),
     "iim-vgg": Case(IIMVGG, 20_341_190, 16),
+    "vgg-fpn": Case(VGGPyramid, 18_203_009, 16),
     "iim-hrnet": Case(IIMHRNet, 68_611_638, 16),
     "raz-net": Case(RazNet, 45_223_815, 8, steps=150, lr=5e-4),
 }
@@ -75,6 +77,8 @@ def continuous(made: Network, images: Tensor) -> Tensor:
     with torch.no_grad():
         if isinstance(made, IIM):
             return made.confidence_and_threshold(images)
+        if isinstance(made, VGGPyramid):
+            return made(images)
         if isinstance(made, RazNet):
             return made.main(images)[0]
         return made.predict(images).density

@@ -24,6 +24,7 @@ NETWORKS: dict[str, str] = {
     "raz-net": "gigacount.networks.raznet:RazNet",
     "iim-hrnet": "gigacount.networks.iim:IIMHRNet",
     "iim-vgg": "gigacount.networks.iim:IIMVGG",
+    "vgg-fpn": "gigacount.networks.pyramid:VGGPyramid",
     "mud-iknn": "gigacount.networks.mudiknn:MudIknn",
 }
 """Network name -> "module:class"; the class without arguments is the network as published."""

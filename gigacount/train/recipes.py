@@ -280,7 +280,7 @@ RECIPES: dict[str, Published] = {
     ),
 }
 
-OWN = {"iim-hrnet": "iim", "iim-vgg": "iim"}
+OWN = {"iim-hrnet": "iim", "iim-vgg": "iim", "vgg-fpn": "iim"}
 """Networks whose own recipe is not of their name."""
 
 
