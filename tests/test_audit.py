@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +18,19 @@ from gigacount.cli import app, explanation
 from gigacount.density import DensityMap, points_to_density
 from gigacount.errors import DataError, EntryError, GigacountError, NoSpaceError, UsageError
 from gigacount.geometry import Window, whole
-from gigacount.view import trail
+from gigacount.output.opened import open_result
+from gigacount.view import opening, trail
 from gigacount.view.audit import HEADS, LONGEST_PX, Plan, draw, estimate, make_plan, predicted_in, split
-from gigacount.view.opening import open_audit, open_regions
+from gigacount.view.opening import open_regions
 from gigacount.view.sheets import export_patches, import_patches
 
 SCENES = json.loads((Path(__file__).parent / "audit_scenes.json").read_text())
 """People in patches as the default network predicts and as they are, of pictures that it had not seen;
 docs/view-and-audit.md says how they were made."""
+
+
+def open_audit(folder: Path, **how: Any) -> trail.Audit:
+    return opening.open_audit(open_result(folder), **how)
 
 
 def scene_plan(scene: dict[str, list[float]], seed: int) -> Plan:

@@ -19,6 +19,7 @@ from view_results import crowd_result, stored_result
 from gigacount.density import DensityMap
 from gigacount.image import GigaImage
 from gigacount.output import ResultFolder, result_folder, write_result
+from gigacount.output.opened import open_result
 from gigacount.view.opening import open_audit, open_scene
 from gigacount.view.server import listen, make_app
 
@@ -209,7 +210,7 @@ def test_an_audit_of_five_patches_on_a_phone(browser: Any, tmp_path: Path) -> No
         wait_for(page, "state.audit.patch === 6")
         assert "95% sure" in page.text_content("#said")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    made = open_audit(folder).estimate()
+    made = open_audit(open_result(folder)).estimate()
     assert (made.patches, made.heads) == (5, 10)
     assert errors == []
 

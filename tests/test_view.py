@@ -342,6 +342,18 @@ def test_a_picture_that_was_not_counted_is_shown_too(tmp_path: Path) -> None:
         assert client.get(f"/{TOKEN}/count?left=0&top=0&right=9&bottom=9").json()["corrected_heads"] == 1
 
 
+def test_a_result_without_its_map_shows_its_heads(tmp_path: Path) -> None:
+    folder = stored_result(tmp_path, heads=HEADS)
+    (folder / "density.tif").unlink()
+    with open_scene(folder) as scene:
+        client = client_of(scene)
+        about = client.get(f"/{TOKEN}/about").json()
+        assert (about["legend"], about["heads"], about["audit"]) == (None, HEADS, False)
+        found = client.post(f"/{TOKEN}/count", json=polygon((0, 0), (SIZE[0], 0), (SIZE[0], SIZE[1]), (0, SIZE[1])))
+        assert (found.json()["people"], found.json()["heads"]) == (None, HEADS)
+        assert "needs a result" in client.get(f"/{TOKEN}/audit").json()["error"]
+
+
 def test_a_picture_that_moved_is_asked_for_and_another_one_refused(tmp_path: Path) -> None:
     folder = stored_result(tmp_path)
     (tmp_path / "crowd.png").rename(tmp_path / "elsewhere.png")

@@ -47,10 +47,11 @@ def audit(
     """
     if export is not None and import_from is not None:
         raise UsageError("--export and --import are two steps; give one of them")
+    from gigacount.output.opened import open_result
     from gigacount.output.stored import to_json
     from gigacount.view.opening import open_audit, open_regions
 
-    under_way = open_audit(result, image, exclude, seed, heads, anew)
+    under_way = open_audit(open_result(result, image), exclude, seed, heads, anew)
     notices = []
     if under_way.result.changed:
         notices.append(f"{under_way.result.image}: changed since it was counted; the audit is of another picture")

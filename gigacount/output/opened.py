@@ -39,6 +39,11 @@ class StoredResult:
         """People per cell. Raises DataError where there is no map, or one of another picture."""
         return read_density(self.folder / DENSITY_FILE, self.size_wh)
 
+    @property
+    def has_density(self) -> bool:
+        """Whether its map was written: a result of `localize` may have its heads alone."""
+        return (self.folder / DENSITY_FILE).is_file()
+
     @cached_property
     def heads(self) -> NDArray[np.float32] | None:
         """The machine's heads (N, 3): x, y, score; None where none were written as CSV. Raises DataError."""

@@ -24,15 +24,13 @@ MANY_LOOKS = 1000
 
 
 def open_audit(
-    path: Path,
-    image: Path | None = None,
+    result: StoredResult,
     exclude: Path | None = None,
     seed: int | None = None,
     heads: float | None = None,
     anew: bool = False,
 ) -> Audit:
     """The audit of a result, as far as it is, or a new one: see `Audit`. Raises DataError, ImageError, UsageError."""
-    result = open_result(path, image)
     if exclude is None:
         return Audit(result, seed=seed, heads=heads, anew=anew)
     excluded = open_regions(result, exclude)
@@ -51,13 +49,13 @@ def open_scene(path: Path, image: Path | None = None, exclude: Path | None = Non
     from gigacount.view.server import Scene
 
     plain = path.is_file() and path.name != COUNT_FILE and ResultFolder(result_folder(path, None)).finished() is None
-    audit = None if plain else open_audit(path, image, exclude)
-    picture, reading = (path, ReadOptions()) if audit is None else (audit.result.image, audit.result.reading)
+    result = None if plain else open_result(path, image)
+    picture, reading = (path, ReadOptions()) if result is None else (result.image, result.reading)
     with GigaImage.open(picture, reading) as opened:
         opened.prepare(MANY_LOOKS)
-        if audit is None:
+        if result is None:
             yield Scene(opened, lambda ending: path.with_name(f"{path.name}.{ending}"))
-        elif opened.size_wh != audit.result.size_wh:
+        elif opened.size_wh != result.size_wh:
             raise DataError(f"{picture}: another picture than the one that was counted; say where that is with --image")
         else:
-            yield Scene(opened, audit.result.beside, audit)
+            yield Scene(opened, result.beside, result, lambda: open_audit(result, exclude))

@@ -13,7 +13,9 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -70,20 +72,31 @@ HEADERS = {
 
 
 class Scene:
-    """A picture with whatever is known of it: a result, its audit, and what a person drew."""
+    """A picture with whatever is known of it: a result, its audit, and what a person drew.
 
-    def __init__(self, image: GigaImage, beside: Callable[[str], Path], audit: Audit | None = None) -> None:
-        self.image, self.audit = image, audit
-        self.result: StoredResult | None = audit.result if audit else None
+    people: of the result; None where nobody was counted, or the result has no map. begin: the audit of a result, which
+    takes a while to plan where there are many people, so it is asked for when it is first needed.
+    """
+
+    def __init__(
+        self,
+        image: GigaImage,
+        beside: Callable[[str], Path],
+        result: StoredResult | None = None,
+        begin: Callable[[], Audit] | None = None,
+    ) -> None:
+        self.image, self.result, self._begin = image, result, begin
+        self._planning = Lock()
         self.name = image.info.path.name
         heads = self.result.heads if self.result else None
         self.machine = np.zeros((0, 3), np.float32) if heads is None else heads
         self.heads = HeadTiles(self.machine, image.size_wh)
+        self.people = self.result.density if self.result and self.result.has_density else None
         self.density = None
-        if self.result is not None:
+        if self.people is not None:
             (width, height), place = image.size_wh, image.georeference
             ground = place.square_metres((width / 2, height / 2)) if place else None
-            self.density = DensityTiles(self.result.density, ground)
+            self.density = DensityTiles(self.people, ground)
         self.drawings: dict[str, Drawing] = {
             kind: Drawing(beside(f"{kind}.geojson"), kind, image.size_wh, self.name) for kind in (REGIONS, ZONES)
         }
@@ -107,7 +120,7 @@ class Scene:
             "legend": self.density.label if self.density else None,
             "colours": ["#%02x%02x%02x" % tuple(c) for c in colour_map(9).astype(int).tolist()],  # noqa: UP031
             "changed": self.result is not None and self.result.changed,
-            "audit": self.audit is not None,
+            "audit": self.people is not None,
         }
 
     def tile(self, layer: str, level: int, x: int, y: int) -> bytes:
@@ -123,7 +136,7 @@ class Scene:
     def count_in(self, rectangle: tuple[float, float, float, float]) -> dict[str, float | int | None]:
         """People and heads in left, top, right, bottom; and the people with what was corrected there."""
         left, top, right, bottom = rectangle
-        people = people_in(self.result.density, *rectangle) if self.result else None
+        people = people_in(self.people, *rectangle) if self.people else None
         features = self.corrections.features()
 
         def inside(kind: str) -> int:
@@ -135,25 +148,34 @@ class Scene:
         """The same of a drawn polygon. Raises DataError."""
         polygon = read_shape(Path("region"), 1, feature).polygon
         drawn = Regions((Region("drawn", tuple(rings_in(polygon, self.image.size_wh)), polygon.area),))
-        density = self.result.density if self.result else DensityMap.empty(self.image.size_wh, max(self.image.size_wh))
+        density = self.people or DensityMap.empty(self.image.size_wh, max(self.image.size_wh))
         (found,) = drawn.measure(density, self.machine[:, :2])
         features = self.corrections.features()
 
         def inside(kind: str) -> int:
             return int(drawn.contain(np.array(places_of(features, kind), np.float32).reshape(-1, 2)).sum())
 
-        return counted(found.count if self.result else None, found.points or 0, inside(ADDED), inside(REMOVED))
+        return counted(found.count if self.people else None, found.points or 0, inside(ADDED), inside(REMOVED))
 
-    def audit_state(self) -> dict[str, Any]:
-        """The patch to count next, and the total so far. Raises DataError where there is no result to audit."""
-        if self.audit is None:
-            raise DataError("an audit needs a result; make one with gigacount count")
-        self.audit.refresh()
-        made, patch = self.audit.estimate(), self.audit.next
-        window = None if patch is None else self.audit.window(patch)
+    @cached_property
+    def audit(self) -> Audit:
+        """Raises DataError where there is no result to audit."""
+        if self._begin is None or self.people is None:
+            raise DataError("an audit needs a result with density.tif; make one with gigacount count")
+        return self._begin()
+
+    def audit_state(self, patch: int | None = None, heads: list[list[float]] | None = None) -> dict[str, Any]:
+        """The patch to count next, and the total so far, after the heads that were found in a patch are kept."""
+        with self._planning:
+            audit = self.audit
+            if patch is not None:
+                audit.add(patch, None, heads)
+        audit.refresh()
+        made, patch = audit.estimate(), audit.next
+        window = None if patch is None else audit.window(patch)
         return {
             "patch": patch,
-            "patches": self.audit.patches,
+            "patches": audit.patches,
             "window": None if window is None else [window.left, window.top, window.width, window.height],
             "said": str(made),
             "people": made.people,
@@ -261,13 +283,13 @@ def make_app(scene: Scene, token: str, port: int) -> ASGIApp:
         return JSONResponse(await run(kind.change, add, remove))
 
     async def audit(request: Request) -> Response:
-        if request.method == "POST" and scene.audit is not None:
-            found = await body(request)
-            patch, clicked = found.get("patch"), found.get("heads")
-            if not isinstance(patch, int) or positions(clicked) is None:
-                raise DataError("a counted patch has a number and heads")
-            await run(scene.audit.add, patch, None, clicked)
-        return JSONResponse(await run(scene.audit_state))
+        if request.method == "GET":
+            return JSONResponse(await run(scene.audit_state))
+        found = await body(request)
+        patch, clicked = found.get("patch"), found.get("heads")
+        if not isinstance(patch, int) or positions(clicked) is None:
+            raise DataError("a counted patch has a number and heads")
+        return JSONResponse(await run(scene.audit_state, patch, clicked))
 
     place = "{level:int}/{x:int}/{y:int}"
     routes = [

@@ -76,7 +76,7 @@ async function start() {
 
 function makeLayers() {
   const about = state.about;
-  const there = { picture: true, density: about.legend !== null || about.count !== null, heads: true, windows: about.windows.length > 0, regions: true, ground: true };
+  const there = { picture: true, density: about.legend !== null, heads: true, windows: about.windows.length > 0, regions: true, ground: true };
   LAYERS.forEach(([layer, title, full], index) => {
     state.layers[layer] = { there: there[layer], on: there[layer] && !["windows", "ground"].includes(layer), opacity: full };
     const label = document.createElement("label");
