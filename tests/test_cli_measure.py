@@ -31,7 +31,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_scene_is_not_overwritten(scenes: Path) -> None:
     again = run(scenes, "synthesize", "--size", "480x320", "--people", "12", "--seed", "6", "--out", "made")
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "exists already" in again.stderr
 
 

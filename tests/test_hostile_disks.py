@@ -242,7 +242,7 @@ def test_two_commands_with_one_output(photos: Path, tmp_path: Path, command: str
         assert 0 in [status for status, _, _ in told] or not overwrite
         for status, said, err in told:
             if status:
-                assert (status, said) == (1, "")
+                assert (status, said) == (2, "")
                 assert "exists already" in err
             else:
                 assert float(said) >= 0

@@ -35,7 +35,7 @@ def attack(folder: Path, count: int, seed: int) -> dict[str, Any]:
         for command in commands:
             _, err = command.communicate(timeout=300)
             ends[f"{kind}, exit {command.returncode}"] += 1
-            if command.returncode not in (0, 1) or "Traceback" in err:
+            if command.returncode not in (0, 2) or "Traceback" in err:
                 problems.append(f"{number}: {kind} ends with {command.returncode}: {err}")
         damaged = [str(path) for path in folder.glob("out/**/count.json") if read_count(path) is None]
         if damaged or hidden(folder / "out"):
