@@ -93,6 +93,22 @@ class DensityMap:
         )
 
 
+def people_in(density: DensityMap, left: float, top: float, right: float, bottom: float) -> float:
+    """People in a rectangle; a cell on its edge gives its share by area."""
+    spans = []
+    for start, end, side in ((top, bottom, density.size_wh[1]), (left, right, density.size_wh[0])):
+        start, end = max(start, 0), min(end, side)
+        if end <= start:
+            return 0.0
+        index = np.arange(int(start // density.cell_px), math.ceil(end / density.cell_px))
+        edges = np.minimum(np.append(index, index[-1] + 1) * density.cell_px, side)  # the last cell reaches past it
+        inside = np.minimum(edges[1:], end) - np.maximum(edges[:-1], start)
+        spans.append((index, (inside / np.diff(edges)).astype(np.float32)))
+    (rows, down), (cols, across) = spans
+    part = density.cells[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    return float(down.astype(np.float64) @ (part @ across))
+
+
 def block_sums(cells: NDArray[Kind], side: int) -> NDArray[Kind]:
     """Sums over blocks of `side` x `side` cells; the last ones are what is left."""
     rows, cols = (np.arange(0, length, side) for length in cells.shape)

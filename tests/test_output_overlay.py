@@ -198,3 +198,11 @@ def test_a_disk_that_is_full_is_the_systems_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as told:
         save_jpeg(np.zeros((9, 9, 3), np.uint8), tmp_path / "gone" / "o.jpg")
     assert told.value.errno is not None
+
+
+def test_the_count_keeps_out_of_the_crowds_way() -> None:
+    result = result_of()
+    result.density.cells[:30, :120] = 0.5  # in the top left corner
+    picture = draw_overlay(result)
+    assert letters(picture[:40, :300]) == 0
+    assert letters(picture[:40, -300:]) > 100

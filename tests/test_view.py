@@ -16,6 +16,7 @@ from view_results import CROWD, SIZE, stored_result
 
 from gigacount.cli import app
 from gigacount.datasets import read
+from gigacount.density import people_in
 from gigacount.errors import DataError, ImageError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage
@@ -24,7 +25,7 @@ from gigacount.output import files
 from gigacount.regions import read_regions
 from gigacount.view.opening import open_scene
 from gigacount.view.server import FILES, PAGE, Scene, make_app
-from gigacount.view.tiles import MOST_HEADS, Cache, HeadTiles, most_level, people_in, tile_window
+from gigacount.view.tiles import MOST_HEADS, Cache, HeadTiles, most_level, tile_window
 
 TOKEN, PORT = "t0ken", 8123
 OWN = {"Origin": f"http://127.0.0.1:{PORT}"}

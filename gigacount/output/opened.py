@@ -65,7 +65,7 @@ class StoredResult:
         """The file of that ending that belongs to the result and outlives it: `photo.jpg.` + ending."""
         return self.folder.with_name(f"{self.folder.name.removesuffix(RESULT_ENDING)}.{ending}")
 
-    @property
+    @cached_property
     def changed(self) -> bool:
         """Whether the picture is no longer the one that was counted."""
         return not is_same_image(self.image, self.content["image"])

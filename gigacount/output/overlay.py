@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from gigacount.density import Density, DensityMap
+from gigacount.density import Density, DensityMap, people_in
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, Window
 from gigacount.regions import RegionCount
@@ -52,7 +52,7 @@ def draw_overlay(result: CountResult) -> Pixels:
     """
     if result.preview is None:
         raise UsageError("this result has no preview to draw on; count with Counter(..., preview=True)")
-    sheet = Sheet(within_limits(result.preview), result.size_wh)
+    sheet = Sheet(within_limits(result.preview), result.size_wh, result.density)
     if result.points is None:
         scale = ColourScale.of(result.density, sheet.size_wh)
         sheet.colour(scale)
@@ -137,11 +137,12 @@ class ColourScale:
 class Sheet:
     """A picture of `size_wh` full-resolution pixels, shrunk to `image`, to draw on.
 
-    Lines, dots and letters are in proportion to the short side, so that a strip is not hidden by them.
+    Lines, dots and letters are in proportion to the short side, so that a strip is not hidden by them. crowd: where
+    people are, for what is written to keep out of their way.
     """
 
-    def __init__(self, image: Image.Image, size_wh: Size) -> None:
-        self.image, self.full_wh = image, size_wh
+    def __init__(self, image: Image.Image, size_wh: Size, crowd: DensityMap | None = None) -> None:
+        self.image, self.full_wh, self.crowd = image, size_wh, crowd
         short = min(image.size)
         self.line = max(round(short / 480), 1)
         self.letter = int(np.clip(short / 30, 11, 60))
@@ -226,11 +227,29 @@ class Sheet:
         draw.text((width - pad, top + pad + 2 * self.line + 3), text, font=font, fill=TEXT_COLOUR, anchor="ra")
 
     def write_caption(self, text: str) -> None:
-        """Write the count in the top left corner, over at most three fifths of the width."""
+        """Write the count in a corner without people, over at most three fifths of the width; best in the top left."""
         size = self.letter
         wide = font_of(size).getlength(text)
         size = max(min(size, int(size * 0.6 * self.size_wh[0] / max(wide, 1))), 8)
-        self._write(ImageDraw.Draw(self.image, "RGBA"), text, (0, 0), font_of(size))
+        font = font_of(size)
+        box_wh = round(font.getlength(text) + font.size), round(font.size * 1.7)
+        self._write(ImageDraw.Draw(self.image, "RGBA"), text, self._quiet_corner(box_wh), font)
+
+    def _quiet_corner(self, box_wh: Size) -> Size:
+        """The top left, top right or bottom right corner, whichever has the fewest people in a box of this size.
+
+        The bottom left is the legend's.
+        """
+        (width, height), (box_w, box_h) = self.size_wh, box_wh
+        corners = [(0, 0), (max(width - box_w, 0), 0), (max(width - box_w, 0), max(height - box_h, 0))]
+        if self.crowd is None:
+            return corners[0]
+        x, y = self.scale_xy
+        crowd = self.crowd
+        return min(
+            corners,
+            key=lambda at: round(people_in(crowd, at[0] / x, at[1] / y, (at[0] + box_w) / x, (at[1] + box_h) / y)),
+        )
 
     def _write(
         self,

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gigacount.density import DensityMap
+from gigacount.density import DensityMap, people_in
 from gigacount.errors import DataError, GigacountError
 from gigacount.image import GigaImage
 from gigacount.output.opened import StoredResult
@@ -42,7 +42,6 @@ from gigacount.view.tiles import (
     HeadTiles,
     ground_tile,
     most_level,
-    people_in,
     picture_tile,
 )
 from gigacount.view.trail import Audit, positions
