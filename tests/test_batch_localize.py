@@ -113,7 +113,7 @@ def test_one_folder_is_for_one_kind_of_work(run: Run) -> None:
     before = sorted((str(path), path.stat().st_mtime_ns) for path in Path("out").rglob("*"))
     for pictures in (["p"], ["p/a.png"]):
         status, out, err = run("localize", *pictures, "--out", "out", "--overwrite")
-        assert (status, out) == (1, "")
+        assert (status, out) == (2, "")
         assert err == "gigacount: out: the pictures in there were counted, not located; use another --out\n"
     assert sorted((str(path), path.stat().st_mtime_ns) for path in Path("out").rglob("*")) == before
 

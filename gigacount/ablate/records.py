@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.ablate.measure import Measurement
-from gigacount.errors import DataError, OutputError
+from gigacount.errors import DataError, ExistsError
 from gigacount.output.files import explained
 from gigacount.output.stored import fits, number, optional, size, text, whole
 
@@ -36,7 +36,7 @@ class Records:
         """Raises OutputError for a folder that holds something else, DataError for a damaged file of measurements."""
         self.file = folder / FILE
         if folder.exists() and not self.file.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder} holds no earlier ablation; choose another --out")
+            raise ExistsError(f"{folder} holds no earlier ablation; choose another --out")
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.file.touch()

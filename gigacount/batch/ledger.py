@@ -12,7 +12,7 @@ from urllib.parse import quote
 from gigacount.batch.claims import Claims
 from gigacount.batch.records import Record, Records, Row, write_summary
 from gigacount.batch.worklist import Item, place
-from gigacount.errors import OutputError
+from gigacount.errors import ExistsError, OutputError
 from gigacount.output.files import discard_all_leftovers, explained, write_whole
 from gigacount.output.folder import INDEX_FILE, REPORT_FILE, ResultFolder
 
@@ -184,5 +184,5 @@ def demand_same_work(out: Path, done: str) -> None:
     if before == done.encode():
         return
     if before in KINDS_OF_WORK:
-        raise OutputError(f"{out}: the pictures in there were {before.decode()}, not {done}; use another --out")
+        raise ExistsError(f"{out}: the pictures in there were {before.decode()}, not {done}; use another --out")
     write_whole(note, done.encode())  # there is none, or it is damaged

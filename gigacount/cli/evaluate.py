@@ -14,7 +14,7 @@ from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_numbers
 from gigacount.cli.show import say
-from gigacount.errors import OutputError, UsageError
+from gigacount.errors import ExistsError, UsageError
 from gigacount.options import CountOptions
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def options_for_all(counting: shared.Counting) -> CountOptions:
 def demand_new(out: Path | None) -> None:
     """Raise OutputError for a folder that stands already, before hours of work."""
     if out is not None and out.exists():
-        raise OutputError(f"{out} exists already; choose another --out")
+        raise ExistsError(f"{out} exists already; choose another --out")
 
 
 def told(images: Iterable[T], total: int, quiet: bool) -> Iterator[T]:

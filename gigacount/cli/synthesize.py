@@ -12,7 +12,7 @@ import typer
 from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_size
 from gigacount.cli.show import progress_bar, say
-from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
+from gigacount.errors import DataError, ExistsError, OutputError, UnknownNameError, UsageError
 from gigacount.options import GenerateOptions
 from gigacount.output.files import replacing
 
@@ -122,7 +122,7 @@ def synthesize(
     pictures = [out / f"scene-{one.seed}{SUFFIXES[picture_format]}" for one in options]
     for path in pictures:
         if path.exists():
-            raise OutputError(f"{path} exists already; choose another --seed or --out")
+            raise ExistsError(f"{path} exists already; choose another --seed or --out")
     make_folder(out)
     truths = {}
     for one, path in zip(options, pictures, strict=True):

@@ -74,7 +74,7 @@ class ResultFolder:
             with suppress(OSError):  # there may have been none
                 old.rename(self.path)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                raise OutputError(f"{self.path} exists already: another process has just written it") from error
+                raise ExistsError(f"{self.path} exists already: another process has just written it") from error
             raise
         finally:
             shutil.rmtree(old, ignore_errors=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gigacount.datasets.listed import names_apart
-from gigacount.errors import OutputError
+from gigacount.errors import ExistsError, OutputError
 from gigacount.networks import build, find_record
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
@@ -76,7 +76,7 @@ def length(trainer: Trainer) -> str:
 def prepare_folder(out: Path, resume: bool) -> None:
     """Raises OutputError where an earlier run stands and is not resumed, or nothing can be written."""
     if not resume and (out / FILE).exists():
-        raise OutputError(f"{out} holds a training already; go on with --resume, or use another --out")
+        raise ExistsError(f"{out} holds a training already; go on with --resume, or use another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
