@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from untrained import untrained_light
 
 from gigacount.batch import CountWork, Item, Row, Tally, Task, work_list
 from gigacount.batch.claims import Claims
+from gigacount.batch.ledger import SharedLedger
 from gigacount.batch.work import attempt
 from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
 from gigacount.cli.batch import work_through as work
@@ -137,15 +137,21 @@ def test_one_picture_is_not_several(tmp_path: Path, capsys: Capture) -> None:
     assert "1 picture: 1 counted" in capsys.readouterr().err
 
 
-def test_waiting_for_another_process_is_said(tmp_path: Path, capsys: Capture) -> None:
+def test_waiting_for_another_process_is_said(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path / "p", {"a.jpg": "four", "b.jpg": "five"})
     answer(tmp_path, "p", out=Path("out"))
     other = Claims(tmp_path / "out" / ".gigacount" / "claims")
     (item, _) = work_list([tmp_path / "p"], tmp_path / "out")
     shutil.rmtree(item.folder)
     other.take(item.key)
-    timer = Timer(2.0, other.close)
-    timer.start()
+    holder = SharedLedger.holder
+
+    def once_said(ledger: SharedLedger, item: Item) -> str:
+        said = holder(ledger, item)
+        other.close()
+        return said
+
+    monkeypatch.setattr(SharedLedger, "holder", once_said)
     assert answer(tmp_path, "p", out=Path("out")) == 0
     assert f"waiting for 1 picture that process {os.getpid()} on" in capsys.readouterr().err
 

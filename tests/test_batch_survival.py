@@ -72,7 +72,10 @@ def test_several_processes_share_an_output_folder(tmp_path: Path) -> None:
     processes = [start(folder, tmp_path / "out", seconds=0.3, trace=str(trace)) for _ in range(3)]
     assert [process.wait() for process in processes] == [1, 1, 1], "each of them knows of the bad picture"
     lines = [line.split() for line in trace.read_text().splitlines()]
-    assert sorted(name for _, name in lines) == sorted(f"{n:02}.jpg" for n in range(12)), "each picture once"
+    names = sorted(name for _, name in lines if name != "03.jpg")
+    assert names == [f"{n:02}.jpg" for n in range(12) if n != 3], "each picture once"
+    # A process that starts after another has failed at a picture tries it again, as a later run would.
+    assert 1 <= len(lines) - len(names) <= 3
     assert len({process for process, _ in lines}) > 1
     assert len(summary(tmp_path / "out")) == 12
     assert leftovers(tmp_path / "out") == []

@@ -97,11 +97,12 @@ def test_json_holds_every_name_and_moves_no_cursor() -> None:
     assert text.isprintable()
 
 
-ROW = {"path": "a", "count": 1.0, "points": None, "width": 3, "height": 2, "seconds": 0.1, "status": "done"}
+ROW = {"path": "a", "count": 1.0, "low": None, "high": 2.0, "points": None, "width": 3, "height": 2}
+ROW |= {"seconds": 0.1, "status": "done"}
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("count", "x"), ("width", 0), ("status", "?"), ("seconds", -1), ("path", 3)]
+    ("name", "value"), [("count", "x"), ("low", "x"), ("width", 0), ("status", "?"), ("seconds", -1), ("path", 3)]
 )
 def test_records_are_checked_as_results_are(tmp_path: Path, name: str, value: Any) -> None:
     path = tmp_path / "k.json"
