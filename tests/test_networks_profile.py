@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
+from untrained import fresh_light
 
 from gigacount.cli import app
 from gigacount.errors import UsageError
@@ -30,13 +31,18 @@ class Two(Network):
 def test_operations_and_parameters_by_hand() -> None:
     made = Two()
     assert multiply_accumulates(made, (12, 8)) == 12 * 8 * 5 * 3 * 9
-    assert unused_parameters(made, (12, 8)) == 3 * 7 + 7
+    assert unused_parameters(made) == 3 * 7 + 7
     found = profile("two", made, (12, 8), "cpu", "fp32")
     assert (found.parameters, found.training_only) == (3 * 5 * 9 + 5 + 28, 28)
     assert found.multiply_accumulates == 12 * 8 * 5 * 3 * 9
     assert found.frames_per_second * found.seconds_per_megapixel == pytest.approx(1e6 / 96, rel=0.05)
     assert (found.size_wh, found.precision) == ((12, 8), "float32")
     assert found.hardware == f"{torch.get_num_threads()} CPU threads"
+
+
+def test_layers_that_others_run_without_calling_them_are_in_use() -> None:
+    """The light network's: its encoder runs convolutions and batch norms as one."""
+    assert unused_parameters(fresh_light()) == 0
 
 
 def test_the_command_measures_networks_without_weights() -> None:

@@ -20,6 +20,7 @@ from gigacount.geometry import Size
 from gigacount.networks.backends.torch import channels_last, choose_device, choose_dtype, fold_batch_norms
 from gigacount.networks.base import Network
 
+PROBE_PX = 256  # side of the picture by which unused parameters are found
 LOOKS = 3  # of which the fastest is kept
 RESET_PEAK = "5"  # what Linux takes for: the peak of resident memory is what is resident now
 
@@ -74,7 +75,7 @@ def profile(name: str, network: Network, size_wh: Size, device: str = "auto", pr
         network=name,
         size_wh=size_wh,
         parameters=sum(p.numel() for p in network.parameters()),
-        training_only=unused_parameters(network, size_wh),
+        training_only=unused_parameters(network),
         multiply_accumulates=multiply_accumulates(network, size_wh),
         seconds_per_megapixel=round(seconds / (width * height) * 1e6, 4),
         frames_per_second=round(1 / seconds, 2),
@@ -91,16 +92,22 @@ def multiply_accumulates(network: Network, size_wh: Size) -> int:
     return int(counter.get_total_flops() // 2)
 
 
-def unused_parameters(network: Network, size_wh: Size) -> int:
-    """How many parameters a look does not use: those of layers that do not run in it."""
+def unused_parameters(network: Network) -> int:
+    """How many parameters a look does not use: those of layers that do not run in it and that no cell follows from.
+
+    Both are asked: some layers are run by others without being called, and components have no gradient.
+    """
     ran: set[nn.Module] = set()
     hooks = [m.register_forward_hook(lambda module, *_: ran.add(module)) for m in network.modules()]
-    with torch.inference_mode():
-        network.predict(torch.zeros(1, 3, size_wh[1], size_wh[0]), network.locates)
+    density = network.predict(torch.zeros(1, 3, PROBE_PX, PROBE_PX), network.locates).density
     for hook in hooks:
         hook.remove()
     used = {id(p) for module in ran for p in module.parameters(recurse=False)}
-    return sum(p.numel() for p in network.parameters() if id(p) not in used)
+    if density.requires_grad:
+        density.sum().backward()  # type: ignore[no-untyped-call]
+    unused = sum(p.numel() for p in network.parameters() if id(p) not in used and p.grad is None)
+    network.zero_grad(set_to_none=True)
+    return unused
 
 
 class Memory:
