@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.errors import ImageError, UsageError
+from gigacount.image.beside import sidecars
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, StrategyOptions
 
-COUNTING_RULES = 3
+COUNTING_RULES = 4
 """To be raised with every change of this program that changes counts for equal options and weights."""
 
 DESCRIPTIVE = ("folder", "training", "errors", "about", "licence", "paper")
@@ -135,14 +136,6 @@ def image_identity(path: Path) -> dict[str, int | str]:
             found = sidecar.stat()
             beside.append([sidecar.name, found.st_size, found.st_mtime_ns])
     return identity | ({"beside": _hash(beside)} if beside else {})
-
-
-def sidecars(path: Path) -> list[Path]:
-    """Files beside a picture that say where it lies on the earth, whether they are there or not."""
-    kind = path.suffix.lstrip(".")
-    ends = [".aux.xml", ".prj", ".wld", *([f".{kind[0]}{kind[-1]}w", f".{kind}w"] if kind else [])]
-    names = [f"{path.name}.aux.xml", *(f"{path.stem}{spelled}" for end in ends for spelled in (end, end.upper()))]
-    return [path.with_name(name) for name in names]
 
 
 def content_hash(path: Path) -> dict[str, int | str]:

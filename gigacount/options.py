@@ -197,11 +197,28 @@ class CountOptions:
 
 
 @dataclass(frozen=True)
+class LabelOptions:
+    """How labels are read.
+
+    orientation: of pictures that EXIF turns, whether labels lie on the picture as "stored" or "upright"; None goes by
+    the size that the labels state, else upright, and says so. trust_paths: labels may name pictures outside their set.
+    """
+
+    orientation: str | None = None
+    trust_paths: bool = False
+
+    def __post_init__(self) -> None:
+        known = self.orientation in (None, "stored", "upright")
+        demand(known, f"labels-orientation must be stored or upright, not {self.orientation}")
+
+
+@dataclass(frozen=True)
 class CalibrateOptions:
     """What a network's record is settled on.
 
     network: name of shipped weights, or the path of a record. data: `NAME:PATH`, or `KIND=NAME:PATH` where the
-    record is to call its pictures otherwise. held_out: only the pictures that this `validation.txt` names.
+    record is to call its pictures otherwise. held_out: only the pictures that this `validation.txt` names. labels: how
+    labels are read.
     """
 
     network: str
@@ -210,6 +227,7 @@ class CalibrateOptions:
     held_out: Path | None = None
     device: str = "auto"
     precision: str = "auto"
+    labels: LabelOptions = LabelOptions()
 
 
 @dataclass(frozen=True)
@@ -288,22 +306,6 @@ class GenerateOptions:
 
     def __post_init__(self) -> None:
         demand(self.each >= 1 and self.steps >= 1, "pictures of a prompt and steps must be at least 1")
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """How labels are read.
-
-    orientation: of pictures that EXIF turns, whether labels lie on the picture as "stored" or "upright"; None goes by
-    the size that the labels state, else upright, and says so. trust_paths: labels may name pictures outside their set.
-    """
-
-    orientation: str | None = None
-    trust_paths: bool = False
-
-    def __post_init__(self) -> None:
-        known = self.orientation in (None, "stored", "upright")
-        demand(known, f"labels-orientation must be stored or upright, not {self.orientation}")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips
+import tifffile
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
@@ -94,4 +96,81 @@ def shared_tiles(
         file.write(struct.pack("<Q", 0))
         file.seek(8)
         file.write(struct.pack("<Q", directory_at))
+    return path
+
+
+def photoshop(
+    path: Path,
+    bands: NDArray[np.generic],
+    mode: int,
+    *,
+    packed: bool = True,
+    layers: int = 0,
+    compatible: bool = True,
+    table: bytes = b"",
+) -> Path:
+    """A PSD file, or PSB by its ending, of bands (rows, cols, bands); `layers` is what it says of their number."""
+    large = path.suffix == ".psb"
+    rows, cols, count = bands.shape
+    numbers = bands.astype(bands.dtype.newbyteorder(">"))
+    resource = struct.pack(">4sH2sI", b"8BIM", 1057, b"\0\0", 17) + struct.pack(">IBIIIx", 1, compatible, 0, 0, 1)
+    long = ">Q" if large else ">I"
+    info = struct.pack(long, 2) + struct.pack(">h", layers) if layers else b""
+    with path.open("wb") as file:
+        file.write(struct.pack(">4sH6xHIIHH", b"8BPS", 1 + large, count, rows, cols, bands.dtype.itemsize * 8, mode))
+        file.write(struct.pack(">I", len(table)) + table + struct.pack(">I", len(resource)) + resource)
+        file.write(struct.pack(long, len(info)) + info + struct.pack(">H", packed))
+        lines = [numbers[row, :, band].tobytes() for band in range(count) for row in range(rows)]
+        if packed:
+            lines = [_packed(line) for line in lines]
+            file.write(np.array([len(line) for line in lines], ">u4" if large else ">u2").tobytes())
+        file.write(b"".join(lines))
+    return path
+
+
+def _packed(line: bytes) -> bytes:
+    """PackBits of literal runs alone, but for the first pixels, which repeat."""
+    repeated = len(line) - len(line.lstrip(line[:1]))
+    start = struct.pack("bB", 1 - repeated, line[0]) if 2 <= repeated <= 128 else b""
+    rest = line[repeated:] if start else line
+    parts = (rest[i : i + 128] for i in range(0, len(rest), 128))
+    return start + b"".join(bytes([len(part) - 1]) + part for part in parts)
+
+
+def linear_light(pixels: Pixels) -> NDArray[np.float64]:
+    """What sRGB stands for, 0..1 (IEC 61966-2-1)."""
+    return np.where(pixels <= 10, pixels / 255 / 12.92, ((pixels / 255 + 0.055) / 1.055) ** 2.4)
+
+
+def camera_raw(path: Path, pixels: Pixels) -> Path:
+    """A DNG of what a sensor with red, green and blue pixels sees of a picture of even sides, and a small preview."""
+    light = linear_light(pixels)
+    sensor = light[:, :, 1].copy()
+    sensor[::2, ::2], sensor[1::2, 1::2] = light[::2, ::2, 0], light[1::2, 1::2, 2]
+    matrix = [3.2405, -1.5371, -0.4985, -0.9693, 1.8760, 0.0416, 0.0556, -0.2040, 1.0572]  # of a camera that sees sRGB
+    byte, text, short, long, rational, signed = 1, 2, 3, 4, 5, 10
+    camera = [(50706, byte, 4, bytes([1, 4, 0, 0]), True), (50708, text, 0, "Test Camera", True)]
+    camera += [(271, text, 0, "Test", True), (272, text, 0, "Camera", True)]
+    tags = [(33421, short, 2, (2, 2), True), (33422, byte, 4, bytes([0, 1, 1, 2]), True), (50717, long, 1, 16383, True)]
+    tags += [(50721, signed, 9, [part for x in matrix for part in (round(x * 10_000), 10_000)], True)]
+    tags += [(50728, rational, 3, [1] * 6, True), (50778, short, 1, 21, True)]
+    with tifffile.TiffWriter(path) as file:
+        preview = {"photometric": "rgb", "subfiletype": 1, "subifds": 1, "metadata": None, "extratags": camera}
+        file.write(pixels[::4, ::4], **preview)
+        file.write((sensor * 16383).round().astype(np.uint16), photometric=32803, metadata=None, extratags=tags)
+    return path
+
+
+def openexr(
+    path: Path, pixels: Pixels, kind: str = "float16", alpha: NDArray[Any] | None = None, **header: Any
+) -> Path:
+    """Linear light, of which opacity 0..1 is a part, if it is given."""
+    import OpenEXR
+
+    light = linear_light(pixels).astype(kind)
+    bands = light if alpha is None else np.dstack([light * alpha[:, :, None], alpha]).astype(kind)
+    name = "RGB" if alpha is None else "RGBA"
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage} | header
+    with OpenEXR.File(header, {name: bands}) as file:
+        file.write(str(path))
     return path

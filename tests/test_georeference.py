@@ -230,7 +230,7 @@ def test_damage_beside_a_picture_is_our_error(name: str, content: bytes, words: 
     assert "\n" not in str(told.value)
     with GigaImage.open(path) as image:
         assert image.georeference is None
-        assert "it is not used" in image.notes[-1]
+        assert "no georeference is used" in image.notes[-1]
 
 
 @pytest.mark.parametrize(

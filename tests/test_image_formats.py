@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from image_files import Pixels, save, scene
+from image_files import Pixels, camera_raw, openexr, photoshop, save, scene
 
 from gigacount.errors import ImageError
 from gigacount.geometry import whole
 from gigacount.image import GigaImage
 
+OpenEXR = pytest.importorskip("OpenEXR")
+pytest.importorskip("rawpy")
 imagecodecs = pytest.importorskip("imagecodecs")
 Image = pytest.importorskip("PIL.Image")
 
@@ -59,10 +61,15 @@ def _large_tiles(path: Path, pixels: Pixels) -> None:
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(6144, 6144), compression="zlib", metadata=None)
 
 
-def _raw(path: Path, pixels: Pixels) -> None:
-    with tifffile.TiffWriter(path) as file:
-        file.write(pixels[::4, ::4], photometric="rgb", subfiletype=1, subifds=1, metadata=None)
-        file.write(pixels.astype(np.uint16), photometric=34892, metadata=None)
+def _psd(kind: str, packed: bool = True, mode: int = 3) -> Make:
+    def make(path: Path, pixels: Pixels) -> None:
+        photoshop(path, pixels if kind == "8" else _bits(pixels, kind), mode, packed=packed)
+
+    return make
+
+
+def _exr(kind: str, **header: object) -> Make:
+    return lambda path, pixels: openexr(path, pixels, kind, **header)
 
 
 def _jpeg12(path: Path, pixels: Pixels) -> None:
@@ -124,10 +131,17 @@ FILES: list[tuple[str, str, Make]] = [
     ],
     ("TIFF, 12-bit JPEG", "jpeg12.tif", _jpeg12_in_tiff),
     ("TIFF, tiles of 6,144 pixels", "large.tif", _large_tiles),
-    ("DNG", "a.dng", _raw),
-    ("camera raw (CR3, RAF, ORF, RW2)", "a.raf", _bytes(b"FUJIFILMCCD-RAW ")),
-    ("PSB", "a.psb", _bytes(b"8BPS\0\x02")),
-    ("OpenEXR", "a.exr", _bytes(b"\x76\x2f\x31\x01")),
+    ("PSD, 8 bits, packed", "a.psd", _psd("8")),
+    ("PSD, 8 bits, raw", "b.psd", _psd("8", packed=False)),
+    ("PSD, 16 bits", "c.psd", _psd("16")),
+    ("PSD, 32-bit float", "d.psd", _psd("float", packed=False)),
+    ("PSB, 8 bits, packed", "a.psb", _psd("8")),
+    ("PSB, 16 bits", "b.psb", _psd("16", packed=False)),
+    ("OpenEXR, 16-bit float", "a.exr", _exr("float16")),
+    ("OpenEXR, 32-bit float", "b.exr", _exr("float32", compression=OpenEXR.PIZ_COMPRESSION)),
+    ("OpenEXR, tiles", "c.exr", _exr("float16", type=OpenEXR.tiledimage, tiles=OpenEXR.TileDescription())),
+    ("camera raw (DNG; CR2, CR3, NEF, ARW, RAF, ORF, RW2 as far as LibRaw knows the camera)", "a.dng", camera_raw),
+    ("camera raw that LibRaw does not know", "a.raf", _bytes(b"FUJIFILMCCD-RAW ")),
 ]  # fmt: skip
 
 
@@ -140,7 +154,7 @@ def outcome(make: Make, path: Path, pixels: Pixels) -> str:
             read = image.read(whole(image.size_wh), image.size_wh)
     except ImageError as error:
         return str(error).removeprefix(f"{path}: ")
-    assert np.abs(read.astype(int) - pixels).mean() < (14 if path.suffix == ".gif" else 6), path.name
+    assert np.abs(read.astype(int) - pixels).mean() < (14 if path.suffix in (".gif", ".dng") else 6), path.name
     return READ
 
 
@@ -156,9 +170,9 @@ def page(folder: Path) -> str:
 
 HEAD = """# Formats
 
-What happens to a file of each kind. A test makes one of each and compares its pixels with this table; the extra `codecs`
-(`pip install 'gigacount[codecs]'`) is installed there. Without it, JPEG XL, HEIC, 12-bit and lossless JPEG, and TIFFs with Zstandard, LERC, JPEG 2000 or
-JPEG XL compression, or with LZW or JPEG in separate planes, are refused by name.
+What happens to a file of each kind. A test makes one of each and compares its pixels with this table; the extras `codecs` and `raw`
+(`pip install 'gigacount[codecs,raw]'`) are installed there. Without `codecs`, JPEG XL, HEIC, OpenEXR, 12-bit and lossless JPEG, and TIFFs with Zstandard, LERC,
+JPEG 2000 or JPEG XL compression, or with LZW or JPEG in separate planes, are refused by name; without `raw`, camera raw.
 
 | format | outcome |
 |---|---|
@@ -166,14 +180,18 @@ JPEG XL compression, or with LZW or JPEG in separate planes, are refused by name
 
 TAIL = """
 - **Which picture.** Of a file with several, the largest is counted, the first of equal ones; `info` and the result say which. `--page N` chooses
-  another, from 1. A preview on the first page is never counted. Masks are no pictures. Of an animation the first frame is counted.
+  another, from 1. A preview on the first page is never counted. Masks are no pictures. Of an animation the first frame is counted, of HEIC the
+  picture that the file says is to be shown.
+- **Camera raw** is developed by LibRaw at full size: the white balance is the camera's, the brightness suits the picture. The preview in the file is never counted.
+- **Photoshop** files show all layers merged. One that was saved without that picture ("Maximize Compatibility") is refused.
+- **OpenEXR** holds linear light, 0 black and 1 white, and is shown as sRGB. Of several layers the first with R, G and B, or Y, is counted.
 - **Overviews.** A smaller copy is used where the file says that it is one (NewSubfileType 1, SubIFDs), or its shape does; in either case
   sixteen places of it are compared with the full resolution first. Overviews that are empty, older than the picture, shifted or of another picture are passed over, and
   the result says so.
 - **Left-out tiles and strips** of sparse TIFFs are black, and cost nothing.
 - **Damage.** A damaged picture is refused. With `--allow-damaged` grey (128) stands in: for each damaged tile or strip of a TIFF, for
   everything from the first damage on in other formats. A file of which nothing can be read is refused in any case.
-- **Memory.** Progressive JPEG, interlaced PNG, WebP, HEIC, AVIF, GIF, BMP, JPEG 2000, JPEG XL and PSD are decoded as a whole. What that takes is estimated and compared
+- **Memory.** Progressive JPEG, interlaced PNG, WebP, HEIC, AVIF, GIF, BMP, JPEG 2000, JPEG XL and camera raw are decoded as a whole. What that takes is estimated and compared
   with the memory that is free, also within control groups and limits, before it begins; pictures that are decoded side by side wait for one another.
 """
 

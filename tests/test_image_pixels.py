@@ -541,7 +541,7 @@ class TestGround:
     def test_a_mask_beside_the_file_is_named(self, tmp_path: Path, pixels: Pixels) -> None:
         path = write(tmp_path / "m.tif", pixels, TILES)
         (tmp_path / "m.tif.msk").write_bytes(b"whatever")
-        assert "the mask beside it (m.tif.msk) is not read" in Opened(path).notes
+        assert "the mask beside it (m.tif.msk) cannot be read and is not used" in Opened(path).notes
 
     @pytest.mark.parametrize("nodata", [float("nan"), float("inf")])
     def test_impossible_values(self, nodata: float) -> None:

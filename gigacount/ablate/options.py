@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gigacount.ablate.tables import TABLES, Method, Row
 from gigacount.errors import UnknownNameError
-from gigacount.options import StrategyOptions, demand
+from gigacount.options import LabelOptions, StrategyOptions, demand
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class AblateOptions:
     methods: rows of the table `methods` with networks of their own, instead of the usual ones.
     tables: names of `TABLES`. looking: what all rows have in common but for the option that their table varies.
     pictures: only the first so many. most_looks: rows that take more looks at a picture are left out, and said to be.
-    cache_mb: memory for looks that rows of one picture share.
+    cache_mb: memory for looks that rows of one picture share. labels: how labels are read.
     """
 
     data: str
@@ -36,6 +36,7 @@ class AblateOptions:
     pictures: int | None = None
     most_looks: int | None = None
     cache_mb: int = 1024
+    labels: LabelOptions = field(default_factory=LabelOptions)
 
     def __post_init__(self) -> None:
         demand(len(self.networks) > 0, "an ablation needs at least one network")

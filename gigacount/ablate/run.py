@@ -52,7 +52,7 @@ class Ablation:
     def __init__(self, options: AblateOptions, notify: Callable[[str], None] = lambda line: None) -> None:
         self.options = options
         self.notify = notify
-        self.samples = load(options.data, options.split, notify)[: options.pictures]
+        self.samples = load(options.data, options.split, notify, options.labels)[: options.pictures]
         self.records = Records(options.out)
         self.rows = [(table, row) for table in dict.fromkeys(options.tables) for row in options.rows(table)]
         self.pairs = list(dict.fromkeys(pair for _, row in self.rows for pair in self._pairs_of(row)))

@@ -12,7 +12,7 @@ from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_choices, parse_size
 from gigacount.cli.show import say
-from gigacount.options import StrategyOptions
+from gigacount.options import LabelOptions, StrategyOptions
 
 if TYPE_CHECKING:
     from gigacount.ablate import AblateOptions
@@ -58,7 +58,7 @@ class Ablating:
     backend: shared.Backend = shared.DEFAULTS.backend
     cache: Annotated[int, typer.Option(help="Megabytes for looks that rows share.")] = 1024
 
-    def options(self) -> AblateOptions:
+    def options(self, labels: LabelOptions) -> AblateOptions:
         """Raises UsageError for values that make no sense, UnknownNameError for tables."""
         from gigacount.ablate import TABLES, AblateOptions, Method
 
@@ -83,6 +83,7 @@ class Ablating:
             pictures=self.pictures,
             most_looks=self.most_looks,
             cache_mb=self.cache,
+            labels=labels,
         )
 
 
@@ -90,6 +91,7 @@ class Ablating:
 def ablate(
     *,
     measuring: Ablating,
+    labelling: shared.Labelling,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Measure what each choice of a strategy is worth: the tables of the GigaZoom paper on any data set with truth.
@@ -99,7 +101,7 @@ def ablate(
     """
     from gigacount.ablate import Ablation, write_tables
 
-    ablation = Ablation(measuring.options(), (lambda line: None) if quiet else say)
+    ablation = Ablation(measuring.options(labelling.options()), (lambda line: None) if quiet else say)
     try:
         for _ in ablation.run():
             pass

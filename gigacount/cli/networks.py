@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gigacount.cli import options as shared
+from gigacount.cli.groups import spread
+
 if TYPE_CHECKING:
     from gigacount.networks.record import NetworkRecord
 
@@ -96,7 +99,9 @@ def convert(
 
 
 @networks.command()
+@spread
 def export(
+    *,
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
     backend: Annotated[str, typer.Option(help="openvino, or onnx for other programs.")] = "openvino",
     precision: Annotated[
@@ -107,12 +112,14 @@ def export(
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
     out: Annotated[Path | None, typer.Option(help="Folder for the result; default: that of the weights.")] = None,
+    labelling: shared.Labelling,
 ) -> int:
     """Write a network's whole prediction as a graph that counts without PyTorch.
 
     For int8, give pictures of all kinds that are to be counted; they are seen at several scales, and truth is not
     needed. Prints the path of the record, which names the graphs, or of the ONNX file.
     """
+    from gigacount.cli.show import say
     from gigacount.networks import find_record
     from gigacount.networks.export import export_network
     from gigacount.output.files import explained
@@ -121,7 +128,7 @@ def export(
     record = find_record(network)
     folder = out or record.folder
     with explained(folder):
-        pictures = pictures_at_all_scales(calibrate or [], split)
+        pictures = pictures_at_all_scales(calibrate or [], split, labelling.options(), say)
         typer.echo(export_network(record, backend, precision, folder, pictures))
     return 0
 
@@ -161,7 +168,9 @@ def profile(
 
 
 @networks.command()
+@spread
 def calibrate(
+    *,
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
     data: Annotated[list[str], typer.Option(help="NAME:PATH or KIND=NAME:PATH; may be given several times.")],
     split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
@@ -172,6 +181,7 @@ def calibrate(
         Path | None, typer.Option(help="Folder for the weights and the new record; default: theirs.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    labelling: shared.Labelling,
 ) -> int:
     """Settle a network's divisor, score and fusion thresholds, and its errors, on labelled pictures like yours.
 
@@ -183,7 +193,8 @@ def calibrate(
     from gigacount.train.calibrate import calibrate as run
     from gigacount.train.calibrate import write_calibrated
 
-    record = run(CalibrateOptions(network, tuple(data), split, held_out, device), say)
+    options = CalibrateOptions(network, tuple(data), split, held_out, device, labels=labelling.options())
+    record = run(options, say)
     folder = out or record.folder
     with explained(folder):
         typer.echo(write_calibrated(record, folder))

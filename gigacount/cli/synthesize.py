@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gigacount.cli import options as shared
 from gigacount.cli.groups import spread
 from gigacount.cli.parse import parse_size
 from gigacount.cli.show import progress_bar, say
 from gigacount.errors import DataError, ExistsError, OutputError, UnknownNameError, UsageError
-from gigacount.options import GenerateOptions
+from gigacount.options import GenerateOptions, LabelOptions
 from gigacount.output.files import replacing
 
 if TYPE_CHECKING:
@@ -37,13 +38,18 @@ class Material:
         typer.Option(help="Use only the pictures in this list, such as the validation.txt of a training."),
     ] = None
 
-    def read(self) -> tuple[list[Sample], list[Path]]:
+    def read(self, labels: LabelOptions) -> tuple[list[Sample], list[Path]]:
         """Labelled photographs and people-free pictures. Raises DataError where the list leaves no photograph."""
-        from gigacount.datasets import read
+        from gigacount.datasets import load
         from gigacount.datasets.people_free import read_people_free
 
         photos, listed = self.photos or [], read_listed(self.only)
-        samples = [s for spec in photos for s in read(spec, self.split) if listed(spec.split(":")[0], s.image)]
+        samples = [
+            sample
+            for spec in photos
+            for sample in load(spec, self.split, say, labels)
+            if listed(spec.split(":")[0], sample.image)
+        ]
         if photos and not samples:
             raise DataError(f"none of the pictures in {self.only} is in {', '.join(photos)}; check names and --split")
         free = read_people_free(self.backgrounds, "all") if self.backgrounds else []
@@ -91,6 +97,7 @@ def synthesize(
     scenes: Annotated[int, typer.Option(help="How many scenes, or pictures of each prompt.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the first scene; the next ones count on.")] = 0,
     material: Material,
+    labelling: shared.Labelling,
     prompting: Prompting,
     picture_format: Annotated[str, typer.Option("--format", help="tif (tiled, pyramidal) or jpg.")] = "tif",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -117,7 +124,7 @@ def synthesize(
         write_truth,
     )
 
-    samples, grounds = material.read()
+    samples, grounds = material.read(labelling.options())
     options = [SceneOptions(size_wh=size_wh, people=people, seed=seed + number) for number in range(scenes)]
     pictures = [out / f"scene-{one.seed}{SUFFIXES[picture_format]}" for one in options]
     for path in pictures:

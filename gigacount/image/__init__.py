@@ -9,11 +9,13 @@ overviews     whether smaller copies show the picture
 levels        grids of pixels in memory, scratch or tiles
 resample      a window of a level at any size: boxes (means, cheap), then libvips' kernels (sharp)
 colour        any pixels to sRGB; samples, spans: what their numbers mean; gdal: what GDAL says of that
-mask          masks in TIFF files; ground: how much of a picture is ground, and what is odd about it
+mask          masks in TIFF files and beside pictures; ground: how much of a picture is ground, and what is odd about it
 orientation   EXIF
 scratch       the file without a name; pipe: why some formats come through one; room: memory for what is decoded whole
 vips          libvips behind a few functions, the only door to it
-codecs        TIFFs that tifffile decodes; foreign: formats that Pillow or imagecodecs decode; jpeg: headers
+pieces        tiles and strips by tifffile; codecs: TIFFs that are read so
+foreign       formats that Python decodes; form: what it hands out; openexr, photoshop, jpegxl, jpeg: single formats
+beside        files beside a picture; geotags, georeference: where it lies on the earth
 """
 
 from gigacount.options import ReadOptions

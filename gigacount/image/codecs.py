@@ -8,10 +8,8 @@ files are refused by name.
 from __future__ import annotations
 
 import math
-import struct
 from contextlib import ExitStack
 from importlib.util import find_spec
-from logging import NullHandler, getLogger
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -22,30 +20,25 @@ from gigacount.errors import ImageError
 
 from . import pages, tags
 from .colour import store
-from .levels import CHUNK_BYTES, CHUNK_PIXELS, DAMAGED, LEFT_OUT, Level, standing_in
-from .pages import CMYK, GREY, GREY_INVERTED, PALETTE, RGB, YCBCR, TiffCopy, TiffPlan
+from .levels import CHUNK_BYTES, CHUNK_PIXELS, DAMAGED, Level, standing_in
+from .pages import CMYK, GREY, GREY_INVERTED, PALETTE, RGB, YCBCR, TiffPlan
+from .pieces import MAX_SEGMENT_BYTES, ODD, Pieces, brief, open_file, page_of
 from .tags import Directory
 from .vips import VipsError, VipsImage, field, from_pixels, stand_in, to_array
 
 if TYPE_CHECKING:
     from .picture import Picture
 
-ODD = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError, OSError, struct.error)
-"""What tifffile and imagecodecs raise for odd files."""
-
 MAX_BANDS = 1024
 """Bands of a picture; cameras of hundreds of wavelengths have less."""
-
-MAX_SEGMENT_BYTES = 2**28
-"""Bytes of a decoded tile or strip, which is decoded whole."""
 
 
 def header_of(plan: TiffPlan, shown: str) -> VipsImage:
     """What libvips would say of the picture's header. Raises ImageError for what cannot be decoded here."""
     main = plan.main
     try:
-        with _open(main) as file:
-            page = _page(file, main)
+        with open_file(main) as file:
+            page = page_of(file, main)
             reason = _refusal(page, main)
             dtype = page.dtype
             if reason is None and dtype is not None:
@@ -53,7 +46,7 @@ def header_of(plan: TiffPlan, shown: str) -> VipsImage:
                 dtype = np.dtype(np.uint8) if main.photometric == PALETTE else dtype
                 return stand_in(main.size_wh, bands, dtype, _interpretation(main, dtype), _fields(main))
     except (VipsError, *ODD) as error:
-        raise ImageError(f"{shown}: damaged, or a TIFF file of an odd kind ({_brief(error)}); get it anew") from error
+        raise ImageError(f"{shown}: damaged, or a TIFF file of an odd kind ({brief(error)}); get it anew") from error
     what = reason or plan.by_tifffile or "samples of this kind"
     more = "" if find_spec("imagecodecs") else "install more codecs (pip install 'gigacount[codecs]') or "
     raise ImageError(f"{shown}: TIFF with {what} is not supported here; {more}save it with deflate or JPEG compression")
@@ -65,29 +58,16 @@ def codec_levels(picture: Picture) -> list[Level]:
     assert plan is not None
     with ExitStack() as on_failure:
         try:
-            file = on_failure.enter_context(_open(plan.main))
-            levels: list[Level] = [CodecLevel(_page(file, copy.directory), copy, picture, lock) for copy in plan.copies]
+            file = on_failure.enter_context(open_file(plan.main))
+            levels: list[Level] = []
+            for copy in picture.copies or plan.copies:
+                assert copy.directory is not None
+                page = page_of(file, copy.directory)
+                levels.append(CodecLevel(page, copy.directory, copy.factor_xy, picture, lock))
         except ODD as error:
-            raise VipsError(_brief(error)) from error
+            raise VipsError(brief(error)) from error
         on_failure.pop_all()
     return levels
-
-
-def _open(directory: Directory) -> Any:
-    from tifffile import TiffFile
-
-    getLogger("tifffile").addHandler(NullHandler())  # its complaints are ours to make
-    getLogger("tifffile").propagate = False
-    return TiffFile(directory.path)
-
-
-def _page(file: Any, directory: Directory) -> Any:
-    page = file.pages[directory.page]
-    return page if directory.inner is None else page.pages[directory.inner]
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _refusal(page: Any, main: Directory) -> str | None:
@@ -136,98 +116,54 @@ def _fields(main: Directory) -> dict[str, int | bytes]:
 class CodecLevel(Level):
     """A page of a TIFF file, decoded by tifffile. Pieces that are left out are black, damaged ones grey if forgiven."""
 
-    def __init__(self, page: Any, copy: TiffCopy, picture: Picture, lock: Lock) -> None:
-        by_mask = picture.mask is not None and not picture.samples.has_nodata
-        super().__init__(copy.directory.size_wh, copy.factor_xy, picture.bands - by_mask)
-        self._page = page
-        self._directory = copy.directory
-        self._file = page.parent
-        self._lock = lock  # of the file, whose position all levels share
-        self._forgiving = picture.options.allow_damaged
+    def __init__(
+        self, page: Any, directory: Directory, factor_xy: tuple[float, float], picture: Picture, lock: Lock
+    ) -> None:
+        super().__init__(directory.size_wh, factor_xy, picture.own_bands)
+        self._pieces = Pieces(page, directory, lock, picture.options.allow_damaged)
+        self._colormap = page.colormap
         self._samples = picture.samples
         header = picture.load()
         self._interpretation = header.interpretation
         self._profile = field(header, "icc-profile-data")
 
     def pixels(self, left: int, top: int, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
-        numbers, damaged = self._numbers(left, top, size_wh)
+        numbers, damage = self._pieces.rectangle(left, top, size_wh)
+        numbers = self._as_libvips(numbers)
         stored = to_array(store(from_pixels(numbers, self._interpretation, self._profile), self._samples))
-        if damaged:
+        if damage:
             stored = stored.copy()
-            for place in damaged:
+            for place, first_xy in damage:
                 stored[place] = standing_in(DAMAGED, stored.shape[2])
+                self.miss(first_xy, self.segment_wh)
         return stored
 
     @property
     def segment_wh(self) -> tuple[int, int]:
         """Pixels of a tile or strip, which is decoded whole."""
-        return self._directory.segment_wh
+        return self._pieces.directory.segment_wh
 
     def numbers(self, left: int, top: int, size_wh: tuple[int, int]) -> NDArray[Any]:
         """A rectangle of the file's own numbers, (rows, cols, bands). Raises VipsError."""
-        return self._numbers(left, top, size_wh)[0]
-
-    def _numbers(self, left: int, top: int, size_wh: tuple[int, int]) -> tuple[NDArray[Any], list[tuple[slice, slice]]]:
-        """The file's own numbers, and where damage leaves none."""
-        width, height = size_wh
-        one = self._directory
-        segment_w, segment_h = one.segment_wh
-        across, down = (-(-side // part) for side, part in zip(self.size_wh, one.segment_wh, strict=True))
-        numbers = np.empty((height, width, one.samples), self._page.dtype)
-        damaged = []
-        for row in range(top // segment_h, -(-(top + height) // segment_h)):
-            for col in range(left // segment_w, -(-(left + width) // segment_w)):
-                x, y = col * segment_w - left, row * segment_h - top
-                x0, y0 = max(x, 0), max(y, 0)
-                x1, y1 = min(x + segment_w, width), min(y + segment_h, height)
-                for plane in range(one.samples if one.separate else 1):
-                    segment = self._segment((plane * down + row) * across + col)
-                    bands = slice(plane, plane + 1) if one.separate else slice(None)
-                    if segment is None:
-                        damaged.append((slice(y0, y1), slice(x0, x1)))
-                        self.miss((col * segment_w, row * segment_h), one.segment_wh)
-                    elif segment.ndim:
-                        numbers[y0:y1, x0:x1, bands] = segment[y0 - y : y1 - y, x0 - x : x1 - x]
-                    else:
-                        numbers[y0:y1, x0:x1, bands] = segment
-        return self._as_libvips(numbers), damaged
+        return self._as_libvips(self._pieces.rectangle(left, top, size_wh)[0])
 
     def chunk_wh(self, width: int) -> tuple[int, int]:
-        if self._directory.tiled:
-            pixel_bytes = self._directory.samples * self._page.dtype.itemsize
+        one = self._pieces.directory
+        pixel_bytes = one.samples * self._pieces.dtype.itemsize
+        if one.tiled:
             side = CHUNK_PIXELS // max(1, math.isqrt(pixel_bytes // 4))
             return side, side
-        row_bytes = self.size_wh[0] * self._directory.samples * self._page.dtype.itemsize
-        return self.size_wh[0], max(CHUNK_BYTES // row_bytes, self._directory.segment_wh[1])
+        return self.size_wh[0], max(CHUNK_BYTES // (self.size_wh[0] * pixel_bytes), one.segment_wh[1])
 
     def close(self) -> None:
-        self._file.close()
-
-    def _segment(self, number: int) -> NDArray[np.generic] | None:
-        """Decoded pixels (rows, cols, bands), one number where the piece is left out; None where it is damaged."""
-        try:
-            with self._lock:
-                self._file.filehandle.seek(self._page.dataoffsets[number])
-                data = self._file.filehandle.read(self._page.databytecounts[number])
-            if not self._page.databytecounts[number]:
-                return np.array(LEFT_OUT, self._page.dtype)
-            if len(data) < self._page.databytecounts[number]:
-                raise ValueError("the file ends before it")
-            tables = {"jpegtables": self._page.jpegtables} if self._page.jpegtables else {}
-            decoded: NDArray[np.generic] = self._page.decode(data, number, **tables)[0][0]
-            if decoded.ndim != 3 or decoded.shape[2] != (1 if self._directory.separate else self._directory.samples):
-                raise ValueError(f"its pixels are {decoded.shape}")
-        except ODD as error:
-            if self._forgiving:
-                return None
-            raise VipsError(f"piece {number}: {_brief(error)}") from error
-        return decoded
+        self._pieces.close()
 
     def _as_libvips(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Grey rises with light, palettes are looked up, as in libvips."""
-        if self._directory.photometric == GREY_INVERTED and numbers.dtype.kind == "u":
-            return np.asarray((2**self._directory.bits - 1) - numbers, numbers.dtype)
-        if self._directory.photometric == PALETTE:
-            table = np.asarray(self._page.colormap).T  # (colours, 3), 16 bits
+        one = self._pieces.directory
+        if one.photometric == GREY_INVERTED and numbers.dtype.kind == "u":
+            return np.asarray((2**one.bits - 1) - numbers, numbers.dtype)
+        if one.photometric == PALETTE:
+            table = np.asarray(self._colormap).T  # (colours, 3), 16 bits
             return np.asarray(table[numbers[:, :, 0] % len(table)] >> 8, np.uint8)
         return numbers

@@ -1,12 +1,14 @@
-"""Formats that libvips does not read: decoded as a whole by Pillow, pillow-heif or imagecodecs, or refused by name.
+"""Formats that libvips does not read, or reads less of: decoded in Python, or refused by name.
 
-A file is recognised by its first bytes. The libraries are optional (extra `codecs`).
+A file is recognised by its first bytes. Most libraries are optional (extras `codecs` and `raw`). Photoshop and OpenEXR
+files are read row by row, others as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,85 +16,107 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
-from gigacount.geometry import Size
 
-from . import jpeg
-from .vips import VipsError, VipsImage, from_pixels, stand_in
-
-Decode = Callable[[Path], NDArray[Any]]
+from . import jpeg, jpegxl, openexr, photoshop
+from .form import Form, NotReadError, ReadRows
+from .vips import VipsError, VipsImage, stand_in
 
 HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 
+READERS_ERRORS = (Exception,)
+"""Whatever a foreign library raises for an odd file, it becomes ours."""
+
 
 @dataclass(frozen=True)
 class Foreign:
-    """How a format is read. size: of a file, by its header; decode: all pixels, (rows, cols[, bands])."""
+    """How a format is read. form: a file's header. rows: its pixels, as the form says. instead: of reading it here."""
 
     name: str
     package: str
-    size: Callable[[Path], Size]
-    decode: Decode
+    extra: str
+    form: Callable[[Path], Form]
+    rows: Callable[[Path], ReadRows]
+    instead: str = "convert the picture to TIFF, PNG or JPEG"
 
 
-def recognise(path: Path, shown: str) -> Foreign | None:
-    """The reader of a format that libvips is not asked for; None where libvips is.
-
-    Raises ImageError, with the remedy, for formats that nothing here reads; OSError.
-    """
+def recognise(path: Path, page: int | None) -> Foreign | None:
+    """The reader of a format that libvips is not asked for; None where libvips is. page: from 1. Raises OSError."""
     with path.open("rb") as file:
         start = file.read(64)
     if start[:2] == b"\xff\xd8":
         header = jpeg.read_header(path)
         reason = header.refusal if header else None
-        return Foreign(reason, "imagecodecs", _jpeg_size, _decode_jpeg) if reason else None
-    for name, package, is_a, size, decode in _TABLE:
-        if is_a(start):
-            return Foreign(name, package, size, decode)
-    for name, is_a, remedy in _REFUSED:
-        if is_a(start):
-            raise ImageError(f"{shown}: {name} is not supported here; {remedy}")
-    return None
+        return Foreign(reason, "imagecodecs", "codecs", _jpeg_form, _whole(_decode_jpeg)) if reason else None
+    if start[4:8] == b"ftyp" and start[8:12] in HEVC_BRANDS:
+        return Foreign("HEIC", "pillow-heif", "codecs", partial(_heif_form, page), _whole(partial(_decode_heif, page)))
+    return next((reader for is_a, reader in _TABLE if is_a(start)), None)
 
 
 def header_of(foreign: Foreign, path: Path, shown: str) -> VipsImage:
     """A stand-in for the header. Raises ImageError."""
-    size_wh = guarded(foreign, foreign.size, path, shown)
-    # What the bands are is known once they are decoded: 8 bits and RGB here, as is said where it is used.
-    return stand_in(size_wh, 3, np.dtype(np.uint8), "srgb", {})
+    form = _guarded(foreign, lambda: foreign.form(path), shown)
+    fields: dict[str, int | bytes] = {"n-pages": form.pages, "orientation": form.orientation}
+    fields |= {"icc-profile-data": form.profile} if form.profile else {}
+    return stand_in(form.size_wh, form.bands, np.dtype(form.dtype), form.interpretation, fields)
 
 
-def open_pixels(foreign: Foreign, path: Path, shown: str) -> VipsImage:
-    """All pixels, decoded, as 8-bit RGB or what else they are. Raises ImageError, VipsError."""
-    pixels = np.asarray(guarded(foreign, foreign.decode, path, shown))
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
-        raise VipsError(f"pixels of the kind {pixels.dtype}, {pixels.ndim} axes")
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if pixels.shape[2] < 3:
-        pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
-    elif pixels.shape[2] == 4:
-        share = pixels[:, :, 3:].astype(np.uint16)  # transparent parts lie on white
-        pixels = ((pixels[:, :, :3] * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
-    return from_pixels(np.ascontiguousarray(pixels[:, :, :3]), "srgb", None)
+def open_rows(foreign: Foreign, path: Path, shown: str) -> ReadRows:
+    """The rows of a picture. Raises ImageError; reading them raises VipsError."""
+    form = _guarded(foreign, lambda: foreign.form(path), shown)
+    rows = _guarded(foreign, lambda: foreign.rows(path), shown)
+
+    def read(top: int, count: int) -> NDArray[Any]:
+        try:
+            numbers: NDArray[Any] = rows(top, count)
+        except READERS_ERRORS as error:
+            raise VipsError(_brief(error)) from error
+        wanted = count, form.size_wh[0], form.bands
+        if numbers.shape != wanted or numbers.dtype != form.dtype:
+            raise VipsError(f"pixels of the kind {numbers.dtype} {numbers.shape}, not {form.dtype} {wanted}")
+        return numbers
+
+    return read
 
 
-def guarded(foreign: Foreign, call: Callable[[Path], Any], path: Path, shown: str) -> Any:
+def _guarded(foreign: Foreign, call: Callable[[], Any], shown: str) -> Any:
     """Call a foreign library, whose every exception becomes ours."""
     try:
-        return call(path)
+        return call()
     except ImportError as error:
         raise ImageError(
             f"{shown}: {foreign.name} is not supported here; install {foreign.package} (pip install"
-            " 'gigacount[codecs]'), or convert the picture to TIFF, PNG or JPEG"
+            f" 'gigacount[{foreign.extra}]'), or {foreign.instead}"
         ) from error
     except MemoryError:
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"{shown}: damaged, or no {foreign.name} file ({reason}); get it anew") from error
+    except NotReadError as error:
+        raise ImageError(f"{shown}: {foreign.name} {error}") from error
+    except READERS_ERRORS as error:
+        reason = f"damaged, or of a kind of {foreign.name} that is not supported here ({_brief(error)})"
+        raise ImageError(f"{shown}: {reason}; get it anew, or {foreign.instead}") from error
+
+
+def _brief(error: Exception) -> str:
+    said = error.args[0].decode("utf-8", "replace") if error.args and isinstance(error.args[0], bytes) else str(error)
+    return " ".join(said.split())[:200] or type(error).__name__
+
+
+def _whole(decode: Callable[[Path], Any]) -> Callable[[Path], ReadRows]:
+    """The rows of what is decoded as a whole: of 8 or 16 bits, RGB and opacity if there is any; grey as RGB."""
+
+    def rows(path: Path) -> ReadRows:
+        pixels = np.asarray(decode(path))
+        pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+        def read(top: int, count: int) -> NDArray[Any]:
+            part = pixels[top : top + count]
+            grey = part.shape[2] < 3
+            return np.concatenate([np.repeat(part[:, :, :1], 3, axis=2), part[:, :, 1:]], axis=2) if grey else part
+
+        return read
+
+    return rows
 
 
 def _pillow(path: Path) -> Any:
@@ -106,41 +130,54 @@ def _pillow(path: Path) -> Any:
         return Image.open(path)
 
 
-def _heif(path: Path) -> Any:
-    import pillow_heif
+def _pillow_mode(image: Any) -> str:
+    """What Pillow is asked to decode to; 16 bits are left as they are."""
+    if image.mode.startswith("I;16"):
+        return "I;16"
+    alpha = "A" in image.mode or "transparency" in image.info
+    return "RGBA" if alpha else "L" if image.mode in ("L", "1") else "RGB"
 
-    return pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
 
-
-def _pillow_size(path: Path) -> Size:
+def _pillow_form(path: Path) -> Form:
     with _pillow(path) as image:
-        width, height = image.size
-    return width, height
+        (width, height), mode = image.size, _pillow_mode(image)
+        profile = image.info.get("icc_profile") or b""
+    if mode == "I;16":
+        return Form((width, height), 3, "uint16", "rgb16", profile)
+    return Form((width, height), 4 if mode == "RGBA" else 3, profile=profile)
 
 
 def _decode_pillow(path: Path) -> NDArray[Any]:
     with _pillow(path) as image:
-        if image.mode.startswith("I;16"):
-            return np.asarray(image, np.uint16)
-        alpha = "A" in image.mode or "transparency" in image.info
-        mode = "RGBA" if alpha else "L" if image.mode in ("L", "1") else "RGB"
-        return np.asarray(image.convert(mode))
+        mode = _pillow_mode(image)
+        return np.asarray(image, np.uint16) if mode == "I;16" else np.asarray(image.convert(mode))
 
 
-def _heif_size(path: Path) -> Size:
-    width, height = _heif(path).size
-    return width, height
+def _heif(page: int | None, path: Path) -> tuple[Any, int]:
+    """The picture that is asked for, else the one that the file says is to be shown; how many there are."""
+    import pillow_heif
+
+    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
+    return file[file.primary_index if page is None else min(page, len(file)) - 1], len(file)
 
 
-def _decode_heif(path: Path) -> NDArray[Any]:
-    return np.asarray(_heif(path))
+def _heif_form(page: int | None, path: Path) -> Form:
+    image, pages = _heif(page, path)
+    width, height = image.size
+    profile = image.info.get("icc_profile") or b""
+    return Form((width, height), 4 if image.has_alpha else 3, profile=profile, pages=pages)
 
 
-def _jpeg_size(path: Path) -> Size:
+def _decode_heif(page: int | None, path: Path) -> NDArray[Any]:
+    return np.asarray(_heif(page, path)[0])
+
+
+def _jpeg_form(path: Path) -> Form:
     header = jpeg.read_header(path)
     if header is None:
         raise ValueError("no header")
-    return header.size_wh
+    deep = header.precision > 8
+    return Form(header.size_wh, 3, "uint16" if deep else "uint8", "rgb16" if deep else "srgb")
 
 
 def _decode_jpeg(path: Path) -> NDArray[Any]:
@@ -149,68 +186,64 @@ def _decode_jpeg(path: Path) -> NDArray[Any]:
     header = jpeg.read_header(path)
     pixels = np.asarray(jpeg8_decode(path.read_bytes()))
     unused = 16 - header.precision if header and pixels.dtype == np.uint16 else 0
-    return (pixels.astype(np.uint32) * 65535 // (65535 >> unused)).astype(pixels.dtype) if unused else pixels
-
-
-def _jxl_size(path: Path) -> Size:
-    """From the size header at the start of the codestream (ISO/IEC 18181-1, C.2)."""
-    with path.open("rb") as file:
-        data = file.read(65_536)
-    start = 0 if data[:2] == b"\xff\x0a" else data.find(b"\xff\x0a", data.find(b"jxl", 16))
-    bits, at = int.from_bytes(data[start + 2 : start + 18], "little"), 0
-
-    def take(count: int) -> int:
-        nonlocal at
-        value = bits >> at & (1 << count) - 1
-        at += count
-        return value
-
-    def side(small: bool) -> int:
-        return (take(5) + 1) * 8 if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    small = bool(take(1))
-    height = side(small)
-    ratio = take(3)
-    shapes = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-    width = height * shapes[ratio - 1][0] // shapes[ratio - 1][1] if ratio else side(small)
-    return width, height
+    if unused:
+        for rows in np.array_split(pixels, max(1, len(pixels) // 256)):  # in place, some rows at a time
+            rows[:] = rows.astype(np.uint32) * 65535 // (65535 >> unused)
+    return pixels
 
 
 def _decode_jxl(path: Path) -> NDArray[Any]:
     from imagecodecs import jpegxl_decode
 
-    pixels = np.asarray(jpegxl_decode(path.read_bytes()))
+    pixels = np.asarray(jpegxl_decode(path.read_bytes(), index=0))
     if pixels.dtype == np.float32:
         pixels = (pixels.clip(0, 1) * 65535).round().astype(np.uint16)
     return pixels
 
 
+def _raw_form(path: Path) -> Form:
+    import rawpy
+
+    with rawpy.imread(str(path)) as raw:
+        width, height = raw.sizes.iwidth, raw.sizes.iheight
+        turned = raw.sizes.flip in (5, 6)
+    return Form((height, width) if turned else (width, height))
+
+
+def _decode_raw(path: Path) -> NDArray[Any]:
+    """Developed with the white balance that the camera found, the brightness that the picture wants, as sRGB."""
+    import rawpy
+
+    with rawpy.imread(str(path)) as raw:
+        return np.asarray(raw.postprocess(use_camera_wb=True, gamma=(2.4, 12.92)))
+
+
+DEVELOP = "develop it to TIFF or JPEG, with darktable, RawTherapee or the camera maker's program"
+
+CAMERA_RAW = Foreign("camera raw", "rawpy", "raw", _raw_form, _whole(_decode_raw), DEVELOP)
+
 Is = Callable[[bytes], bool]
 
-_TABLE: tuple[tuple[str, str, Is, Callable[[Path], Size], Decode], ...] = (
+_TABLE: tuple[tuple[Is, Foreign], ...] = (
     (
-        "BMP",
-        "Pillow",
         lambda b: b[:2] == b"BM" and b[14:15] in b"\x0c\x28\x34\x38\x40\x6c\x7c",
-        _pillow_size,
-        _decode_pillow,
+        Foreign("BMP", "Pillow", "codecs", _pillow_form, _whole(_decode_pillow)),
     ),
     (
-        "JPEG 2000",
-        "Pillow",
         lambda b: b[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or b[:4] == b"\xff\x4f\xff\x51",
-        _pillow_size,
-        _decode_pillow,
+        Foreign("JPEG 2000", "Pillow", "codecs", _pillow_form, _whole(_decode_pillow)),
     ),
-    ("JPEG XL", "imagecodecs", lambda b: b[:2] == b"\xff\x0a" or b[4:8] == b"JXL ", _jxl_size, _decode_jxl),
-    ("HEIC", "pillow-heif", lambda b: b[4:8] == b"ftyp" and b[8:12] in HEVC_BRANDS, _heif_size, _decode_heif),
-    ("PSD", "Pillow", lambda b: b[:6] == b"8BPS\0\x01", _pillow_size, _decode_pillow),
-)
-
-_DEVELOP = "develop it to TIFF or JPEG first, with darktable, RawTherapee or the camera maker's program"
-
-_REFUSED: tuple[tuple[str, Is, str], ...] = (
-    ("PSB (a large Photoshop file)", lambda b: b[:6] == b"8BPS\0\x02", "save it as tiled TIFF or BigTIFF"),
-    ("OpenEXR", lambda b: b[:4] == b"\x76\x2f\x31\x01", "convert it to TIFF (oiiotool in.exr -o out.tif)"),
-    ("a camera raw file", lambda b: b[4:12] == b"ftypcrx " or b[8:10] == b"CR" or b.startswith(RAW_STARTS), _DEVELOP),
+    (
+        lambda b: b[:2] == b"\xff\x0a" or b[4:8] == b"JXL ",
+        Foreign("JPEG XL", "imagecodecs", "codecs", jpegxl.read_form, _whole(_decode_jxl)),
+    ),
+    (
+        lambda b: b[:5] == b"8BPS\0" and b[5:6] in b"\1\2",
+        Foreign("Photoshop", "tifffile", "codecs", photoshop.read_form, photoshop.open_rows),
+    ),
+    (
+        lambda b: b[:4] == b"\x76\x2f\x31\x01",
+        Foreign("OpenEXR", "OpenEXR", "codecs", openexr.read_form, openexr.open_rows),
+    ),
+    (lambda b: b[4:12] == b"ftypcrx " or b[8:10] == b"CR" or b.startswith(RAW_STARTS), CAMERA_RAW),
 )

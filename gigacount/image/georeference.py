@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,6 +24,8 @@ IN_METRES = {3857, *range(32601, 32661), *range(32701, 32761), *range(25828, 258
 
 WGS84 = "EPSG:4326"
 WEB_MERCATOR, EARTH_RADIUS = "EPSG:3857", 6_378_137.0
+
+UNKNOWN = "an unknown coordinate system (name it in a .prj file beside the picture, or by gdal_edit -a_srs)"
 
 FARTHEST = {"degrees": 540.0, "units": 1e9}
 """Map coordinates beyond which nothing lies on the earth in any system."""
@@ -45,7 +47,7 @@ class Georeference:
     affine: (a, b, c, d, e, f) with east = a x + b y + c and north = d x + e y + f, for full-resolution pixels of the
     upright picture, centres at +0.5. crs: the coordinate system as "EPSG:32633" or WKT; None where the file names none.
     geographic: whether it is longitude and latitude in degrees. metres_per_unit: of projected coordinates; None where
-    unknown. keys: of the GeoTIFF that it was read from.
+    unknown. keys: of the GeoTIFF that it was read from. said: what was assumed about it.
     """
 
     affine: tuple[float, float, float, float, float, float]
@@ -53,6 +55,7 @@ class Georeference:
     geographic: bool = False
     metres_per_unit: float | None = None
     keys: GeoKeys | None = None
+    said: str = ""
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -63,7 +66,8 @@ class Georeference:
     def name(self) -> str:
         """The coordinate system in a few words."""
         if self.crs is None:
-            return "a coordinate system without EPSG code"
+            has_keys = self.keys is not None and len(self.keys.directory) > 4
+            return "a coordinate system without EPSG code" if has_keys else UNKNOWN
         named = re.match(r'\s*\w+\s*\[\s*"([^"]{1,80})', self.crs)
         return named[1] if named else self.crs
 
@@ -119,7 +123,7 @@ class Georeference:
 
     def _with(self, matrix: NDArray[np.float64]) -> Georeference:
         a, b, c, d, e, f = matrix[:2].ravel().tolist()
-        return Georeference((a, b, c, d, e, f), self.crs, self.geographic, self.metres_per_unit, self.keys)
+        return replace(self, affine=(a, b, c, d, e, f))
 
     def demand_on_earth(self, size_wh: Size) -> None:
         """Raise ValueError for numbers that put no picture of `size_wh` anywhere on the earth."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gigacount.errors import DataError
 from gigacount.geometry import Size
 
+from .beside import aux_names, content, find, rpc_names, system_names, world_names
 from .georeference import IN_METRES, METRES, WEB_MERCATOR, GeoKeys, Georeference
 from .orientation import ORIENTATIONS
 from .tags import directories
@@ -27,11 +28,12 @@ from .tags import directories
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXT = 33550, 33922, 34264, 34735, 34736, 34737
 MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS, LINEAR_UNIT = 1024, 1025, 2048, 3072, 3076
 PROJECTED, GEOGRAPHIC, PIXEL_IS_AREA, PIXEL_IS_POINT, USER_DEFINED = 1, 2, 1, 2, 32767
+RPC = 50844
+TOLERATED_PX, TOLERATED = 2.0, 0.001
+"""How far ground control points may lie off an affine map: in pixels, or as a share of their extent if that is more."""
+
 ESRI_WKT = "ESRI PE String = "
 """What stands before WKT in the text of a GeoTIFF's keys."""
-
-MAX_BYTES = 2**24
-"""Of a file beside a picture: more is none that a georeference is read from."""
 
 MOST_WKT = 2**15
 """Letters of a coordinate system: the keys of a GeoTIFF count in 16 bits, and the longest known have a few thousand."""
@@ -58,39 +60,90 @@ def georeference_of(path: Path, size_wh: Size, orientation: int = 1) -> Georefer
     """
     place: Affine | None = None
     system: System | None = None
+    said = trouble = ""
     for source, read in SOURCES.items():
         try:
-            found_place, found_system = read(path)
+            found = read(path)
         # Whatever its parsers say of a damaged file, it is our error.
         except PARSER_ERRORS as error:
             raise DataError(f"{path}: the georeference in its {source} is damaged ({_reason(error)})") from error
-        place, system = place or found_place, system or found_system
+        if place is None:
+            place, said = found.place, found.said
+            trouble = trouble or (said if place is None else "")
+        system = system or found.system
         if place and system:
             break  # what stands in the other files, sound or not, is not asked for
     if place is None:
+        if not trouble and _has_polynomials(path):
+            trouble = "only rational polynomials (RPC) say where it lies; rectify it by gdalwarp -rpc"
+        if trouble:
+            raise DataError(f"{path}: {trouble}")
         return None
-    found = Georeference(place, *(system or System()))
+    reference = Georeference(place, *(system or System()), said)
     stored = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
     try:
-        found.demand_on_earth(stored.size(size_wh))
+        reference.demand_on_earth(stored.size(size_wh))
     except ValueError as error:
         raise DataError(f"{path}: its georeference is damaged: {error}") from error
-    return found.turned(stored, size_wh)
+    return reference.turned(stored, size_wh)
 
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:100] or type(error).__name__
 
 
-Found = tuple[Affine | None, System | None]
+class Found(NamedTuple):
+    """What one file says. said: how the place was found, where that is not exact; or why it was not."""
+
+    place: Affine | None = None
+    system: System | None = None
+    said: str = ""
+
+
+def _has_polynomials(path: Path) -> bool:
+    """Whether there are the rational polynomials of a satellite picture, which need heights of the terrain."""
+    if find(path, rpc_names(path)) or any(RPC in one.tags for one in directories(path)):
+        return True
+    return b'domain="RPC"' in (content(path, aux_names(path)) or b"")
+
+
+def _fitted(points: NDArray[np.float64]) -> tuple[Affine | None, str]:
+    """The affine map nearest to ground control points (N, 4) of column, row, east and north, and how near it is.
+
+    None where some lie far off it, as in a picture that was not rectified, and why.
+    """
+    pixels = np.column_stack([points[:, :2], np.ones(len(points))])
+    number = len(points)
+    centred = points - points.mean(axis=0)
+    if number < 3 or not np.isfinite(points).all() or np.linalg.matrix_rank(centred[:, :2], 1e-6 * _extent(points)) < 2:
+        return None, f"its ground control points ({number}) span no area"
+    fit, *_ = np.linalg.lstsq(pixels, centred[:, 2:], rcond=None)  # (3, 2)
+    pixel_size = math.sqrt(abs(float(np.linalg.det(fit[:2])))) or math.nan
+    off = float(np.linalg.norm(pixels @ fit - centred[:, 2:], axis=1).max()) / pixel_size
+    (a, d), (b, e), (c, f) = fit.tolist()
+    if not off <= max(TOLERATED_PX, TOLERATED * _extent(points)):
+        return (
+            None,
+            f"its {number} ground control points lie up to {off:.3g} pixels off any flat map; rectify it by gdalwarp",
+        )
+    rest = f"which lie up to {off:.2g} pixels off" if number > 3 else "without a fourth to check it"
+    east, north = points[:, 2:].mean(axis=0).tolist()
+    return (a, b, c + east, d, e, f + north), f"placed on the map by {number} ground control points, {rest}"
+
+
+def _extent(points: NDArray[np.float64]) -> float:
+    return float(np.ptp(points[:, :2], axis=0).max())
 
 
 def _from_tags(path: Path) -> Found:
     """By the first directory of a TIFF that has a place."""
     for directory in directories(path):
         tags = {tag: directory.numbers(tag) for tag in (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION)}
-        place = _tagged_place(tags)
-        if place is None:
+        place, said = _tagged_place(tags), ""
+        ties = tags[TIE_POINTS].astype(np.float64)
+        if place is None and len(ties) >= 12:
+            place, said = _fitted(ties[: len(ties) // 6 * 6].reshape(-1, 6)[:, [0, 1, 3, 4]])
+        if place is None and not said:
             continue
         keys = GeoKeys(
             tuple(directory.numbers(GEO_KEYS).astype(np.int64).tolist()),
@@ -100,10 +153,10 @@ def _from_tags(path: Path) -> Found:
         if not all(0 <= value < 2**16 for value in keys.directory):
             raise ValueError("keys beyond 16 bits")
         numbers = _key_numbers(keys)
-        if numbers.get(RASTER_TYPE) == PIXEL_IS_POINT:
+        if place and numbers.get(RASTER_TYPE) == PIXEL_IS_POINT:
             place = _from_centre(place)
-        return place, _tagged_system(keys, numbers)
-    return None, None
+        return Found(place, _tagged_system(keys, numbers), said)
+    return Found()
 
 
 def _tagged_place(tags: dict[int, NDArray[Any]]) -> Affine | None:
@@ -188,9 +241,9 @@ def wkt_system(wkt: str) -> System | None:
 
 def _from_aux(path: Path) -> Found:
     """By GDAL's `photo.tif.aux.xml`, or `photo.aux.xml` as Esri names it."""
-    text = _beside(path, [f"{path.name}.aux.xml", f"{path.stem}.aux.xml"])
+    text = content(path, aux_names(path))
     if text is None:
-        return None, None
+        return Found()
     from defusedxml import ElementTree
 
     root = ElementTree.fromstring(text)
@@ -199,18 +252,24 @@ def _from_aux(path: Path) -> Found:
     if numbers is not None and numbers.strip():
         c, a, b, f, d, e = (float(number) for number in numbers.split(","))
         place = a, b, c, d, e, f
-    return place, wkt_system(root.findtext("SRS") or "")
+    system, said = wkt_system(root.findtext("SRS") or ""), ""
+    points = root.find("GCPList")
+    if place is None and points is not None:
+        names = ("Pixel", "Line", "X", "Y")
+        known = [[float(point.get(name, "")) for name in names] for point in points.iter("GCP")]
+        place, said = _fitted(np.array(known, np.float64).reshape(-1, 4))
+        system = system or wkt_system(points.get("Projection") or "")
+    return Found(place, system, said)
 
 
 def _from_world_file(path: Path) -> Found:
     """By a world file: six numbers, of the first pixel's centre; the coordinate system stands in a .prj beside it."""
-    suffix = path.suffix.lstrip(".")
-    text = _beside(path, [f"{path.stem}.{end}" for end in (suffix[:1] + suffix[-1:] + "w", f"{suffix}w", "wld")])
-    if text is None or not suffix:
-        return None, None
+    text = content(path, world_names(path))
+    if text is None:
+        return Found()
     a, d, b, e, c, f = (float(line.replace(",", ".")) for line in text.decode("utf-8-sig").split()[:6])
-    wkt = _beside(path, [f"{path.stem}.prj"])
-    return _from_centre((a, b, c, d, e, f)), wkt_system(wkt.decode("utf-8-sig")) if wkt else None
+    wkt = content(path, system_names(path))
+    return Found(_from_centre((a, b, c, d, e, f)), wkt_system(wkt.decode("utf-8-sig")) if wkt else None)
 
 
 SOURCES: dict[str, Callable[[Path], Found]] = {
@@ -219,22 +278,3 @@ SOURCES: dict[str, Callable[[Path], Found]] = {
     "world file": _from_world_file,
 }
 """Where a georeference may stand, the first to be believed first."""
-
-
-def _beside(path: Path, names: list[str]) -> bytes | None:
-    """The content of the first of these files beside the picture, its ending in small or capital letters, or None."""
-    for name in names:
-        for spelled in (name, path.stem + name[len(path.stem) :].upper()):
-            file = path.with_name(spelled)
-            if _is_file(file):
-                if file.stat().st_size > MAX_BYTES:
-                    raise ValueError(f"{file.name} is too large")
-                return file.read_bytes()
-    return None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long for the file system
-        return False

@@ -1,97 +1,72 @@
-"""Masks inside TIFF files: pages that say which pixels of the picture are ground (NewSubfileType 4).
+"""Masks of pictures: which pixels are ground, by pages of a TIFF file (NewSubfileType 4) or a TIFF beside it (.msk).
 
 libvips reads no masks, so tifffile does. Most have one bit a pixel and are small beside their pictures.
 """
 
 from __future__ import annotations
 
-import struct
-from collections import OrderedDict
-from logging import NullHandler, getLogger
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.geometry import Size, Window
 
+from . import tags
+from .beside import find, mask_names
 from .levels import Level
+from .pieces import MAX_SEGMENT_BYTES, ODD, Pieces, brief, open_file, page_of
 from .tags import Directory
 from .vips import VipsError
 
 if TYPE_CHECKING:
     from .picture import Picture
 
-ODD = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError, OSError, struct.error)
-"""What tifffile raises for odd files."""
-
 KEPT_BYTES = 2**25
 """Of decoded tiles or strips of a mask that are remembered."""
 
-MAX_SEGMENT_PIXELS = 2**28
-"""Of a tile or strip, which is decoded whole."""
+
+def masks_beside(path: Path, size_wh: Size) -> tuple[tuple[Directory, ...], str | None]:
+    """The masks of a picture of this size, and of smaller copies, in GDAL's file beside it; why there are none."""
+    file = find(path, mask_names(path))
+    if file is None:
+        return (), None
+    found = tuple(one for one in tags.directories(file) if one.pixels and one.bits <= 16)
+    if any(one.size_wh == size_wh for one in found):
+        return found, None
+    sizes = ", ".join(f"{width} x {height} pixels" for width, height in (one.size_wh for one in found[:1]))
+    return (), f"the mask beside it ({file.name}) {f'has {sizes}' if sizes else 'cannot be read'} and is not used"
 
 
 class Mask:
     """One mask. forgiving: a damaged part of it is ground, rather than an error. Raises VipsError."""
 
     def __init__(self, directory: Directory, forgiving: bool) -> None:
-        from tifffile import TiffFile
-
-        getLogger("tifffile").addHandler(NullHandler())  # its complaints are ours to make
-        self._forgiving = forgiving
-        self._lock = Lock()
-        self._kept: OrderedDict[int, NDArray[np.bool_]] = OrderedDict()
-        try:
-            self._file = TiffFile(directory.path)
-            self._page: Any = self._file.pages[directory.page]
-            width, height = self._segment_wh
-        except ODD as error:
-            raise VipsError(f"its mask cannot be read: {error}") from error
-        if not 0 < width * height <= MAX_SEGMENT_PIXELS:
+        width, height = directory.segment_wh
+        if not 0 < width * height * directory.samples * max(directory.bits // 8, 1) <= MAX_SEGMENT_BYTES:
             raise VipsError(f"its mask has pieces of {width} x {height} pixels")
-
-    @property
-    def _segment_wh(self) -> Size:
-        page = self._page
-        return (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+        try:
+            page = page_of(open_file(directory), directory)
+            self._pieces = Pieces(page, directory, Lock(), forgiving, KEPT_BYTES)
+        except ODD as error:
+            raise VipsError(f"its mask cannot be read: {brief(error)}") from error
 
     def pixels(self, left: int, top: int, size_wh: Size) -> NDArray[np.bool_]:
         """Which pixels of a rectangle are ground, (rows, cols). Raises VipsError."""
-        (width, height), (segment_w, segment_h) = size_wh, self._segment_wh
-        across = -(-self._page.imagewidth // segment_w)
-        ground = np.empty((height, width), np.bool_)
-        for row in range(top // segment_h, -(-(top + height) // segment_h)):
-            for col in range(left // segment_w, -(-(left + width) // segment_w)):
-                x, y = col * segment_w - left, row * segment_h - top
-                x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + segment_w, width), min(y + segment_h, height)
-                segment = self._segment(row * across + col)
-                ground[y0:y1, x0:x1] = segment[y0 - y : y1 - y, x0 - x : x1 - x] if segment.ndim else segment
+        try:
+            numbers, damage = self._pieces.rectangle(left, top, size_wh)
+        except VipsError as error:
+            raise VipsError(f"its mask is damaged: {error.reason}") from error
+        ground: NDArray[np.bool_] = (numbers != 0).any(axis=2)
+        for place, _ in damage:
+            ground[place] = True
         return ground
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-
-    def _segment(self, number: int) -> NDArray[np.bool_]:
-        """A tile or strip, (rows, cols), or one value for one that the file leaves out, which is no ground."""
-        with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
-            try:
-                self._file.filehandle.seek(self._page.dataoffsets[number])
-                data = self._file.filehandle.read(self._page.databytecounts[number])
-                decoded = self._page.decode(data, number)[0][0, :, :, 0] != 0 if data else np.array(False)
-            except ODD as error:
-                if not self._forgiving:
-                    raise VipsError(f"its mask is damaged: {error}") from error
-                decoded = np.array(True)
-            self._kept[number] = decoded
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
-                self._kept.popitem(last=False)
-            return decoded
+        self._pieces.close()
 
 
 def masked(pixels: NDArray[np.uint8], ground: NDArray[np.bool_]) -> NDArray[np.uint8]:

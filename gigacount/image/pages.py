@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
 from gigacount.geometry import Size
+from gigacount.text import plural
 
 from . import tags
 from .tags import Directory
@@ -76,37 +77,33 @@ class TiffPlan:
         """Whether libvips may have the codec after all."""
         return self.main.compression not in VIPS_COMPRESSIONS and not self.main.separate
 
-    def mask_of(self, size_wh: Size) -> Directory | None:
-        """The mask of the picture, or of a copy of it, of this size."""
-        return next((mask for mask in self.masks if mask.size_wh == size_wh), None)
-
     @property
     def main(self) -> Directory:
         return self.copies[0].directory
 
 
+def mask_of(masks: Sequence[Directory], size_wh: Size) -> Directory | None:
+    """The mask of a picture, or of a copy of it, of this size."""
+    return next((mask for mask in masks if mask.size_wh == size_wh), None)
+
+
 def plan_tiff(path: Path, shown: str, page: int | None) -> TiffPlan | None:
     """Choose; `page` counts the file's main pages from 1. None where the file has no directory that can be read.
 
-    Raises ImageError for a page that is not there, camera raw, or a picture that nothing here decodes; OSError.
+    Raises ImageError for a page that is not there; OSError.
     """
     directories = tags.read_directories(path)
     pages = 1 + max((one.page for one in directories), default=-1)
     if page is not None and directories:
         chosen = [one for one in directories if one.page == page - 1 and one.inner is None]
         if not chosen:
-            raise ImageError(f"{shown}: has {pages} pages, no page {page}; choose another (--page)")
+            raise ImageError(f"{shown}: has {plural(pages, 'page')}, no page {page}; choose another (--page)")
         main = chosen[0]
     else:
         found = tags.scenes(directories) or [one for one in directories if one.pixels > 0]
         if not found:
             return None
         main = max(found, key=lambda one: one.pixels)  # the first of the largest
-    if main.photometric in CAMERA_RAW or any(tags.DNG_VERSION in one.tags for one in directories if one.page == 0):
-        raise ImageError(
-            f"{shown}: a camera raw file (DNG), which holds what the sensor saw, not a picture; develop it to TIFF or"
-            " JPEG first, with darktable, RawTherapee or the camera maker's program"
-        )
     others = [one for one in directories if one is not main and not one.mask and one.pixels > 0]
     reason = why_not_libvips(main, pages)
     candidates: list[TiffCopy] = [TiffCopy(main, (1.0, 1.0))]
@@ -116,6 +113,12 @@ def plan_tiff(path: Path, shown: str, page: int | None) -> TiffPlan | None:
             candidates.append(TiffCopy(one, factor_xy))
     masks = tuple(one for one in directories if one.mask and one.samples == 1 and one.page > main.page)
     return TiffPlan(tuple(candidates), reason, tuple(_notes(main, directories, candidates, pages, page)), masks)
+
+
+def is_camera_raw(path: Path) -> bool:
+    """Whether a TIFF file holds what a camera's sensor saw (DNG, NEF, ARW, ...), not a picture. Raises OSError."""
+    directories = tags.read_directories(path, 8)
+    return any(one.photometric in CAMERA_RAW or (one.page == 0 and tags.DNG_VERSION in one.tags) for one in directories)
 
 
 def why_not_libvips(one: Directory, pages: int) -> str | None:

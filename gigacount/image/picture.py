@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from gigacount.errors import ImageError
 from gigacount.geometry import Size
 from gigacount.options import ReadOptions
+from gigacount.text import plural
 
 from . import codecs, foreign, room, vips
 from .colour import Colour, store
 from .foreign import Foreign
+from .form import ReadRows
+from .gdal import Stated
 from .info import ImageInfo, with_samples
+from .mask import masks_beside
 from .orientation import ORIENTATIONS, Orientation
-from .pages import TiffPlan, needs_unlimited, plan_tiff, shrinking
+from .pages import TiffPlan, is_camera_raw, mask_of, needs_unlimited, plan_tiff, shrinking
 from .samples import Samples
 from .tags import Directory
 from .vips import VipsError, VipsImage, field
@@ -28,9 +32,6 @@ MAX_SIDE = 10_000_000
 
 MAX_TILE_PIXELS = 2**26
 """Pixels of a tile, which is decoded whole."""
-
-_ANIMATED = ("gif", "Webp", "Heif")
-"""Formats other than TIFF of several pages, by libvips' names."""
 
 _NAMES = {
     "Jpeg": "JPEG",
@@ -99,7 +100,7 @@ class Picture:
         """Read a file's header. Raises ImageError."""
         _check_file(path)
         name = shown(path)
-        loader = foreign.recognise(path, name) or vips.find_loader(path, options.trust_loaders)
+        loader = foreign.recognise(path, options.page) or vips.find_loader(path, options.trust_loaders)
         if loader is None:
             raise ImageError(
                 f"{name}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or"
@@ -107,24 +108,28 @@ class Picture:
             )
         plan = None
         if isinstance(loader, str) and vips.format_of(loader) == "Tiff":
-            plan = plan_tiff(path, name, options.page)
+            if is_camera_raw(path):
+                loader = foreign.CAMERA_RAW
+            else:
+                plan = plan_tiff(path, name, options.page)
         header, plan = _header(path, loader, options, plan)
         _check_size(path, (header.width, header.height), options.max_pixels)
+        size_wh = header.width, header.height
+        masks, told = (plan.masks, None) if plan and mask_of(plan.masks, size_wh) else masks_beside(path, size_wh)
+        mask = mask_of(masks, size_wh)
         copies = _copies(path, loader, options, header, plan)
-        loader_name = vips.format_of(loader) if isinstance(loader, str) else ""
-        samples = Samples.of(name, loader_name, header, plan.main if plan else None, options)
-        mask = plan.mask_of((header.width, header.height)) if plan else None
+        if mask:  # no copy without its mask
+            copies = [replace(copy, mask=mask_of(masks, copy.size_wh)) for copy in copies]
+            copies = [copy for copy in copies if copy.mask]
+        loader_name = vips.format_of(loader) if isinstance(loader, str) else loader.name
+        samples = Samples.of(name, loader_name, header, Stated.of(path, plan.main if plan else None), options)
         try:
             bands = store(header, samples).bands
         except VipsError as error:
             raise ImageError(f"{name}: pixels of a kind that is no picture ({error.reason})") from error
         bands += bands % 2 if mask else 0
         info = with_samples(_describe(path, loader, options, header, copies, plan), samples, mask is not None)
-        if mask is None and _has_mask_beside(path):
-            beside = shown(Path(f"{path.name}.msk"))
-            told = f"the mask beside it ({beside}) is not read; put it into the file as an internal mask"
-            info = replace(info, notes=(*info.notes, told))
-        size_wh = header.width, header.height
+        info = replace(info, notes=(*info.notes, told)) if told else info
         colour = Colour.of(header, samples)
         return cls(path, loader, options, plan, size_wh, samples, colour, tuple(copies), bands, info, mask)
 
@@ -154,6 +159,11 @@ class Picture:
         return store(image, self.samples)
 
     @property
+    def own_bands(self) -> int:
+        """Of stored pixels before a mask adds a band for the ground."""
+        return self.bands - (self.mask is not None and not self.samples.has_nodata)
+
+    @property
     def by_tifffile(self) -> bool:
         """Whether tifffile decodes it, not libvips."""
         return self.plan is not None and self.plan.by_tifffile is not None
@@ -171,14 +181,18 @@ class Picture:
         return vips.load(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
 
     def load_stream(self, **options: Any) -> VipsImage:
-        """Open the pixels to be read once, from top to bottom. Raises VipsError, ImageError."""
-        if isinstance(self.loader, Foreign):
-            return foreign.open_pixels(self.loader, self.path, self.name)
+        """Open the pixels to be read once, from top to bottom, by libvips. Raises VipsError, ImageError."""
+        assert isinstance(self.loader, str)
         chosen = _page_options(self.loader, self.plan, self.options)
         try:
             return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
         except OSError as error:
             raise ImageError(f"{self.name}: cannot be read any more: {error.strerror}") from error
+
+    def open_rows(self) -> ReadRows:
+        """The rows of a format that Python decodes. Raises ImageError; reading them raises VipsError."""
+        assert isinstance(self.loader, Foreign)
+        return foreign.open_rows(self.loader, self.path, self.name)
 
     @property
     def strictness(self) -> str:
@@ -193,13 +207,6 @@ class Picture:
             return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
         advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
         return ImageError(f"{self.name}: damaged or cut short ({error.reason}); get it anew{advice}")
-
-
-def _has_mask_beside(path: Path) -> bool:
-    try:
-        return path.with_name(f"{path.name}.msk").exists()
-    except OSError:  # a name that is too long
-        return False
 
 
 def shown(path: Path) -> str:
@@ -252,9 +259,9 @@ def _page_options(loader: str, plan: TiffPlan | None, options: ReadOptions) -> d
     """How to ask libvips for the picture that is wanted."""
     if plan is not None:
         return _directory_options(plan.main)
-    if options.page is not None and vips.format_of(loader) in _ANIMATED:
-        return {"page": options.page - 1}
-    return {}
+    # Loaders of formats that have one picture know no pages.
+    page = options.page or 1
+    return {"page": page - 1} if page > 1 else {}
 
 
 def _directory_options(one: Directory) -> dict[str, int]:
@@ -269,7 +276,9 @@ def _header(
     """Open the file, leniently if that is allowed and needed; decide at last who decodes a TIFF. Raises ImageError."""
     name = shown(path)
     if isinstance(loader, Foreign):
-        return foreign.header_of(loader, path, name), None
+        header = foreign.header_of(loader, path, name)
+        _check_page(name, header, options.page)
+        return header, None
     if plan is not None:
         _check_size(path, plan.main.size_wh, options.max_pixels)
         if plan.needs_trial and _decodes(path, loader, options, plan):
@@ -280,13 +289,22 @@ def _header(
     reason = ""
     for fail_on in [_strictness(loader), "none"] if options.allow_damaged else [_strictness(loader)]:
         try:
-            return vips.load(path, loader, options.trust_loaders, fail_on=fail_on, **chosen), plan
+            header = vips.load(path, loader, options.trust_loaders, fail_on=fail_on)
+            if plan is None:
+                _check_page(name, header, options.page)
+            return vips.load(path, loader, options.trust_loaders, fail_on=fail_on, **chosen) if chosen else header, plan
         except VipsError as error:
             reason = error.reason
     if plan is not None:  # tags that libtiff does not like, and others do
         plan = replace(plan, by_tifffile="tags of an odd kind")
         return codecs.header_of(plan, name), plan
     raise ImageError(f"{name}: damaged, or not the picture that it claims to be ({reason}); get it anew")
+
+
+def _check_page(name: str, header: VipsImage, page: int | None) -> None:
+    pages = int(field(header, "n-pages", 1))
+    if page is not None and page > pages:
+        raise ImageError(f"{name}: has {plural(pages, 'page')}, no page {page}; choose another (--page)")
 
 
 def _decodes(path: Path, loader: str, options: ReadOptions, plan: TiffPlan) -> bool:
@@ -352,15 +370,8 @@ def _copies(
         raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
     if plan is not None:
         return [
-            Copy(
-                tuple(_directory_options(one.directory).items()),
-                one.directory.size_wh,
-                one.factor_xy,
-                one.directory,
-                plan.mask_of(one.directory.size_wh),
-            )
+            Copy(tuple(_directory_options(one.directory).items()), one.directory.size_wh, one.factor_xy, one.directory)
             for one in plan.copies
-            if not plan.mask_of(full) or plan.mask_of(one.directory.size_wh)  # no copy without its mask
         ]
     copies = [Copy((), full, (1, 1))]
     for level in range(1, int(field(header, "openslide.level-count", 0))):

@@ -79,9 +79,10 @@ class GigaImage:
     @cached_property
     def _place(self) -> tuple[Georeference | None, tuple[str, ...]]:
         try:
-            return georeference_of(self.info.path, self.size_wh, self.info.orientation), ()
+            found = georeference_of(self.info.path, self.size_wh, self.info.orientation)
+            return found, (found.said,) if found and found.said else ()
         except DataError as error:
-            return None, (str(error).removeprefix(f"{self.info.path}: ") + "; it is not used",)
+            return None, (str(error).removeprefix(f"{self.info.path}: ") + "; no georeference is used",)
 
     @property
     def decodes(self) -> int:

@@ -18,16 +18,15 @@ WHOLE_BYTES = {
     "WebP": 21.0,
     "HEIF": 17.0,
     "GIF": 10.0,
-    "JPEG XL": 16.0,
+    "JPEG XL": 11.0,
     "camera raw": 20.0,
     "BMP": 14.0,
     "JPEG 2000": 20.0,
     "HEIC": 17.0,
-    "PSD": 16.0,
-    "12-bit JPEG": 30.0,
-    "lossless JPEG": 16.0,
+    "12-bit JPEG": 9.0,
+    "lossless JPEG": 10.0,
 }
-"""Bytes that decoding takes for each pixel, with the copies that are kept; measured on 8-bit RGB of 8 megapixels."""
+"""Bytes that decoding takes for each pixel of 8-bit RGB, with the copies that are kept; measured on 8 megapixels."""
 
 PROGRESSIVE_BYTES = {"JPEG": 8.0, "PNG": 6.0}
 """The same for JPEG in several scans (its coefficients) and interlaced PNG."""

@@ -13,9 +13,8 @@ from gigacount.errors import ImageError
 from gigacount.options import ReadOptions
 
 from . import tags
-from .gdal import Gdal
+from .gdal import Stated
 from .spans import Kind, Span, found_span, is_whole, span_in, span_of_statistics, span_of_tags
-from .tags import Directory
 from .vips import VipsImage
 
 TRANSPARENT = (1, 2)
@@ -27,8 +26,9 @@ DEVICE = ("b-w", "srgb", "rgb", "multiband")
 GENERIC = (*DEVICE, "grey16", "rgb16", "scrgb")
 """Interpretations of which any band can be seen as grey, red, green or blue."""
 
-FULL_DEPTH = ("Rad", "Openexr", "Uhdr", "Heif", "Jxl", "DcRaw")
-"""Formats whose numbers use the whole range of their type, or are linear light, by definition."""
+FULL_DEPTH = {"Rad", "Openexr", "Uhdr", "Heif", "Jxl", "DcRaw"}
+FULL_DEPTH |= {"12-bit JPEG", "lossless JPEG", "JPEG XL", "HEIC", "OpenEXR", "Photoshop", "camera raw"}
+"""Formats, by libvips' names or ours, whose numbers use the whole range of their type, or are linear light."""
 
 NODATA_TOLERANCE = 2e-6
 """How far, in parts, floating point may lie from a nodata value that was written with few digits."""
@@ -54,15 +54,14 @@ class Samples:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, loader: str, image: VipsImage, directory: Directory | None, options: ReadOptions) -> Samples:
-        """Decide by an opened picture, of a TIFF file also by its tags. Raises ImageError, which begins with `name`."""
+    def of(cls, name: str, loader: str, image: VipsImage, stated: Stated, options: ReadOptions) -> Samples:
+        """Decide by an opened picture and what its file says. Raises ImageError, which begins with `name`."""
         generic = image.coding == "none" and image.interpretation in GENERIC
         kind = Kind(image.format, image.bands, generic)
-        gdal = Gdal.of(directory)
         count = 4 if image.interpretation == "cmyk" else 1 if image.bands < 3 else 3
-        alpha = _alpha(kind, count, directory, gdal) if image.coding == "none" else None
-        colours, notes = _colours(name, kind, count, alpha, gdal, options)
-        nodata = options.nodata if options.nodata is not None else gdal.nodata if generic else None
+        alpha = _alpha(kind, count, stated) if image.coding == "none" else None
+        colours, notes = _colours(name, kind, count, alpha, stated.names, options)
+        nodata = options.nodata if options.nodata is not None else stated.nodata if generic else None
         samples = cls(kind, colours, alpha, kind.largest, nodata, notes=notes)
         if colours is None and (options.value_range is not None or options.nodata is not None):
             raise ImageError(
@@ -72,10 +71,10 @@ class Samples:
             return samples._spanned(options.value_range, "--range")
         if kind.format == "uchar" or not generic or loader in FULL_DEPTH:
             return samples
-        span = span_of_tags(kind, directory)
+        span = span_of_tags(kind, stated.directory)
         if span is not None:
             return samples._spanned(span, "tags")
-        span = span_of_statistics(gdal, colours or ())
+        span = span_of_statistics(stated, colours or ())
         if span is not None:
             return samples._spanned(found_span(*span, kind), "statistics")
         return replace(samples, span_from="")
@@ -120,18 +119,18 @@ class Samples:
         return list(self.colours) if self.colours is not None else list(range(self.kind.bands))
 
 
-def _alpha(kind: Kind, colours: int, directory: Directory | None, gdal: Gdal) -> int | None:
+def _alpha(kind: Kind, colours: int, stated: Stated) -> int | None:
     """The band of opacity: in TIFF the one that says so, elsewhere the one after the colours."""
-    if directory is None:
+    if stated.directory is None:
         return colours if kind.bands == colours + 1 else None
-    extra = directory.numbers(tags.EXTRA_SAMPLES)
+    extra = stated.directory.numbers(tags.EXTRA_SAMPLES)
     said = [kind.bands - len(extra) + place for place, value in enumerate(extra) if value in TRANSPARENT]
-    said += [band for band, name in gdal.names.items() if name == "alpha"]
+    said += [band for band, name in stated.names.items() if name == "alpha"]
     return next((band for band in said if 0 < band < kind.bands), None)
 
 
 def _colours(
-    name: str, kind: Kind, count: int, alpha: int | None, gdal: Gdal, options: ReadOptions
+    name: str, kind: Kind, count: int, alpha: int | None, names: dict[int, str], options: ReadOptions
 ) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
     """The bands that are seen, and what was assumed about them."""
     if options.bands is not None:
@@ -141,7 +140,7 @@ def _colours(
     if not kind.generic:
         return None, ()
     first = tuple(band for band in range(kind.bands) if band != alpha)[:count]
-    named = {label: band for band, label in sorted(gdal.names.items(), reverse=True) if band < kind.bands}
+    named = {label: band for band, label in sorted(names.items(), reverse=True) if band < kind.bands}
     colours = tuple(named.get(label, -1) for label in ("red", "green", "blue"))
     if -1 in colours:
         colours = first

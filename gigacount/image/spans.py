@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gigacount.geometry import Size
 
 from . import tags
-from .gdal import Gdal
+from .gdal import Stated
 from .tags import Directory
 from .vips import VipsError
 
@@ -101,11 +101,11 @@ def span_of_tags(kind: Kind, directory: Directory | None) -> Span | None:
     return None
 
 
-def span_of_statistics(gdal: Gdal, bands: Sequence[int]) -> Span | None:
+def span_of_statistics(stated: Stated, bands: Sequence[int]) -> Span | None:
     """From the least to the greatest value of all of these bands; None where one of them has no statistics."""
-    if not bands or not all(band in gdal.low and band in gdal.high for band in bands):
+    if not bands or not all(band in stated.low and band in stated.high for band in bands):
         return None
-    low, high = min(gdal.low[band] for band in bands), max(gdal.high[band] for band in bands)
+    low, high = min(stated.low[band] for band in bands), max(stated.high[band] for band in bands)
     return (low, high) if low < high else None
 
 

@@ -23,6 +23,8 @@ from gigacount.geometry import Window
 
 from . import codecs, jpeg, room
 from .boxes import box_means
+from .foreign import Foreign
+from .form import ReadRows
 from .levels import CHUNK_BYTES, DAMAGED, Level, MemoryLevel, ScratchLevel, standing_in
 from .mask import Mask, masked, masked_level
 from .pages import needs_unlimited
@@ -31,7 +33,7 @@ from .scratch import Scratch
 from .source import Notify, Source
 from .spans import SAMPLED_PIXELS
 from .tiled import sample
-from .vips import VipsError, VipsImage, release_memory, stop, to_array, to_numbers, write_raw
+from .vips import VipsError, VipsImage, field, from_pixels, release_memory, stop, to_array, to_numbers, write_raw
 
 FOLLOW_SECONDS = 0.01
 """How often to see whether more rows of the scratch file have been written."""
@@ -200,12 +202,15 @@ class Streamed(Source):
                 except VipsError as error:
                     self._salvage(error)
                 else:
-                    release_memory()
                     return decoded
+                finally:
+                    self._decoding = None  # which may hold the whole picture
+                    release_memory()
 
     def _decode_reduced(self) -> Decoded:
         """The reduced copy alone; libjpeg does the first halvings while it decodes."""
-        on_load = min(self.reduction, 8) if self.picture.info.format == "JPEG" and not self._salvaging else 1
+        halved = self.picture.info.format == "JPEG" and not self._salvaging and self.picture.mask is None
+        on_load = min(self.reduction, 8) if halved else 1
         image = self._open(on_load)
         # A socket rather than a pipe: its end can be told while libvips, after a failure, still holds the descriptor.
         reader, writer = socket.socketpair()
@@ -295,19 +300,30 @@ class Streamed(Source):
             width, height = picture.size_wh
             at_once = max(1, level.chunk_wh(width)[1])
             return PythonRows((width, height), level.bands, lambda top, n: level.pixels(0, top, (width, n)), at_once)
+        bands, at_once = picture.own_bands, SALVAGED_ROWS
+        if isinstance(picture.loader, Foreign):
+            (width, height), read = picture.size_wh, _stored_rows(picture)
+            at_once = max(at_once, CHUNK_BYTES * 8 // (width * bands * picture.info.bits))
+        else:
+            image = self._image(on_load)
+            if not self._salvaging and picture.mask is None:
+                return VipsRows(image)
+            width, height, read = image.width, image.height, partial(_rows_of, image)
+        if self._salvaging:
+            read = self._what_is_left(read, width, bands)
+        if picture.mask is not None:
+            self._mask = self._mask or Mask(picture.mask, picture.options.allow_damaged)
+            read, bands = partial(_masked_rows, read, self._mask, width), picture.bands
+        return PythonRows((width, height), bands, read, at_once)
+
+    def _image(self, on_load: int) -> VipsImage:
+        """The picture by libvips, as stored pixels. Raises VipsError, ImageError."""
+        picture = self.picture
         shrink = {"shrink": on_load} if on_load > 1 else {}
         # Every scan of a progressive JPEG covers the whole picture: without the last ones it is less sharp.
         unsharp = self._salvaging and picture.info.format == "JPEG" and picture.info.progressive
         lenient = unsharp and jpeg.whole_scans(picture.path) > 0
-        image = picture.store(picture.load_stream(fail_on="none" if lenient else picture.strictness, **shrink))
-        if not self._salvaging and picture.mask is None:
-            return VipsRows(image)
-        read = self._what_is_left(image) if self._salvaging else partial(_rows_of, image)
-        bands = image.bands
-        if picture.mask is not None:
-            self._mask = self._mask or Mask(picture.mask, picture.options.allow_damaged)
-            read, bands = partial(_masked_rows, read, self._mask, image.width), picture.bands
-        return PythonRows((image.width, image.height), bands, read, SALVAGED_ROWS)
+        return picture.store(picture.load_stream(fail_on="none" if lenient else picture.strictness, **shrink))
 
     def _sample(self) -> NDArray[Any]:
         """Numbers of pixels from all over the file (N, bands), as far as it decodes. Raises VipsError, ImageError."""
@@ -315,29 +331,33 @@ class Streamed(Source):
         if picture.by_tifffile:
             return sample(picture)
         self.decodes += 1
-        image = picture.load_stream(fail_on=picture.strictness)
+        read: ReadRows
+        if isinstance(picture.loader, Foreign):
+            read = picture.open_rows()
+        else:
+            read = partial(_numbers_of, picture.load_stream(fail_on=picture.strictness))
+        bands = picture.samples.kind.bands
         step = max(1, math.isqrt(width * height // SAMPLED_PIXELS))
-        found = [np.zeros((0, image.bands))]
-        at_once = max(1, CHUNK_BYTES // (width * image.bands * step * 4)) * step
+        found = [np.zeros((0, bands))]
+        at_once = max(1, CHUNK_BYTES // (width * bands * step * 4)) * step
         for top in range(0, height, at_once):
             if self.stopping.is_set():
                 raise VipsError("stopped")
             try:
-                rows = to_numbers(image.crop(0, top, width, min(at_once, height - top)))
+                rows = read(top, min(at_once, height - top))
             except VipsError:
                 break  # damage is told when the picture is decoded
-            found.append(rows[::step, ::step].reshape(-1, image.bands))
+            found.append(rows[::step, ::step].reshape(-1, bands))
         return np.concatenate(found)
 
-    def _what_is_left(self, image: VipsImage) -> Read:
+    def _what_is_left(self, sound: Read, width: int, bands: int) -> Read:
         """Rows down to the first damage, then grey."""
-        width, bands = image.width, image.bands
         self._missing_from = None
 
         def read(top: int, count: int) -> NDArray[np.uint8]:
             if self._missing_from is None:
                 try:
-                    return to_array(image.crop(0, top, width, count))
+                    return sound(top, count)
                 except VipsError as error:
                     if top == 0:
                         raise ImageError(
@@ -366,6 +386,17 @@ class Streamed(Source):
 
 def _rows_of(image: VipsImage, top: int, count: int) -> NDArray[np.uint8]:
     return to_array(image.crop(0, top, image.width, count))
+
+
+def _numbers_of(image: VipsImage, top: int, count: int) -> NDArray[Any]:
+    return to_numbers(image.crop(0, top, image.width, count))
+
+
+def _stored_rows(picture: Picture) -> Read:
+    """Of a format that Python decodes. Raises ImageError."""
+    rows, header = picture.open_rows(), picture.load()
+    interpretation, profile = header.interpretation, field(header, "icc-profile-data")
+    return lambda top, count: to_array(picture.store(from_pixels(rows(top, count), interpretation, profile)))
 
 
 def _masked_rows(read: Read, mask: Mask, width: int, top: int, count: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gigacount.datasets import Sample, read
+from gigacount.datasets import Sample, load
 from gigacount.datasets.listed import read_list
 from gigacount.errors import DataError
 from gigacount.geometry import fit, whole
@@ -28,7 +28,7 @@ from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.profile import multiply_accumulates
 from gigacount.networks.raznet.fusion import fit_theta, sub_counts
 from gigacount.networks.record import NetworkRecord, write_record
-from gigacount.options import CalibrateOptions
+from gigacount.options import CalibrateOptions, LabelOptions
 from gigacount.points import Heads
 from gigacount.predict import Predictor
 from gigacount.train.crops import LARGEST_WH
@@ -84,7 +84,7 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     kinds: list[str] = []
     enlarge = ENLARGE if predictor.locates else ENLARGE[:1]
     looks: Looks = {scale: [] for scale in (*enlarge, *FURTHER)}
-    for kind, samples in chosen(options):
+    for kind, samples in chosen(options, notify):
         notify(f"{kind}: {len(samples)} pictures")
         kinds.append(kind)
         for scale, sets in looks.items():
@@ -149,23 +149,26 @@ def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
     return path
 
 
-def chosen(options: CalibrateOptions) -> Iterator[tuple[str, list[Sample]]]:
+def chosen(options: CalibrateOptions, notify: Notify) -> Iterator[tuple[str, list[Sample]]]:
     """Each kind, by default its data set's name, and its pictures, those of `held_out` alone where it is given."""
     listed = read_list(options.held_out) if options.held_out else None
     for text in options.data:
         kind, _, spec = text.rpartition("=") if "=" in text.split(":")[0] else (None, "", text)
         name = spec.split(":")[0]
-        samples = [s for s in read(spec, options.split) if listed is None or listed.holds(name, s.image)]
+        read = load(spec, options.split, notify, options.labels)
+        samples = [s for s in read if listed is None or listed.holds(name, s.image)]
         if not samples:
             raise DataError(f"{spec}: none of its pictures is in {options.held_out}")
         yield kind or name, samples
 
 
-def pictures_at_all_scales(data: Sequence[str], split: str) -> list[NDArray[np.uint8]]:
+def pictures_at_all_scales(
+    data: Sequence[str], split: str, labels: LabelOptions, notify: Notify
+) -> list[NDArray[np.uint8]]:
     """Some pictures (H, W, 3) of every data set, evenly spread over it, at scales from 1 down to 1/8."""
     pictures = []
     for spec in data:
-        samples = list(read(spec, split))
+        samples = load(spec, split, notify, labels)
         chosen = samples[:: max(len(samples) // SCALED_PICTURES, 1)][:SCALED_PICTURES]
         for number, sample in enumerate(chosen):
             with GigaImage.open(sample.image) as image:
