@@ -36,7 +36,7 @@ def composing(spec: str, folder: Path, labels: LabelOptions, notify: Callable[[s
 
 def ablating(spec: str, folder: Path, labels: LabelOptions, notify: Callable[[str], None]) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ablation, "_predictor", lambda self, name: None)
+        patch.setattr("gigacount.ablate.run.Predictor", lambda *arguments, **options: None)
         return len(Ablation(AblateOptions(spec, folder / "out", labels=labels), notify).samples)
 
 

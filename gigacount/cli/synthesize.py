@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,8 +109,9 @@ def synthesize(
     annotations in PANDA's format. With --prompts, pictures that a diffusion model makes of them, which nobody has
     labelled: for `gigacount train --mix`.
     """
+    read = partial(material.read, labelling.options())
     if prompting.wanted():
-        return picture_prompts(prompting, material, out, size, scenes, seed, quiet)
+        return picture_prompts(prompting, read, out, size, scenes, seed, quiet)
     if picture_format not in SUFFIXES:
         raise UnknownNameError("format", picture_format, SUFFIXES)
     if scenes < 1:
@@ -124,7 +126,7 @@ def synthesize(
         write_truth,
     )
 
-    samples, grounds = material.read(labelling.options())
+    samples, grounds = read()
     options = [SceneOptions(size_wh=size_wh, people=people, seed=seed + number) for number in range(scenes)]
     pictures = [out / f"scene-{one.seed}{SUFFIXES[picture_format]}" for one in options]
     for path in pictures:
@@ -143,8 +145,11 @@ def synthesize(
     return 0
 
 
+ReadMaterial = Callable[[], "tuple[list[Sample], list[Path]]"]
+
+
 def picture_prompts(
-    prompting: Prompting, material: Material, out: Path, size: str | None, each: int, seed: int, quiet: bool
+    prompting: Prompting, read: ReadMaterial, out: Path, size: str | None, each: int, seed: int, quiet: bool
 ) -> int:
     """Captions of photographs where asked for, then pictures of all prompts; prints the path of each."""
     from gigacount.train.generate import captions, generate, read_prompts
@@ -154,7 +159,7 @@ def picture_prompts(
     size_wh = None if size is None else parse_size(size, "--size")
     options = GenerateOptions(prompting.model or "", out, each, size_wh, prompting.steps, seed, prompting.device)
     if prompting.captioner is not None and not prompting.prompts.exists():
-        samples, _ = material.read()
+        samples, _ = read()
         if not samples:
             raise UsageError("--captioner describes labelled photographs; name them with --photos NAME:PATH")
         lines = list(captions(samples, prompting.captioner, prompting.device))
