@@ -68,6 +68,25 @@ def test_2000_audits_of_500_heads_hold_what_they_promise(name: str) -> None:
     assert coverage >= 0.94
 
 
+@pytest.mark.slow
+@pytest.mark.weights
+def test_a_scene_that_is_drawn_and_counted_anew_is_audited_as_well(tmp_path: Path) -> None:
+    run, size = CliRunner(), ["--size", "13454x7512", "--people", "4000", "--seed", "12"]
+    assert run.invoke(app, ["synthesize", *size, "--out", str(tmp_path), "-q"]).exit_code == 0
+    assert run.invoke(app, ["count", str(tmp_path / "scene-12.tif"), "-q"]).exit_code == 0
+    density = open_result(tmp_path / "scene-12.tif").density
+    heads = np.loadtxt(tmp_path / "scene-12.csv", delimiter=",", skiprows=1, usecols=(1, 2))
+    cells = np.floor(heads / density.cell_px).astype(int)
+    true = DensityMap.empty(density.size_wh, density.cell_px)
+    np.add.at(true.cells, (cells[:, 1], cells[:, 0]), 1)
+    windows = split(density)
+    scene = {"predicted": [density.sum_in(w) for w in windows], "true": [true.sum_in(w) for w in windows]}
+    assert sum(scene["true"]) == 4000
+    half, coverage = simulate(scene, audits=1000, heads=500)
+    assert half <= 0.09
+    assert coverage >= 0.94
+
+
 @pytest.mark.parametrize("patches", [1, 8, 21])
 def test_the_total_is_unbiased_after_every_patch(patches: int) -> None:
     """In the mean over many audits, to within what chance allows."""
