@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 from view_results import CROWD, SIZE, stored_result
 
+from gigacount.batch.worklist import work_list
 from gigacount.cli import app
 from gigacount.datasets import read
 from gigacount.density import people_in
@@ -158,8 +160,9 @@ def test_regions_and_zones_are_saved_as_count_takes_them(client: TestClient, sce
         client.post(f"/{TOKEN}/drawing/{kind}", json={"add": [polygon(*SQUARE, name="<gate>")]})
         (region,) = read_regions(RegionOptions(tmp_path / f"crowd.png.{kind}.geojson"), SIZE).regions
         assert (region.name, region.area_px) == ("<gate>", 400 * 300)
-    bad = client.post(f"/{TOKEN}/drawing/regions", json={"add": [polygon((0, 0), (9, 9), (9, 0), (0, 9))]})
-    assert bad.status_code == 400
+    far = [(corner[0] + 5000, corner[1]) for corner in SQUARE]
+    for corners in (((0, 0), (9, 9), (9, 0), (0, 9)), far):
+        assert client.post(f"/{TOKEN}/drawing/regions", json={"add": [polygon(*corners)]}).status_code == 400
 
 
 def test_heads_are_corrected_beside_the_result_and_the_machines_stay(
@@ -316,6 +319,31 @@ def test_no_file_but_the_pages_is_served(reader: TestClient, path: str) -> None:
 def test_too_much_at_once_and_no_json_are_refused(reader: TestClient) -> None:
     for content in (b"x" * (5 * 2**20), b"[1]", b"{", b"\xff", b"[" * 100_000):
         assert reader.post(f"/{TOKEN}/drawing/regions", content=content).status_code == 400
+
+
+def test_a_tile_that_nobody_waits_for_is_not_made(scene: Scene) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = f"/{TOKEN}/tile/picture/11/1/1"
+    headers = [(b"host", f"127.0.0.1:{PORT}".encode())]
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": headers}
+    scope |= {"query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1"}
+    asyncio.run(make_app(scene, TOKEN, PORT)(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 499
+    assert ("picture", 11, 1, 1) not in scene.cache
+
+
+def test_checked_areas_are_not_counted_with_the_folder(client: TestClient, scene: Scene, tmp_path: Path) -> None:
+    area = polygon((200, 100), (600, 100), (600, 420), (200, 420), correction="checked")
+    client.post(f"/{TOKEN}/drawing/corrections", json={"add": [area]})
+    assert list((tmp_path / "crowd.png.corrections").glob("*.png"))
+    assert [item.path.name for item in work_list([tmp_path], None, recursive=True)] == ["crowd.png"]
 
 
 def test_the_cache_keeps_what_was_seen_last_within_its_bytes() -> None:

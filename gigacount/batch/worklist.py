@@ -18,7 +18,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from gigacount.batch.pictures import HEAD_BYTES, holds_picture, is_picture, wanted
 from gigacount.errors import ImageError, UsageError
 from gigacount.output.files import fitting_name
-from gigacount.output.folder import RESULT_ENDING
+from gigacount.output.folder import OWN_ENDINGS, RESULT_ENDING
 from gigacount.text import plural
 
 LIST_ENDINGS = (".txt", ".lst", ".list")
@@ -166,7 +166,7 @@ class Walk:
                 yield path
 
     def _enters(self, folder: Path) -> bool:
-        if folder.name.endswith(RESULT_ENDING) or (self.out is not None and folder.resolve() == self.out):
+        if folder.name.endswith(OWN_ENDINGS) or (self.out is not None and folder.resolve() == self.out):
             return False
         if (what := no_photographs(folder)) is not None:
             self.left_out[what] += 1
@@ -224,8 +224,8 @@ def read_list(path: Path) -> list[Path]:
 
 
 def is_no_result(path: Path) -> bool:
-    """Whether a path is outside our result folders: the overlays in there are not to be counted by the next run."""
-    return not any(part.endswith(RESULT_ENDING) for part in path.parts)
+    """Whether a path is outside our own folders: the pictures in there are not to be counted by the next run."""
+    return not any(part.endswith(OWN_ENDINGS) for part in path.parts)
 
 
 def absolute(path: Path) -> str:

@@ -15,7 +15,9 @@ from gigacount.output.stored import read_count
 
 COUNT_FILE, REPORT_FILE = "count.json", "report.html"
 INDEX_FILE = "index.html"  # of the reports of a batch
-RESULT_ENDING = ".gigacount"
+RESULT_ENDING, CHECKED_ENDING = ".gigacount", ".corrections"
+OWN_ENDINGS = RESULT_ENDING, CHECKED_ENDING
+"""Of our own folders beside pictures: results, and what a person has checked in the viewer."""
 
 
 def result_folder(image: Path, out: Path | None) -> Path:

@@ -229,7 +229,7 @@ def _region(shape: Shape, options: RegionOptions, reference: Georeference | None
 def rings_in(polygon: BaseGeometry, size_wh: Size) -> list[NDArray[np.float64]]:
     """The rings of a polygon as `inside` takes them, as far as it lies in a picture."""
     inside = polygon.intersection(shapely.box(0, 0, *size_wh))
-    parts = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon"]
+    parts = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon" and not part.is_empty]
     return [ring for part in parts for ring in _open_rings(part)]
 
 

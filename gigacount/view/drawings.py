@@ -26,7 +26,7 @@ from gigacount.geometry import Size, Window
 from gigacount.image import GigaImage
 from gigacount.output.files import explained, replacing, write_whole
 from gigacount.output.stored import number, to_json
-from gigacount.regions.geojson import read_shape
+from gigacount.regions.geojson import read_shape, rings_in
 from gigacount.view.trail import now, user
 
 REGIONS, ZONES, CORRECTIONS = "regions", "exclude", "corrections"
@@ -91,7 +91,8 @@ class Drawing:
             raise DataError("a drawing is a GeoJSON feature with properties")
         kept: dict[str, Any] = {"by": by or user(), "when": now()}
         if self.kind != CORRECTIONS:
-            read_shape(self.path, 1, feature)
+            if not rings_in(read_shape(self.path, 1, feature).polygon, self.size_wh):
+                raise DataError("a region lies in the picture")
             kept["name"] = str(properties.get("name", ""))[:200]
         elif properties.get("correction") in (ADDED, REMOVED, MOVED):
             kept["correction"] = properties["correction"]
@@ -150,7 +151,7 @@ class Corrections(Drawing):
     @property
     def areas(self) -> Path:
         """The folder of the pictures that were cut out."""
-        return self.path.with_name(self.path.name.removesuffix(".geojson"))
+        return self.path.with_suffix("")  # square.tif.corrections, which counting a folder leaves out
 
     def heads(self, features: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
         """All heads (N, 2) after correction."""

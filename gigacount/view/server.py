@@ -223,7 +223,7 @@ class Guard:
             return "no origin"
         if headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
             return "another site"
-        given = scope["path"].split("/")[1]
+        given = scope["path"].lstrip("/").partition("/")[0]
         return None if hmac.compare_digest(given.encode(), self.token.encode()) else "wrong token"
 
 

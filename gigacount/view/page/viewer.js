@@ -367,10 +367,19 @@ function draw() {
   if (pen.globalAlpha && state.mode !== "audit") for (const area of of("checked")) outline(area.geometry.coordinates[0], COLOURS.added);
   pen.globalAlpha = opacity("heads");
   if (pen.globalAlpha) {
-    const taken = gone(), radius = Math.min(Math.max(scale * 5, 1.5), 6);
+    const taken = gone(), radius = Math.min(Math.max(scale * 5, 1.5), 6), heads = headsHere().filter((head) => !taken.has(key(head)));
     pen.lineWidth = 1;
     pen.strokeStyle = "#281400";
-    for (const head of headsHere()) if (!taken.has(key(head))) dot(head, COLOURS.head, radius);
+    for (const head of heads) dot(head, COLOURS.head, radius);
+    pen.font = "11px system-ui, sans-serif";
+    pen.lineWidth = 3;
+    if (heads.length <= 300 && scale > 0.5) for (const head of heads) { // from close by, how sure the machine is of each
+      const [sx, sy] = screen(head);
+      pen.strokeText(head[2].toFixed(2), sx + radius + 2, sy - radius);
+      pen.fillStyle = "#fff";
+      pen.fillText(head[2].toFixed(2), sx + radius + 2, sy - radius);
+    }
+    pen.lineWidth = 1;
     for (const one of of("removed")) dot(one.geometry.coordinates, COLOURS.removed, Math.max(radius - 1, 2));
     for (const one of fresh()) dot(one.geometry.coordinates, COLOURS.added, radius + 1);
     if (state.drag && state.drag.to) dot(state.drag.to, COLOURS.added, radius + 2);
