@@ -64,7 +64,7 @@ from gigacount.regions import read_regions
 from gigacount.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from gigacount.train.log import Log
 
-HANG_SECONDS = 60
+HANG_SECONDS = 300
 """After which a file that is still worked on ends the program: it waits for something that does not come."""
 
 SLOW_SECONDS = 20

@@ -174,6 +174,19 @@ def test_map_coordinates_without_pyproj(monkeypatch: pytest.MonkeyPatch) -> None
     demand_coordinates("wgs84", DEGREES)
 
 
+@pytest.mark.parametrize("crs", ['PROJCS["Nowhere"]', "EPSG:999999", 'PROJCS["a\0b"]', "\ud800"])
+def test_coordinates_of_a_system_that_nobody_knows(crs: str, tmp_path: Path) -> None:
+    """A .prj may say anything: the heads are not lost for it."""
+    place = replace(UTM, crs=crs)
+    assert geojson(on_map(place)) == geojson(result_of(THREE))
+    assert "pyproj does not know" in str(coordinates_note(on_map(place), ".geojson"))
+    with pytest.raises(DataError, match="cannot be converted"):
+        demand_coordinates("wgs84", place)
+    with pytest.raises(DataError, match="which GDAL does not know; choose another format"):
+        write_points(on_map(place), tmp_path / "heads.gpkg")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("wanted", ["map", "wgs84"])
 def test_coordinates_that_a_picture_does_not_have_are_refused(wanted: str) -> None:
     with pytest.raises(DataError, match="needs a georeferenced picture"):

@@ -160,7 +160,7 @@ def transform(xy: NDArray[np.float64], source: str, target: str) -> NDArray[np.f
     try:
         convert = pyproj.Transformer.from_crs(source, target, always_xy=True)
         found = np.stack(convert.transform(*xy.T), axis=-1).astype(np.float64)
-    except pyproj.exceptions.ProjError as error:
+    except (pyproj.exceptions.ProjError, ValueError) as error:  # the latter for text that is no Unicode
         raise DataError(f"coordinates of {source:.60} cannot be converted to {target:.60}") from error
     if not np.isfinite(found).all():
         raise DataError(f"some coordinates of {source:.60} have no place in {target:.60}")

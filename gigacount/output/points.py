@@ -69,17 +69,29 @@ def choose_coordinates(wanted: str, suffix: str, place: Georeference | None) -> 
     if wanted != "auto":
         return wanted
     own = OWN_SYSTEM[suffix]
-    convertible = place.crs == WGS84 or (place.crs is not None and has_pyproj())
-    return own if own == MAP or convertible else PIXEL
+    return own if own == MAP or _is_convertible(place) else PIXEL
+
+
+def _is_convertible(place: Georeference) -> bool:
+    """Whether its coordinates can be brought to longitude and latitude here: a file may name any system."""
+    if place.crs is None or (place.crs != WGS84 and not has_pyproj()):
+        return False
+    try:
+        transform(np.zeros((0, 2)), place.crs, WGS84)
+    except DataError:
+        return False
+    return True
 
 
 def coordinates_note(result: CountResult, suffix: str) -> str | None:
-    """A line for the user where heads are written in pixels for want of pyproj alone."""
+    """A line for the user where heads are written in pixels though the picture has a coordinate system."""
     place, wanted = result.georeference, result.options.coordinates
     if suffix != ".geojson" or wanted != "auto" or place is None or place.crs is None:
         return None
     if choose_coordinates(wanted, suffix, place) != PIXEL:
         return None
+    if has_pyproj():
+        return f"heads are written in pixels; pyproj does not know the picture's coordinate system ({place.name:.60})"
     return "heads are written in pixels; for longitude and latitude, pip install 'gigacount[geo]'"
 
 
@@ -176,7 +188,13 @@ def geopackage(result: CountResult) -> Iterator[bytes]:
     about = {"layer": "heads", "driver": "GPKG", "geometry_type": "Point", "crs": there.crs}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided")  # pixels have none
-        pyogrio.raw.write(made, points_wkb, list(fields.values()), list(fields), **about)
+        try:
+            pyogrio.raw.write(made, points_wkb, list(fields.values()), list(fields), **about)
+        except (pyogrio.errors.CRSError, ValueError) as error:
+            raise DataError(
+                f"a GeoPackage cannot be in the picture's coordinate system ({there.crs!s:.60}), which GDAL does not"
+                " know; choose another format, or --coordinates pixel"
+            ) from error
     yield made.getvalue()
 
 

@@ -114,10 +114,11 @@ def attack(folder: Path, count: int, seed: int) -> dict[str, Any]:
         left = hidden(folder / ("one" if single else "out"))
         if left and how != signal.SIGKILL and not killed and not again:
             problems.append(f"{number}: {how.name} leaves {left}")
-    last = start(folder, "count", "in", "--out", "out")
-    _, err = last.communicate(timeout=300)
-    if last.returncode != 0 or rows(folder / "out") != rows(folder / "whole"):
-        problems.append(f"the last run ended with {last.returncode}, or its summary differs: {err}")
-    if hidden(folder / "out"):
-        problems.append(f"the last run leaves {hidden(folder / 'out')}")
+    for out, arguments in (("out", ("count", "in")), ("one", ("count", "in/00.jpg", "--overwrite"))):
+        last = start(folder, *arguments, "--out", out)
+        _, err = last.communicate(timeout=300)
+        if last.returncode != 0 or (out == "out" and rows(folder / "out") != rows(folder / "whole")):
+            problems.append(f"the last run to {out} ended with {last.returncode}, or its summary differs: {err}")
+        if hidden(folder / out):
+            problems.append(f"the last run leaves {hidden(folder / out)}")
     return {"interruptions": count, "killed": killed, "ends": dict(sorted(ends.items())), "problems": problems}
