@@ -4,6 +4,8 @@ line. Kinds that other tests hold one by one, here with other values and togethe
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from image_files import Pixels, linear_light, openexr, photoshop, save, scene, vips_image
+from image_files import Pixels, camera_raw, linear_light, openexr, photoshop, save, scene, vips_image
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -257,8 +259,6 @@ def test_a_file(case: Case, tmp_path: Path) -> None:
 
 
 def re_search(pattern: str) -> Callable[[str], object]:
-    import re
-
     return lambda text: re.search(pattern, text)
 
 
@@ -291,3 +291,32 @@ def test_what_lies_beside_a_picture_belongs_to_it(name: str, tmp_path: Path) -> 
     assert with_it != alone
     (tmp_path / name).write_text("12")
     assert image_identity(path) not in (alone, with_it)
+
+
+@pytest.mark.parametrize(("ending", "module", "remedy"), [
+    ("exr", "OpenEXR", "OpenEXR is not supported here; install OpenEXR (pip install 'gigacount[codecs]'), or convert"),
+    ("dng", "rawpy", "camera raw is not supported here; install rawpy (pip install 'gigacount[raw]'), or develop it"),
+    ("heic", "pillow_heif", "HEIC is not supported here; install pillow-heif (pip install 'gigacount[codecs]'), or convert"),
+    ("jxl", "imagecodecs", "JPEG XL is not supported here; install imagecodecs (pip install 'gigacount[codecs]'), or convert"),
+])  # fmt: skip
+def test_without_the_extra(
+    ending: str, module: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    makers = {"exr": exr(), "heic": heic(PICTURE), "jxl": jxl(PICTURE)}
+    makers.get(ending, lambda where: camera_raw(where, PICTURE))(path)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImageError, match=re.escape(remedy)), GigaImage.open(path) as image:
+        image.read(whole(image.size_wh), (8, 8))
+
+
+@pytest.mark.parametrize("make", [psd(PICTURE), psd(PICTURE, packed=False), exr(), jxl(PICTURE), heic(PICTURE)])
+@pytest.mark.parametrize("share", [0.02, 0.7])
+def test_files_cut_short(make: Callable[[Path], object], share: float, tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    make(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(ImageError) as told, GigaImage.open(path) as image:
+        image.read(whole(image.size_wh), image.size_wh)
+    assert "damaged" in str(told.value) or "not a picture" in str(told.value)
+    assert "\n" not in str(told.value)
