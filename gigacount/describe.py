@@ -152,7 +152,7 @@ class Description:
         image = self.image
         kinds = [
             *([f"opacity in band {image.alpha}"] if image.alpha else []),
-            *(["a mask in the file"] if image.mask else []),
+            *(["a mask"] if image.mask else []),
             *([f"nodata {image.nodata:g}"] if image.nodata is not None else []),
         ]
         if not kinds and self.ground_share in (None, 1):

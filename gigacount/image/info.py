@@ -21,10 +21,10 @@ class ImageInfo:
     orientation: EXIF, 1..8, as stored. icc: whether a colour profile is embedded.
     progressive: whether the file's layout makes libvips hold the whole picture while decoding.
     bands_seen: numbers from 1 of the bands shown as red, green and blue, or as grey; None: as the format has it.
-    alpha: number from 1 of the band of opacity. nodata: value of pixels that are no ground. mask: whether the file has
-    one of its ground. value_range: the values shown as black and white; None for the whole range of the type (linear
-    light, if floating point). range_from: "--range", "tags", "statistics", "pixels" or "type"; "" until
-    pixels are read.
+    alpha: number from 1 of the band of opacity. nodata: value of pixels that are no ground. mask: whether one in the
+    file or beside it says where its ground is. value_range: the values shown as black and white; None for the whole
+    range of the type (linear light, if floating point). range_from: "--range", "tags", "statistics", "pixels" or
+    "type"; "" until pixels are read.
     notes: what was assumed about the picture and what is odd about it, a line each.
     """
 
