@@ -424,11 +424,13 @@ def settings(_: Path, rng: random.Random) -> Attempts:
         "64",
         "3",
     ]
+    sound = ["3", "64", "128", "true", "A", "even", "likelihood", "[256, 256]", "1.5"]
+    known = {name: list(inspect.signature(find_class(name)).parameters) for name in sorted(NETWORKS)}
     while True:
-        name = rng.choice(sorted(NETWORKS))
-        known = list(inspect.signature(find_class(name)).parameters)
-        chosen = [rng.choice([*known, *known, "x", "", "self"]) for _ in range(rng.choice([1, 1, 2, 3]))]
-        given = [rng.choice([f"{one}={rng.choice(values)}"] * 9 + [one]) for one in chosen]
+        name = rng.choice([name for name in known if known[name]] * 4 + list(known))
+        chosen = [rng.choice([*known[name] * 4, "x", "", "self"]) for _ in range(rng.choice([1, 1, 1, 2]))]
+        given = [f"{one}={rng.choice(sound if rng.random() < 0.5 else values)}" for one in chosen]
+        given += ["width"] if rng.random() < 0.05 else []
 
         def construct(name: str = name, given: list[str] = given) -> str:
             found = read_settings(name, given)

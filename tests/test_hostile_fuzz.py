@@ -49,8 +49,9 @@ def check_outcomes(kind: str, report: dict[str, Any], count: int) -> None:
     assert sum(outcomes.values()) == count
     assert report["peak_bytes"] < MOST_BYTES
     refused = sum(number for name, number in outcomes.items() if name.endswith("refused"))
-    # Results that are damaged are made anew, and most odd tags leave a picture where it was.
-    least, most = {"results": (0.0, 0.25), "georeferences": (0.0, 0.5)}.get(kind, (0.03, 0.98))
+    # Results that are damaged are made anew; most odd tags leave a picture where it was; few settings fit a network.
+    usual = {"results": (0.0, 0.25), "georeferences": (0.0, 0.5), "settings": (0.03, 1.0)}
+    least, most = usual.get(kind, (0.03, 0.98))
     assert least * count <= refused <= most * count, outcomes
 
 
