@@ -107,8 +107,8 @@ HEADS = {"csv": ".csv", "geojson": ".geojson", "gpkg": ".gpkg", "coco": ".json",
 WRITERS: dict[str, Writer] = {
     "tif": write_density,
     "overlay": write_picture,
-    "report": write_report,
     **{name: partial(write_heads, suffix) for name, suffix in HEADS.items()},
+    "report": write_report,
 }
 """Format name -> writer into the result folder. count.json is always written: it marks the result as finished."""
 
