@@ -320,3 +320,18 @@ def test_files_cut_short(make: Callable[[Path], object], share: float, tmp_path:
         image.read(whole(image.size_wh), image.size_wh)
     assert "damaged" in str(told.value) or "not a picture" in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_impossible_sizes_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    path = photoshop(tmp_path / "a.psb", PICTURE, 3)
+    content = bytearray(path.read_bytes())
+    content[14:22] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"gigapixels, more than the limit|cannot be read|damaged"):
+        GigaImage.open(path)
+    path = photoshop(tmp_path / "raw.psb", PICTURE, 3, packed=False)
+    content = bytearray(path.read_bytes())
+    content[14:18] = b"\xff\0\0\0"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="declares 168 x 4278190080 = "):
+        GigaImage.open(path)

@@ -53,9 +53,15 @@ def recognise(path: Path, page: int | None) -> Foreign | None:
     return next((reader for is_a, reader in _TABLE if is_a(start)), None)
 
 
+def form_of(foreign: Foreign, path: Path, shown: str) -> Form:
+    """What a file's header says. Raises ImageError."""
+    form: Form = _guarded(foreign, lambda: foreign.form(path), shown)
+    return form
+
+
 def header_of(foreign: Foreign, path: Path, shown: str) -> VipsImage:
     """A stand-in for the header. Raises ImageError."""
-    form = _guarded(foreign, lambda: foreign.form(path), shown)
+    form = form_of(foreign, path, shown)
     fields: dict[str, int | bytes] = {"n-pages": form.pages, "orientation": form.orientation}
     fields |= {"icc-profile-data": form.profile} if form.profile else {}
     return stand_in(form.size_wh, form.bands, np.dtype(form.dtype), form.interpretation, fields)
@@ -63,7 +69,7 @@ def header_of(foreign: Foreign, path: Path, shown: str) -> VipsImage:
 
 def open_rows(foreign: Foreign, path: Path, shown: str) -> ReadRows:
     """The rows of a picture. Raises ImageError; reading them raises VipsError."""
-    form = _guarded(foreign, lambda: foreign.form(path), shown)
+    form = form_of(foreign, path, shown)
     rows = _guarded(foreign, lambda: foreign.rows(path), shown)
 
     def read(top: int, count: int) -> NDArray[Any]:

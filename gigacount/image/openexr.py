@@ -6,6 +6,7 @@ them); A of the same layer is opacity, by which the colours are multiplied. A vi
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +51,29 @@ def _header(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The header of the file's first picture, and its channels that are seen: colours, then opacity if there is one."""
     import OpenEXR
 
-    try:
-        header: dict[str, Any] = OpenEXR.InputFile(str(path)).header()
-    except OSError as error:  # which names the path alone
-        raise ValueError("its header cannot be read") from error
-    if header.get("type", b"") in (b"deepscanline", b"deeptile"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Not by InputFile, which crashes over names that are no UTF-8.
+        parts = OpenEXR.File(str(path), separate_channels=True, header_only=True).parts
+    if not parts:
+        raise ValueError("its header cannot be read")
+    header: dict[str, Any] = parts[0].header
+    if header["type"] in (OpenEXR.deepscanline, OpenEXR.deeptile):
         raise NotReadError("with deep pixels is no picture; flatten it")
-    channels = header["channels"]
+    channels = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
     for layer in dict.fromkeys(["", *(name.rpartition(".")[0] for name in channels)]):
         start = f"{layer}." if layer else ""
         for colours in (("R", "G", "B"), ("Y",)):
             names = [f"{start}{colour}" for colour in colours]
             if all(name in channels for name in names):
                 names += [f"{start}A"] if f"{start}A" in channels else []
-                if any((channels[name].xSampling, channels[name].ySampling) != (1, 1) for name in names):
+                if any(channels[name] != (1, 1) for name in names):
                     raise NotReadError("with channels of different sizes is not supported here; save it as RGB")
                 return header, names
     raise NotReadError(f"without channels R, G and B, or Y, is no picture; it has {', '.join(channels):.100}")
 
 
 def _window(header: dict[str, Any]) -> tuple[int, int, int, int]:
-    window = header["dataWindow"]
-    return window.min.x, window.min.y, window.max.x, window.max.y
+    """Left, top, right and bottom of the pixels that there are, the last ones included."""
+    (left, top), (right, bottom) = header["dataWindow"]
+    return int(left), int(top), int(right), int(bottom)

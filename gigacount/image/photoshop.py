@@ -6,6 +6,7 @@ one after the other, raw or packed row by row.
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,8 @@ def _block(file: BinaryIO, size: int) -> bytes:
 
 
 def _take(file: BinaryIO, count: int) -> bytes:
-    data = file.read(count)
+    # Nothing is allocated for more bytes than there are.
+    data = file.read(count) if count <= os.fstat(file.fileno()).st_size else b""
     if len(data) < count:
         raise ValueError("the file ends too early")
     return data

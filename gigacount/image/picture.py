@@ -276,6 +276,7 @@ def _header(
     """Open the file, leniently if that is allowed and needed; decide at last who decodes a TIFF. Raises ImageError."""
     name = shown(path)
     if isinstance(loader, Foreign):
+        _check_size(path, foreign.form_of(loader, path, name).size_wh, options.max_pixels)
         header = foreign.header_of(loader, path, name)
         _check_page(name, header, options.page)
         return header, None
