@@ -45,6 +45,7 @@ test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu
 
 test-browser: $(STAMP) ## the viewer in Chromium (apt-get install chromium)
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[browser]'
 	$(PY) -m pytest -q -m browser
 
 bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/performance.json
