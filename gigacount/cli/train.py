@@ -133,12 +133,13 @@ def train(
 def line(entry: dict[str, Any]) -> str:
     """A log entry in words.
 
-    step 500  loss 1.2340  6 min, 58 min left
+    step 500  loss 1.2340  6 min, 58 min left  1.39 steps/s, 2% waiting for data
     step 500  shanghaitech-a MAE 80.1 RMSE 120.3 F1 0.612
     """
     parts = [f"step {entry['step']}"]
     if "loss" in entry:
         parts += [f"loss {entry['loss']:.4f}", f"{duration(entry['seconds'])}, {duration(entry['left'])} left"]
+        parts += [f"{entry['steps_per_second']:.2f} steps/s, {entry['waiting']:.0%} waiting for data"]
     if "stage" in entry:
         parts += [entry["stage"], f"validation loss {entry['score']:.4f}"]
     for name, errors in entry.items():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gigacount.output.files import write_whole
 from gigacount.train.saving import explained
 
 FILE = "log.jsonl"
 
+Batch = TypeVar("Batch")
 Entry = dict[str, Any]
 Report = Callable[[Entry], None]
 """Called with one log entry: loss every 50 steps, validation errors when they were measured."""
@@ -44,6 +46,27 @@ class Log:
             return
         kept = [line for line in self.path.read_bytes().split(b"\n") if written_by(line, step)]
         write_whole(self.path, b"".join(line + b"\n" for line in kept))
+
+
+class Pace:
+    """How fast a run is, and how long it waits for its data."""
+
+    def __init__(self) -> None:
+        self._since, self._waited = time.monotonic(), 0.0
+
+    def waiting(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; the wait for it is noted."""
+        began = time.monotonic()
+        batch = next(batches)
+        self._waited += time.monotonic() - began
+        return batch
+
+    def since_last(self, steps: int) -> dict[str, float]:
+        """Steps a second and the share of the time that was waited for data, 0 to 1, since this was last asked."""
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        found = {"steps_per_second": round(steps / seconds, 3), "waiting": round(self._waited / seconds, 3)}
+        self._since, self._waited = time.monotonic(), 0.0
+        return found
 
 
 def written_by(line: bytes, step: int) -> bool:

@@ -28,7 +28,7 @@ from gigacount.train.checkpoint import Position, demand_same, load_checkpoint, s
 from gigacount.train.crops import Batch, CropMaker
 from gigacount.train.feed import ahead, default_workers
 from gigacount.train.hints import Hints
-from gigacount.train.log import Log, Report
+from gigacount.train.log import Log, Pace, Report
 from gigacount.train.processes import Team
 from gigacount.train.rates import make_optimiser, schedule, warm_up
 from gigacount.train.recipe import Recipe
@@ -92,6 +92,7 @@ class Trainer:
         self.position = Position()
         self.best: dict[str, Tensor] = {}
         self.recent: list[float] = []
+        self.pace = Pace()
         saved = load_checkpoint(options.out) if options.resume else None
         if saved is not None:
             demand_same(options.out, json.loads(saved.get("run", "{}")), self.identity())
@@ -105,7 +106,7 @@ class Trainer:
         began = time.monotonic() - self.position.seconds
         while self.progress < 1:
             with closing(self._feed()) as batches:
-                while not self._advance(next(batches), began):
+                while not self._advance(self.pace.waiting(batches), began):
                     pass
         if self.best:
             self.average.load_state_dict(self.best)
@@ -305,6 +306,7 @@ class Trainer:
             "lr": self.optimiser.param_groups[-1]["lr"],
             "seconds": position.seconds,
             "left": position.seconds * (1 - done) / done,
+            **self.pace.since_last(len(self.recent)),
         }
         self.recent.clear()
         if self.log:
