@@ -388,7 +388,7 @@ def test_regions_add_up_to_the_whole(run: Run, picture: Path, tmp_path: Path) ->
         (["--out", "heads.shp"], 2, "choose one of: .csv, .geojson, .gpkg, .json, .txt"),
         (["--metres-per-pixel", "0.1"], 2, "--metres-per-pixel is for --region"),
         (["--region", "bow.geojson"], 1, "region 1: self-intersection"),
-        (["--region", "gone.geojson"], 1, "no such file"),
+        (["--region", "gone.geojson"], 2, "no such file"),
         (["--min-score", "7"], 2, "min-score must be between 0 and 1"),
         (["--context", "-1"], 2, "context must be between 0 and 1024"),
         (["--out", "/proc/heads.csv"], 1, "/proc/heads.csv"),

@@ -244,7 +244,8 @@ def test_each_component_is_one_person_in_the_cell_of_its_centre() -> None:
     assert prediction.density.nonzero().tolist() == [[0, 0, 0], [0, 2, 3]]
     assert prediction.density.sum() == 2
     assert prediction.points is not None
-    np.testing.assert_allclose(prediction.points[0], [[7.5, 3.5, 0.9], [27, 19, 0.6]], rtol=1e-6)
+    boxed = [[7.5, 3.5, 0.9, 6, 2, 9, 5, 9], [27, 19, 0.6, 24, 17, 30, 21, 24]]  # x, y, score, box, area
+    np.testing.assert_allclose(prediction.points[0], boxed, rtol=1e-6)
     np.testing.assert_array_equal(Made().instances(images)[0].boxes_xyxy, [[6, 2, 9, 5], [24, 17, 30, 21]])
 
 

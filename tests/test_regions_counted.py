@@ -118,7 +118,7 @@ def test_a_damaged_georeference_is_said_and_the_picture_is_counted(network: str,
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset><GeoTransform>1,2</GeoTransform></PAMDataset>")
     result = Counter(CountOptions(network=network)).count(picture)
     assert result.georeference is None
-    assert any("georeference" in note and "not used" in note for note in result.notes)
+    assert any("damaged" in note and "no georeference is used" in note for note in result.notes)
     regions = RegionOptions(box(tmp_path / "gate.geojson", 0, 160))
     regions.file.write_text(regions.file.read_text()[:-1] + ', "crs": {"properties": {"name": "EPSG:32633"}}}')
     with pytest.raises(DataError, match="has no georeference"):

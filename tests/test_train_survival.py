@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from train_fakes import add_fakes, options, same, write_photos
 from gigacount.errors import OutputError
 from gigacount.networks import find_record
 from gigacount.train import train
-from gigacount.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from gigacount.train.checkpoint import FILE, Position, load_checkpoint, save_checkpoint
 from gigacount.train.log import Log, open_tensorboard, scalars
 
 
@@ -51,7 +52,7 @@ class full_disk:  # noqa: N801 - reads as a statement
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, {"value": torch.ones(3)})
+    save_checkpoint(tmp_path, {"value": torch.ones(3), "position": asdict(Position())})
     with full_disk(100_000), pytest.raises(OutputError, match=r"cannot write \(File too large\).*--resume") as raised:
         save_checkpoint(tmp_path, {"value": torch.zeros(100_000)})
     assert "\n" not in str(raised.value)

@@ -292,7 +292,7 @@ def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | No
     column = {name: rows[:, place] for place, name in enumerate(columns)}
     tests = [
         (~np.isfinite(rows).all(axis=1), "a value is not finite"),
-        ((np.abs(rows) > FARTHEST).any(axis=1), "a value is larger than any picture"),
+        ((np.isfinite(rows) & (np.abs(rows) > FARTHEST)).any(axis=1), "a value is larger than any picture"),
     ]
     tests += [(column[name] < 0, f"{name} is negative") for name in NOT_NEGATIVE if name in column]
     if "size_class" in column:

@@ -36,7 +36,7 @@ from gigacount.train.resolution import fit_resolution
 
 DIVISORS = np.arange(0.5, 2.0001, 0.01)
 SCORES = np.arange(0.1, 0.7001, 0.025)
-ENLARGE = (1.0, 1.5)
+ENLARGE = (1.0, 1.25, 1.5)
 SLACK = 0.015
 """A lower score threshold is taken where it costs no more F1: who is left out is lost, who is false has a low score."""
 SCALED_PICTURES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
@@ -75,10 +75,10 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     """The record of `options.network` with divisor, thresholds, resolution, errors by kind and cost measured anew.
 
     The divisor has the least mean over the data sets with people of MAE / mean count (people seen where nobody is would
-    only ask for fewer of everybody); how much small pictures are enlarged has the best mean F1 of heads at 8 px, and
-    the score threshold is close to the best. The errors are of pictures enlarged so, as `count` looks at them. All
-    this, and RAZ-Net's theta_f (3.1), follows from the pictures given: name some that the network was not trained on.
-    Raises DataError where a set has none.
+    only ask for fewer of everybody); how much small pictures are enlarged and the score threshold have a mean F1 of
+    heads at 8 px close to the best. The divisor and the errors are of pictures enlarged so, as `count` looks at them.
+    All this, and RAZ-Net's theta_f (3.1), follows from the pictures given: name some that the network was not trained
+    on. Raises DataError where a set has none.
     """
     predictor = Predictor(options.network, options.device, options.precision)
     kinds: list[str] = []
@@ -89,15 +89,20 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
         kinds.append(kind)
         for scale, sets in looks.items():
             sets.append([look(predictor, sample, scale) for sample in samples])
-    counted = looks[1.0]
     record = predictor.record
-    if any(map(peopled, counted)):
-        record = replace(record, density_divisor=round(best_divisor(list(filter(peopled, counted))), 3))
+    peopled_at = {scale: list(filter(peopled, sets)) for scale, sets in looks.items()}
+    if peopled_at[1.0]:
         if predictor.locates:
-            record = settle_points(record, {scale: looks[scale] for scale in enlarge})
-    record = replace(record, resolution=fit_resolution(looks, record.density_divisor, record.stride))
-    as_count_sees = looks.get(record.enlarge, counted)
-    rows = [errors_of(kind, seen, record) for kind, seen in zip(kinds, as_count_sees, strict=True)]
+            record = settle_score(record, {scale: peopled_at[scale] for scale in enlarge})
+        as_counted = peopled_at.get(record.enlarge, peopled_at[1.0])
+        record = replace(record, density_divisor=round(best_divisor(as_counted), 3))
+        if predictor.locates:
+            theta = fusion(peopled_at[1.0], record.density_divisor, record.min_score or 0.0)
+            record = replace(record, fusion_theta=theta)
+    counted = looks.get(record.enlarge, looks[1.0])
+    fitted = {scale: looks[scale] for scale in (1.0, *FURTHER)} | {record.enlarge: counted}
+    record = replace(record, resolution=fit_resolution(fitted, record.density_divisor, record.stride))
+    rows = [errors_of(kind, seen, record) for kind, seen in zip(kinds, counted, strict=True)]
     for number, (row, seen) in enumerate(zip(rows, counted, strict=True)):
         if not peopled(seen):
             found = [per_megapixel(looks[scale][number], scale) for scale in (1.0, *FURTHER)]
@@ -129,13 +134,15 @@ def cost(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def settle_points(record: NetworkRecord, looks: Looks) -> NetworkRecord:
-    """The record with the enlargement, score threshold and fusion thresholds that suit the sets with people."""
-    best = {enlarge: best_score([seen for seen in sets if peopled(seen)]) for enlarge, sets in looks.items()}
-    enlarge = max(best, key=lambda enlarge: best[enlarge][1])
-    score = best[enlarge][0]
-    theta = fusion([seen for seen in looks[1.0] if peopled(seen)], record.density_divisor, score)
-    return replace(record, enlarge=enlarge, min_score=round(score, 3), fusion_theta=theta)
+def settle_score(record: NetworkRecord, looks: Looks) -> NetworkRecord:
+    """The record with the enlargement and score threshold that suit the sets with people, which `looks` are of.
+
+    A smaller enlargement, which costs fewer pixels, is taken where it costs no more than SLACK of the F1.
+    """
+    best = {enlarge: best_score(sets) for enlarge, sets in looks.items()}
+    least = max(f1 for _, f1 in best.values()) - SLACK
+    enlarge = min(enlarge for enlarge, (_, f1) in best.items() if f1 >= least)
+    return replace(record, enlarge=enlarge, min_score=round(best[enlarge][0], 3))
 
 
 def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
