@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 import tifffile
 from hypothesis import settings
-from image_files import save, scene, shared_tiles
+
+from gigacount.image.vips import library
+
+library()  # before tests import pyvips: libvips' warnings are dropped from the start
+
+from image_files import save, scene, shared_tiles  # noqa: E402
 
 # No deadline: the machines are shared and slow at times. Derandomised: a red run stays red until it is mended.
 settings.register_profile("gigacount", deadline=None, derandomize=True)
@@ -43,8 +48,10 @@ def other_pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def crowd(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With --crowded, no test of images has libvips, whose error text is one for all threads, to itself."""
-    if not (request.config.getoption("--crowded") and request.path.name.startswith("test_image")):
+    """With --crowded, no test of images has libvips, whose error text is one for all threads, to itself; but those that
+    are marked `alone`."""
+    crowded = request.config.getoption("--crowded") and request.path.name.startswith("test_image")
+    if not crowded or request.node.get_closest_marker("alone"):
         yield
         return
     from gigacount.errors import ImageError

@@ -355,6 +355,7 @@ def test_a_scratch_file_that_takes_no_more(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.alone
 def test_no_memory_for_the_reduced_copy_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader of libvips' rows has failed, so libvips cannot write them: the picture is not to blame."""
     path = save(np.random.default_rng(7).integers(0, 256, (2000, 1500, 3), dtype=np.uint8), tmp_path / "whole.png")

@@ -200,6 +200,7 @@ class TestScratch:
             signal.signal(signal.SIGXFSZ, handler)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.alone
     def test_closing_stops_decoding(self, tmp_path: Path) -> None:
         (tmp_path / "scratch").mkdir()
         noise = np.random.default_rng(3).integers(0, 256, (4000, 5000, 3), dtype=np.uint8)
