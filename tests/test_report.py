@@ -102,7 +102,7 @@ def test_an_audit_is_written_into_the_report(tmp_path: Path) -> None:
     assert "By hand" not in (folder / "report.html").read_text()
     done = CliRunner().invoke(app, ["audit", str(folder), "--report"])
     assert done.exit_code == 0, done.output
-    assert "too few for an interval" in Page((folder / "report.html").read_text()).text
+    assert "no patch is counted yet" in Page((folder / "report.html").read_text()).text
 
 
 def test_a_batch_with_reports_gets_an_index(tmp_path: Path) -> None:
@@ -113,9 +113,10 @@ def test_a_batch_with_reports_gets_an_index(tmp_path: Path) -> None:
     one, other = work_list([photos], out)
     ledger = SharedLedger(out, "counted")
     write_result(crowd_result(one.path, CROWD), ResultFolder(one.folder), ("report",))
-    ledger.settle(one, Row(str(one.path), count=300.0), reused=False)
+    ledger.settle(one, Row(str(one.path), count=300.0, low=250.0, high=360.0), reused=False)
     ledger.settle(other, Row(str(other.path), status="failed", message="b.png: <damaged>"), reused=False)
     ledger.close()
     page = Page((out / "index.html").read_text())
     assert page.references == ["a%20%231.png.gigacount/report.html"]
     assert "b.png: <damaged>" in page.text
+    assert "250 to 360" in page.text

@@ -158,7 +158,9 @@ def write_index(out: Path, records: Sequence[Record]) -> None:
         there = not record.row.failed and report.is_file()
         found |= there
         link = quote(os.fsencode(report.relative_to(out))) if there else None
-        entries.append((record.name, link, record.row.count, record.row.message))
+        low, high = record.row.low, record.row.high
+        rest = record.row.message if low is None or high is None else f"{low:,.0f} to {high:,.0f}"
+        entries.append((record.name, link, record.row.count, rest))
     if found:
         from gigacount.output.report import index_html
 

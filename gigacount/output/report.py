@@ -220,13 +220,13 @@ def facts(content: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 
 def index_html(entries: Sequence[tuple[str, str | None, float | None, str]]) -> str:
-    """The index of a batch: name, link to the report or None, count, and what went wrong, of each picture."""
+    """The index of a batch: name, link to the report or None, count, range or what went wrong, of each."""
     lines = []
-    for name, link, count, message in entries:
+    for name, link, count, rest in entries:
         called = f'<a href="{escape(link)}">{shown(name)}</a>' if link else shown(name)
         number = "" if count is None else f"{count:,.0f}"
-        lines.append(f'<tr><td>{called}</td><td class="n">{number}</td><td>{shown(message)}</td></tr>')
+        lines.append(f'<tr><td>{called}</td><td class="n">{number}</td><td>{shown(rest)}</td></tr>')
     people = sum(count or 0 for _, _, count, _ in entries)
-    head = '<tr><th>picture</th><th class="n">people</th><th></th></tr>'
+    head = '<tr><th>picture</th><th class="n">people</th><th>range</th></tr>'
     first = f'<h1>{len(entries):,} pictures</h1><div class="count">{people:,.0f} people</div>'
     return page(f"{len(entries):,} pictures", f"{first}<table>{head}{''.join(lines)}</table>")

@@ -85,6 +85,8 @@ class Estimate:
         return (self.high - self.low) / 2 / self.people
 
     def __str__(self) -> str:
+        if self.patches == 0:
+            return f"{self.people:,.0f} people by the machine alone: no patch is counted yet"
         if self.low is None or self.high is None:
             return f"{self.people:,.0f} people by {self.patches} patches, too few for an interval"
         half = f", {self.half_width:.1%} either way" if self.half_width is not None else ""
