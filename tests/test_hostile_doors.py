@@ -17,9 +17,12 @@ from mutations import Tiff, mutated_tiff, mutated_xml
 from gigacount.ablate.measure import Measurement, Seen
 from gigacount.ablate.records import Records
 from gigacount.density import DensityMap
-from gigacount.errors import DataError, UsageError
+from gigacount.errors import DataError, ImageError, UsageError
 from gigacount.evaluate.pointfiles import read_pairs
+from gigacount.geometry import whole
+from gigacount.image import GigaImage
 from gigacount.image.geotags import georeference_of
+from gigacount.networks import build
 from gigacount.networks.backends.openvino import filled
 from gigacount.networks.settings import read_settings
 from gigacount.options import RegionOptions
@@ -170,3 +173,23 @@ def test_xml_is_changed_by_its_elements() -> None:
     assert len(made) > 100
     for word in (b"<!DOCTYPE", b"&a;", b"encoding='", b"<b>2</b><b>2</b>", b"\xff\xfe"):
         assert any(word in one for one in made), word
+
+
+def test_widths_past_what_torch_counts_are_refused_in_a_line() -> None:
+    with pytest.raises(UsageError, match=r"'light' cannot be built with width=1000000000000000000000"):
+        build("light", width=10**21)
+
+
+def test_a_checkpoint_of_an_odd_pickle_protocol_is_none(tmp_path: Path) -> None:
+    torch.save({"position": {}}, tmp_path / "checkpoint.pt", pickle_protocol=4)
+    with pytest.raises(DataError, match="not a checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_piece_longer_than_its_file_is_damage_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "long.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), tile=(64, 64), compression="lzma", metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["TileByteCounts"].overwrite(2**32 - 2)
+    with pytest.raises(ImageError, match="the file ends before it"), GigaImage.open(path) as image:
+        image.read(whole(image.size_wh), image.size_wh)

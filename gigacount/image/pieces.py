@@ -108,13 +108,14 @@ class Pieces:
     def _decoded(self, number: int) -> NDArray[np.generic] | None:
         page, one = self._page, self.directory
         try:
-            with self._lock:
-                page.parent.filehandle.seek(page.dataoffsets[number])
-                data = page.parent.filehandle.read(page.databytecounts[number])
-            if not page.databytecounts[number]:
+            file, offset, size = page.parent.filehandle, page.dataoffsets[number], page.databytecounts[number]
+            if not size:
                 return np.array(LEFT_OUT, self.dtype)
-            if len(data) < page.databytecounts[number]:
+            if offset + size > file.size:  # asked before reading, which takes the memory first
                 raise ValueError("the file ends before it")
+            with self._lock:
+                file.seek(offset)
+                data = file.read(size)
             tables = {"jpegtables": page.jpegtables} if page.jpegtables else {}
             decoded: NDArray[np.generic] = page.decode(data, number, **tables)[0][0]
             if decoded.ndim != 3 or decoded.shape[2] != (1 if one.separate else one.samples):

@@ -96,10 +96,13 @@ def build(network: str, **settings: object) -> Network:
 
     kind = find_class(network, settings)
     if settings:
-        with torch.device("meta"):
-            parameters = sum(parameter.numel() for parameter in kind(**settings).parameters())
+        given = ", ".join(f"{name}={value}" for name, value in settings.items())[:200]
+        try:
+            with torch.device("meta"):
+                parameters = sum(parameter.numel() for parameter in kind(**settings).parameters())
+        except (TypeError, OverflowError, RuntimeError) as error:  # sides past what torch can count
+            raise UsageError(f"network '{network}' cannot be built with {given}") from error
         if parameters > MOST_PARAMETERS:
-            given = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise UsageError(
                 f"network '{network}' with {given} has {parameters:,} parameters; at most {MOST_PARAMETERS:,} are built"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(f"{path}: there is no checkpoint to resume from; start without --resume")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what torch only warns of is no checkpoint of ours
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         Position(**state["position"])
         if not isinstance(json.loads(state.get("run", "{}")), dict):
             raise ValueError("no description of the run in it")
-    except (*UNREADABLE, RecursionError) as error:
+    except (*UNREADABLE, RecursionError, Warning) as error:
         raise DataError(f"{path}: not a checkpoint that can be read: {reason(error)}") from error
     return state
 
