@@ -24,6 +24,9 @@ def demand_pairs(settings: Iterable[str]) -> None:
         demand("=" in pair, f"a setting is given as NAME=VALUE, not '{pair}'")
 
 
+PRECISIONS = ("auto", "int8", "bf16", "fp16", "tf32", "fp32")
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """How pictures are read.
@@ -188,8 +191,7 @@ class CountOptions:
         demand(self.coordinates in choices, f"coordinates must be one of {', '.join(choices)}, not {self.coordinates}")
         if self.exclude is not None:
             object.__setattr__(self, "exclude", Path(self.exclude))
-        precisions = ("auto", "int8", "bf16", "fp16", "tf32", "fp32")
-        demand(self.precision in precisions, f"precision must be {', '.join(precisions)}, not '{self.precision}'")
+        demand(self.precision in PRECISIONS, f"precision must be {', '.join(PRECISIONS)}, not '{self.precision}'")
         object.__setattr__(self, "settings", tuple(self.settings))
         demand_pairs(self.settings)
         score = self.min_score

@@ -254,6 +254,41 @@ def test_a_damaged_file_of_corrections_is_not_written_over(client: TestClient, s
     assert scene.corrections.path.read_text() == '{"features": ['
 
 
+FOREIGN = {
+    "too deep": "[" * 200_000,
+    "no place": '{"features": [{"id": "%s", "properties": {"correction": "added"}}]}' % ("0" * 16),
+    "null": '{"features": [{"properties": {"correction": "removed"}, "geometry": {"coordinates": null}}]}',
+    "another folder": '{"features": [{"id": "../../x", "properties": {"correction": "checked"}, "geometry": '
+    '{"type": "Polygon", "coordinates": [[[0, 0], [99, 0], [99, 99], [0, 99], [0, 0]]]}}]}',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_drawings_that_are_none_of_ours_are_told_and_left_alone(client: TestClient, scene: Scene, name: str) -> None:
+    scene.corrections.path.write_text(FOREIGN[name])
+    for answer in (
+        client.get(f"/{TOKEN}/count?left=0&top=0&right=900&bottom=900"),
+        client.get(f"/{TOKEN}/drawing/corrections"),
+        client.post(f"/{TOKEN}/drawing/corrections", json={"add": [point(5, 5, "added")]}),
+    ):
+        assert answer.status_code == 400
+        assert "damaged; move it away" in answer.json()["error"]
+    assert scene.corrections.path.read_text() == FOREIGN[name]
+
+
+def test_a_line_too_deep_in_an_audit_is_passed_over(client: TestClient, scene: Scene) -> None:
+    assert scene.result is not None
+    scene.result.beside("audit.jsonl").write_text("[" * 200_000 + "\n")
+    assert client.get(f"/{TOKEN}/audit").json()["patch"] == 1
+
+
+def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
+    for command in ("view", "audit"):
+        done = CliRunner().invoke(app, [command, str(tmp_path / "none.jpg")])
+        assert isinstance(done.exception, ImageError)
+        assert str(done.exception) == f"{tmp_path / 'none.jpg'}: no such file or directory"
+
+
 def test_an_audit_of_five_patches_in_the_viewer(client: TestClient, scene: Scene) -> None:
     state = client.get(f"/{TOKEN}/audit").json()
     for number in range(1, 6):

@@ -10,7 +10,15 @@ import typer
 
 from gigacount.cli.parse import parse_bands, parse_numbers, parse_percent, parse_range, parse_size, size_text
 from gigacount.errors import UsageError
-from gigacount.options import CountOptions, LabelOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
+from gigacount.options import (
+    PRECISIONS,
+    CountOptions,
+    LabelOptions,
+    PeakOptions,
+    ReadOptions,
+    RegionOptions,
+    StrategyOptions,
+)
 
 DEFAULTS = CountOptions()
 LOOKING = DEFAULTS.looking
@@ -63,7 +71,7 @@ Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one
 Exclude = Annotated[Path | None, typer.Option(help="GeoJSON polygons, such as posters, in which nobody is counted.")]
 MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, int8, bf16, fp16, tf32 or fp32.")]
+Precision = Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")]
 Backend = Annotated[str, typer.Option(help="What runs the network: auto, openvino or torch.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Count what can be read of a damaged picture.")]
 TrustLoaders = Annotated[

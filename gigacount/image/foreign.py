@@ -59,9 +59,8 @@ def form_of(foreign: Foreign, path: Path, shown: str) -> Form:
     return form
 
 
-def header_of(foreign: Foreign, path: Path, shown: str) -> VipsImage:
-    """A stand-in for the header. Raises ImageError."""
-    form = form_of(foreign, path, shown)
+def header_of(form: Form) -> VipsImage:
+    """A stand-in for the header of a file of this form."""
     fields: dict[str, int | bytes] = {"n-pages": form.pages, "orientation": form.orientation}
     fields |= {"icc-profile-data": form.profile} if form.profile else {}
     return stand_in(form.size_wh, form.bands, np.dtype(form.dtype), form.interpretation, fields)

@@ -97,9 +97,13 @@ class Georeference:
             return area / math.cosh(min(abs(north) / EARTH_RADIUS, 20)) ** 2
         return area * self.metres_per_unit**2 if self.metres_per_unit else None
 
+    def square_metres_of(self, size_wh: Size) -> float | None:
+        """Square metres that a pixel in the middle of the picture covers; None where the unit is unknown."""
+        return self.square_metres((size_wh[0] / 2, size_wh[1] / 2))
+
     def summary(self, size_wh: Size) -> str:
         """One line for people: the coordinate system, and what a pixel in the middle of the picture covers."""
-        area = self.square_metres((size_wh[0] / 2, size_wh[1] / 2))
+        area = self.square_metres_of(size_wh)
         if not area:
             return f"{self.name}; the size of a pixel on the ground is unknown"
         metres = math.sqrt(area)

@@ -174,7 +174,7 @@ class Picture:
         Raises VipsError, ImageError.
         """
         if isinstance(self.loader, Foreign):
-            return foreign.header_of(self.loader, self.path, self.name)
+            return foreign.header_of(foreign.form_of(self.loader, self.path, self.name))
         if self.plan is not None and self.by_tifffile:
             return codecs.header_of(self.plan, self.name)
         chosen = dict(copy.options) if copy else _page_options(self.loader, self.plan, self.options)
@@ -276,8 +276,9 @@ def _header(
     """Open the file, leniently if that is allowed and needed; decide at last who decodes a TIFF. Raises ImageError."""
     name = shown(path)
     if isinstance(loader, Foreign):
-        _check_size(path, foreign.form_of(loader, path, name).size_wh, options.max_pixels)
-        header = foreign.header_of(loader, path, name)
+        form = foreign.form_of(loader, path, name)
+        _check_size(path, form.size_wh, options.max_pixels)
+        header = foreign.header_of(form)
         _check_page(name, header, options.page)
         return header, None
     if plan is not None:

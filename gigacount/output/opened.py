@@ -74,8 +74,10 @@ class StoredResult:
 def open_result(path: Path, image: Path | None = None) -> StoredResult:
     """The result in a folder, of a count.json, or beside a picture. image: the picture, where it has moved.
 
-    Raises DataError where there is no finished result, ImageError where its picture is gone.
+    Raises DataError where there is no finished result, ImageError where there is nothing or its picture is gone.
     """
+    if not path.exists():
+        raise ImageError(f"{path}: no such file or directory")
     folder = path.parent if path.name == COUNT_FILE else path
     if folder.is_file():
         folder, image = result_folder(folder, None), image or folder

@@ -76,15 +76,19 @@ def counted(result: CountResult) -> str:
 
 def ground_of(result: CountResult) -> float | None:
     """Square metres that a pixel in the middle of the picture covers; None where that is unknown."""
-    width, height = result.size_wh
-    return result.georeference.square_metres((width / 2, height / 2)) if result.georeference else None
+    return result.georeference.square_metres_of(result.size_wh) if result.georeference else None
+
+
+def encoded(image: Image.Image, form: str, **how: int) -> bytes:
+    """The bytes of a file of this form, JPEG or PNG."""
+    made = BytesIO()
+    image.save(made, form, **how)
+    return made.getvalue()
 
 
 def save_jpeg(picture: Pixels, path: Path) -> None:
     """Raises OSError where that fails."""
-    encoded = BytesIO()
-    Image.fromarray(picture).save(encoded, "JPEG", quality=88, subsampling=0)
-    path.write_bytes(encoded.getbuffer())
+    path.write_bytes(encoded(Image.fromarray(picture), "JPEG", quality=88, subsampling=0))
 
 
 def within_limits(picture: Pixels) -> Image.Image:

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from gigacount.geometry import Window, fit, whole
 from gigacount.image import GigaImage
 from gigacount.output.folder import REPORT_FILE
 from gigacount.output.opened import StoredResult
-from gigacount.output.overlay import ColourScale, Sheet, ground_of
+from gigacount.output.overlay import ColourScale, Sheet, encoded, ground_of
 from gigacount.output.regions import TABLE
 from gigacount.output.stored import INTERVAL, fits
 from gigacount.regions import RegionCount
@@ -78,8 +77,7 @@ def report_again(result: StoredResult, audit: Sequence[tuple[str, str]] = ()) ->
     """The report of a stored result, with lines of what a check by hand found. Raises ImageError, DataError."""
     with GigaImage.open(result.image, result.reading) as image:
         preview = image.read(whole(image.size_wh), fit(image.size_wh, PICTURE_WH))
-        place, (width, height) = image.georeference, image.size_wh
-        ground = place.square_metres((width / 2, height / 2)) if place else None
+        ground = image.georeference.square_metres_of(image.size_wh) if image.georeference else None
     sides = ("left", "top", "width", "height")
     windows = [Window(*(int(window[side]) for side in sides)) for window in result.content["windows"]]
     return report_html(result.content, draw_pictures(preview, result.density, windows, ground, ()), audit)
@@ -103,13 +101,7 @@ def draw_pictures(
     if square_metres:
         coloured.add_scale_bar(math.sqrt(square_metres))
     looked.frame(windows)
-    return Pictures(jpeg(coloured.image), jpeg(looked.image))
-
-
-def jpeg(image: Image.Image) -> bytes:
-    made = BytesIO()
-    image.save(made, "JPEG", quality=85)
-    return made.getvalue()
+    return Pictures(*(encoded(sheet.image, "JPEG", quality=85) for sheet in (coloured, looked)))
 
 
 def report_html(content: Mapping[str, Any], pictures: Pictures, audit: Sequence[tuple[str, str]] = ()) -> str:

@@ -94,13 +94,13 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     if peopled_at[1.0]:
         if predictor.locates:
             record = settle_score(record, {scale: peopled_at[scale] for scale in enlarge})
-        as_counted = peopled_at.get(record.enlarge, peopled_at[1.0])
+        as_counted = peopled_at[record.enlarge if record.enlarge in looks else 1.0]
         record = replace(record, density_divisor=round(best_divisor(as_counted), 3))
         if predictor.locates:
             theta = fusion(peopled_at[1.0], record.density_divisor, record.min_score or 0.0)
             record = replace(record, fusion_theta=theta)
-    counted = looks.get(record.enlarge, looks[1.0])
-    fitted = {scale: looks[scale] for scale in (1.0, *FURTHER)} | {record.enlarge: counted}
+    seen_at = record.enlarge if record.enlarge in looks else 1.0
+    counted, fitted = looks[seen_at], {scale: looks[scale] for scale in {1.0, *FURTHER, seen_at}}
     record = replace(record, resolution=fit_resolution(fitted, record.density_divisor, record.stride))
     rows = [errors_of(kind, seen, record) for kind, seen in zip(kinds, counted, strict=True)]
     for number, (row, seen) in enumerate(zip(rows, counted, strict=True)):

@@ -52,20 +52,21 @@ class Pace:
     """How fast a run is, and how long it waits for its data."""
 
     def __init__(self) -> None:
-        self._since, self._waited = time.monotonic(), 0.0
+        self._since, self._waited, self._steps = time.monotonic(), 0.0, 0
 
     def waiting(self, batches: Iterator[Batch]) -> Batch:
         """The next batch; the wait for it is noted."""
         began = time.monotonic()
         batch = next(batches)
         self._waited += time.monotonic() - began
+        self._steps += 1
         return batch
 
-    def since_last(self, steps: int) -> dict[str, float]:
+    def since_last(self) -> dict[str, float]:
         """Steps a second and the share of the time that was waited for data, 0 to 1, since this was last asked."""
         seconds = max(time.monotonic() - self._since, 1e-9)
-        found = {"steps_per_second": round(steps / seconds, 3), "waiting": round(self._waited / seconds, 3)}
-        self._since, self._waited = time.monotonic(), 0.0
+        found = {"steps_per_second": round(self._steps / seconds, 3), "waiting": round(self._waited / seconds, 3)}
+        self._since, self._waited, self._steps = time.monotonic(), 0.0, 0
         return found
 
 

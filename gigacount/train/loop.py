@@ -306,7 +306,7 @@ class Trainer:
             "lr": self.optimiser.param_groups[-1]["lr"],
             "seconds": position.seconds,
             "left": position.seconds * (1 - done) / done,
-            **self.pace.since_last(len(self.recent)),
+            **self.pace.since_last(),
         }
         self.recent.clear()
         if self.log:

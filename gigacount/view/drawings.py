@@ -50,18 +50,20 @@ class Drawing:
         self.path, self.kind, self.size_wh, self.picture = path, kind, size_wh, picture
 
     def features(self) -> list[dict[str, Any]]:
-        """What stands in the file. Raises DataError where it is not ours to change."""
+        """What stands in the file. Raises DataError where it is not ours to change: as strict as with what is sent."""
         try:
-            features = json.loads(self.path.read_text(encoding="utf-8"))["features"]
-            if not all(isinstance(one, dict) and isinstance(one.get("properties"), dict) for one in features):
-                raise ValueError("features without properties")
+            features = list(json.loads(self.path.read_text(encoding="utf-8"))["features"])
+            for feature in features:
+                self._checked(feature, None)
+                if not ID.fullmatch(feature["id"]):  # pictures are named by it
+                    raise ValueError("an id that is none of ours")
         except FileNotFoundError:
             return []
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read: {error.strerror}") from error
-        except (ValueError, LookupError, TypeError) as error:
+        except (DataError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise DataError(f"{self.path}: damaged; move it away, so that nothing in it is lost") from error
-        return list(features)
+        return features
 
     def change(self, add: Sequence[Any], remove: Sequence[Any], by: str | None = None) -> list[dict[str, Any]]:
         """Add features and take away those of some ids; all that there are then. Each says by whom, when, and its id.
@@ -168,7 +170,7 @@ class Corrections(Drawing):
         heads = self.heads(features) if any(is_a(feature, CHECKED) for feature in features) else None
         for feature in features:
             if heads is not None and is_a(feature, CHECKED):
-                window = Window(*feature["properties"]["window"])
+                window = self._window(feature["geometry"])
                 inside = ((heads >= (window.left, window.top)) & (heads < (window.right, window.bottom))).all(axis=1)
                 own = heads[inside] - (window.left, window.top)
                 feature["properties"] |= {"heads": own.round(2).tolist(), "picture": self._cut(feature["id"], window)}

@@ -93,8 +93,7 @@ class Scene:
         self.people = self.result.density if self.result and self.result.has_density else None
         self.density = None
         if self.people is not None:
-            (width, height), place = image.size_wh, image.georeference
-            ground = place.square_metres((width / 2, height / 2)) if place else None
+            ground = image.georeference.square_metres_of(image.size_wh) if image.georeference else None
             self.density = DensityTiles(self.people, ground)
         self.drawings: dict[str, Drawing] = {
             kind: Drawing(beside(f"{kind}.geojson"), kind, image.size_wh, self.name) for kind in (REGIONS, ZONES)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from io import BytesIO
 from threading import Lock
 
 import numpy as np
@@ -21,7 +20,7 @@ from gigacount.density import Density, DensityMap, block_sums
 from gigacount.errors import DataError
 from gigacount.geometry import Size, Window
 from gigacount.image import GigaImage
-from gigacount.output.overlay import SHADES, ColourScale, colour_map
+from gigacount.output.overlay import SHADES, ColourScale, colour_map, encoded
 
 TILE_PX = 256
 CACHE_BYTES = 96 * 2**20
@@ -168,9 +167,3 @@ class HeadTiles:
         found = self.inside(window.left, window.top, window.right, window.bottom)
         step = max(-(-len(found) // MOST_HEADS), 1)
         return found[::step], len(found)
-
-
-def encoded(image: Image.Image, form: str, **how: int) -> bytes:
-    made = BytesIO()
-    image.save(made, form, **how)
-    return made.getvalue()

@@ -30,7 +30,14 @@ from gigacount.view.audit import HEADS, Estimate, Floats, Plan, estimate, make_p
 
 ENDING = "audit.jsonl"
 
-BEGUN = {"plan": {"seed": whole, "heads": size, "density": text, "exclude": optional(text)}}
+BEGUN = {
+    "plan": {
+        "seed": whole,
+        "heads": lambda value: size(value) and value >= 1,
+        "density": text,
+        "exclude": optional(text),
+    }
+}
 COUNTED = {"patch": whole, "people": size, "heads": optional(lambda value: positions(value) is not None)}
 
 LEAST_PATCHES = 5
@@ -202,7 +209,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for line in content.split(b"\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             lines.append(value)

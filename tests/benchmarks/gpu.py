@@ -17,7 +17,8 @@ import torch
 from processes import run
 from scenes import as_jpeg
 
-from gigacount.predict import Predictor
+from gigacount.networks import find_record
+from gigacount.networks.backends.torch import Torch
 
 SIZE_HW = (1440, 2560)
 WINDOWS = 10
@@ -40,15 +41,14 @@ def windows(device: torch.device, precision: str) -> list[tuple[str, str]]:
     """The first window, the tenth, and the bare network on what is on the device already."""
     picture = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
     began = time.perf_counter()
-    predictor = Predictor("light", str(device), precision, backend="torch")
+    loaded = Torch(find_record("light"), str(device), precision)
     rows = [("network loaded", f"{time.perf_counter() - began:.2f} s")]
-    took = [seconds(lambda: predictor.predict([picture]), device) for _ in range(WINDOWS)]
+    took = [seconds(lambda: loaded.see(picture[None], False), device) for _ in range(WINDOWS)]
     rows += [("first window", f"{took[0] * 1e3:.0f} ms"), ("tenth window", f"{took[-1] * 1e3:.0f} ms")]
-    loaded = predictor._loaded
     images = torch.zeros(1, 3, *SIZE_HW, device=device).to(memory_format=torch.channels_last)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(predictor.precision, torch.float32)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(loaded.precision, torch.float32)
     with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
-        bare = [seconds(lambda: loaded.network(images), device) for _ in range(WINDOWS)]  # type: ignore[attr-defined]
+        bare = [seconds(lambda: loaded.network(images), device) for _ in range(WINDOWS)]
     rows.append(("bare forward pass", f"{min(bare) * 1e3:.0f} ms"))
     rows.append(("tenth window / bare", f"{took[-1] / min(bare):.2f} x"))
     return rows

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.networks.record import NetworkRecord
+from gigacount.options import PRECISIONS
 
 BACKENDS = {
     "openvino": "gigacount.networks.backends.openvino:OpenVINO",
     "torch": "gigacount.networks.backends.torch:Torch",
 }
-PRECISIONS = {"openvino": ("int8", "bf16", "fp32"), "torch": ("bf16", "fp16", "tf32", "fp32")}
+PRECISIONS_OF = {"openvino": ("int8", "bf16", "fp32"), "torch": ("bf16", "fp16", "tf32", "fp32")}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 GPU_FILES = ("/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # Linux: of NVIDIA's driver, of WSL, of ROCm
 
@@ -55,8 +56,8 @@ def load_backend(
     weights that are missing or damaged.
     """
     name = choose_backend(record, settings, backend, device, precision)
-    if precision not in ("auto", *PRECISIONS[name]):
-        raise UsageError(f"backend {name} has precision {', '.join(PRECISIONS[name])}, not {precision}")
+    if precision not in ("auto", *PRECISIONS_OF[name]):
+        raise UsageError(f"backend {name} has precision {', '.join(PRECISIONS_OF[name])}, not {precision}")
     module, cls = BACKENDS[name].split(":")
     record = replace(record, settings=record.settings | dict(settings))
     loaded: Backend = getattr(importlib.import_module(module), cls)(record, device, precision)
@@ -69,8 +70,8 @@ def choose_backend(
     """The backend for what a user asked for; `auto` on a processor is OpenVINO, where it can run these weights."""
     if backend not in ("auto", *BACKENDS):
         raise UnknownNameError("backend", backend, ["auto", *BACKENDS])
-    if precision not in ("auto", *(name for names in PRECISIONS.values() for name in names)):
-        raise UnknownNameError("precision", precision, ["auto", "int8", "bf16", "fp16", "tf32", "fp32"])
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
     check_device(device)
     if backend == "torch":
         return backend

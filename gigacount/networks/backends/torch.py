@@ -18,7 +18,7 @@ from gigacount.networks.backends import Seen, check_device
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32}
 """tf32: fp32 whose convolutions round their factors to 10 bits, which cuDNN does by default; fp32 here means fp32."""
 
 
@@ -34,7 +34,7 @@ class Torch:
         self._device = choose_device(device)
         self._dtype = choose_dtype(precision, self._device)
         self.device = str(self._device)
-        chosen = next(name for name, dtype in PRECISIONS.items() if dtype == self._dtype)
+        chosen = next(name for name, dtype in DTYPES.items() if dtype == self._dtype)
         self.precision = chosen if precision == "auto" else precision
         self.network = self._settled(load(record))
         self.locates = self.network.locates
@@ -108,13 +108,13 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The fastest precision that keeps the count, for `auto`: bf16 where the processor multiplies it natively."""
     if precision != "auto":
-        if precision not in PRECISIONS:
-            raise UnknownNameError("precision", precision, ["auto", *PRECISIONS])
+        if precision not in DTYPES:
+            raise UnknownNameError("precision", precision, ["auto", *DTYPES])
         if precision == "fp16" and device.type == "cpu":
             raise UsageError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
         if precision == "tf32" and device.type != "cuda":
             raise UsageError(f"precision tf32 needs a CUDA device, not {device.type}; use bf16 or fp32")
-        return PRECISIONS[precision]
+        return DTYPES[precision]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
