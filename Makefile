@@ -48,13 +48,13 @@ test-browser: $(STAMP) ## the viewer in Chromium (apt-get install chromium)
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[browser]'
 	$(PY) -m pytest -q -m browser
 
-bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/performance.json
-	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json --kept docs/performance.json
+bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/experiments/performance.json
+	$(PY) tests/benchmarks/bench.py .work/bench --json .work/bench/figures.json --kept docs/experiments/performance.json
 
 bench-gpu: $(STAMP) ## where the time of a count on a GPU goes, in some minutes
 	$(PY) tests/benchmarks/gpu.py .work/bench
 
-docs: $(STAMP) ## rewrite docs/commands.md from the commands' help
+docs: $(STAMP) ## rewrite docs/reference/commands.md from the commands' help
 	$(PY) docs/make_commands.py
 
 format: $(STAMP) ## rewrite the source in the house style

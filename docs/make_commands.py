@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the commands' own help; a test checks that it has not drifted."""
+"""Write docs/reference/commands.md from the commands' own help; a test checks that it has not drifted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gigacount.cli import app
 
-TARGET = Path(__file__).parent / "commands.md"
+TARGET = Path(__file__).parent / "reference" / "commands.md"
 
 
 def commands_page() -> str:

@@ -18,10 +18,10 @@ from gigacount.options import CountOptions
 from gigacount.strategies import PlannedLevel, find_strategy
 from gigacount.text import plural, printable
 
-PROCESS_BYTES = 420_000_000  # interpreter, OpenVINO or torch, libvips and its caches; measured, see docs/performance.md
+PROCESS_BYTES = 420_000_000  # interpreter, OpenVINO or torch, libvips and its caches: docs/experiments/performance.md
 READ_PIXEL_BYTES = 250  # per read pixel in the default network, bf16 or fp32 (its widest layer); measured likewise
 
-LOOK_PIXELS_PER_SECOND = 6e6  # the default network on a CPU of some cores, docs/performance.md
+LOOK_PIXELS_PER_SECOND = 6e6  # the default network on a CPU of some cores, docs/experiments/performance.md
 DECODED_PER_SECOND = {"JPEG": 1.2e8, "PNG": 3e7}  # pixels of files without tiles, which are decoded from end to end
 OTHERS_DECODED_PER_SECOND = 5e7
 START_SECONDS = 2.0
@@ -73,7 +73,7 @@ class Description:
             sum(level.looks * math.prod(level.size_wh) for level in self.levels if level.certain is sure)
             for sure in (True, False)
         )
-        looks = certain + min(certain, rest)  # closer looks add .2 to .9 (docs/benchmark.md)
+        looks = certain + min(certain, rest)  # closer looks add .2 to .9 (docs/experiments/benchmark.md)
         rate = DECODED_PER_SECOND.get(self.image.format, OTHERS_DECODED_PER_SECOND)
         decoding = 0.0 if self.image.tile_wh else self.gigapixels * 1e9 / rate
         return START_SECONDS + looks / LOOK_PIXELS_PER_SECOND + decoding

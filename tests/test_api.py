@@ -43,7 +43,7 @@ def pixels() -> NDArray[np.uint8]:
 
 @pytest.mark.weights
 def test_the_page_runs(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guide" / "python-api.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     pyvips.Image.new_from_array(scene(400, 300)).jpegsave(str(tmp_path / "photo.jpg"))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The recipes of docs/batch.md, run as they stand there."""
+"""The recipes of docs/guide/batch.md, run as they stand there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import pyvips
 
-PAGE = (Path(__file__).parent.parent / "docs" / "batch.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "guide" / "batch.md").read_text(encoding="utf-8")
 RECIPES = re.findall(r"```(?:sh|bash)\n(.*?)```", PAGE, re.DOTALL)
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 

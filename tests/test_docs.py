@@ -21,14 +21,48 @@ def test_the_command_page_is_the_commands_own_help() -> None:
         text=True,
         check=True,
     ).stdout
-    assert made == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), "run `make docs`"
+    assert made == (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8"), "run `make docs`"
 
 
-def test_every_relative_link_leads_somewhere() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not target.startswith(("http", "mailto:")):
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them: lower case, spaces to hyphens, punctuation dropped."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*?)\s*$", text, re.M):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        again = next(n for n in range(len(found) + 1) if (f"{slug}-{n}" if n else slug) not in found)
+        found.add(f"{slug}-{again}" if again else slug)
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "models" / "NOTICE.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
+
+
+def test_the_index_lists_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", index.read_text())}
+    assert {page for page in PAGES if page != index} <= listed
+
+
+def test_files_that_code_mentions_exist() -> None:
+    """Comments, messages and the Makefile name pages that are there."""
+    sources = [*(ROOT / "gigacount").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), ROOT / "Makefile"]
+    for source in sources:
+        for page in re.findall(r"docs/[\w/-]+\.(?:md|json|jpg)\b", source.read_text(encoding="utf-8")):
+            assert (ROOT / page).exists(), f"{source.relative_to(ROOT)} mentions {page}"
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""What is read and what is refused: docs/formats.md is the table that this makes, from files that it makes.
+"""What is read and what is refused: docs/guide/formats.md is the table that this makes, from files that it makes.
 
 `python tests/test_image_formats.py` writes the page anew.
 """
@@ -27,7 +27,7 @@ pytest.importorskip("rawpy")
 imagecodecs = pytest.importorskip("imagecodecs")
 Image = pytest.importorskip("PIL.Image")
 
-PAGE = Path(__file__).parent.parent / "docs" / "formats.md"
+PAGE = Path(__file__).parent.parent / "docs" / "guide" / "formats.md"
 WIDTH, HEIGHT = 320, 256
 READ = "read"
 

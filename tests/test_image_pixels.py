@@ -1,4 +1,4 @@
-"""Which bands are seen, which values are black and white, and what is no ground; see docs/pixels.md."""
+"""Which bands are seen, which values are black and white, and what is no ground; see docs/guide/pixels.md."""
 
 from __future__ import annotations
 

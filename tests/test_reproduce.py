@@ -1,4 +1,4 @@
-"""docs/reproduce.md: every command there is one that the program understands, and, slowly, runs on tiny pictures."""
+"""docs/experiments/reproduce.md: the program understands every command there and, slowly, runs it on tiny pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gigacount.networks import NETWORKS
 from gigacount.networks.settings import settings_in_use
 from gigacount.train.recipes import RECIPES
 
-PAGE = (Path(__file__).parent.parent / "docs" / "reproduce.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "experiments" / "reproduce.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition(" (")[0]: part for part in PAGE.split("\n## ")[1:]}
 
 

@@ -66,7 +66,7 @@ def test_the_list_of_recipes_has_a_line_each() -> None:
 
 
 def test_the_documents_table_has_every_recipe() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
     table = page[page.index("| recipe |") :]
     assert re.findall(r"^\| `([^`]+)` \|", table, re.M) == list(RECIPES)
 
