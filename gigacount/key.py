@@ -16,7 +16,7 @@ from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, StrategyOptions
 
-COUNTING_RULES = 4
+COUNTING_RULES = 5
 """To be raised with every change of this program that changes counts for equal options and weights."""
 
 DESCRIPTIVE = ("folder", "training", "errors", "about", "licence", "paper")
@@ -38,7 +38,7 @@ def records_of(options: CountOptions) -> dict[str, NetworkRecord]:
 def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> StrategyOptions:
     """Where to look, with what the records of the networks say where the options leave it open."""
     looking, record = options.looking, records["network"]
-    enlarge = records.get("coarse_network", record).enlarge if looking.enlarge is None else looking.enlarge
+    enlarge = record.enlarge if looking.enlarge is None else looking.enlarge
     return replace(looking, enlarge=enlarge, resolution=looking.resolution or record.resolution)
 
 

@@ -92,8 +92,8 @@ class StrategyOptions:
     start: the level of the first windows; the looks of the levels before it are saved.
     overzoom: further zoom-ins past 1:1, at the last ratio.
     max_size: (width, height) of what the network takes at once. peaks: how zoom centres are found.
-    enlarge: a picture smaller than that is seen enlarged by at most this; `sliding` has its scales instead. None: by
-        what the network's record says.
+    enlarge: an image that one look holds is seen again by `adaptive`, so many times enlarged, where people are. None:
+        as the network's record says.
     tile, scales: windows of `sliding` in read pixels, and its scales by length (1, 1/4, 1/8 are the paper's 1, 1/16
         and 1/64 by area). `full` has the same windows at the finest of these scales.
     context: read pixels that `full` and `adaptive` see around each of their windows.

@@ -57,9 +57,29 @@ def test_a_small_picture_is_one_look_and_the_coarse_networks() -> None:
     look = PointLook(crowd((500, 400), 300, 30))
     assert adaptive(look, (1000, 800), OPTIONS).count == pytest.approx(300, abs=1)
     assert [(view.size_wh, view.coarse) for view in look.views] == [((1000, 800), True)]
-    look = PointLook(crowd((500, 400), 30, 100))
-    adaptive(look, (1000, 800), StrategyOptions(enlarge=1.5))
-    assert [view.size_wh for view in look.views] == [(1500, 1200)]
+
+
+@pytest.mark.parametrize("enlarge", [1.5, 2.0])
+def test_people_in_a_small_image_are_seen_again_enlarged_and_no_empty_place_is(enlarge: float) -> None:
+    look = PointLook(crowd((250, 200), 100, 60))
+    options = StrategyOptions(enlarge=enlarge)
+    assert adaptive(look, (1000, 800), options).count == pytest.approx(100, abs=1)
+    whole_image, again = look.views
+    assert (whole_image.size_wh, whole_image.coarse) == ((1000, 800), True)
+    assert (again.scale, again.coarse) == (pytest.approx(enlarge, rel=0.01), False)
+    assert again.window.right <= 512
+    plan = plan_adaptive((1000, 800), options)
+    assert [(level.level, level.certain) for level in plan] == [(0, True), (1, False)]
+
+
+def test_one_person_in_a_small_image_is_seen_once() -> None:
+    look = PointLook(np.array([[300.0, 200.0], [800.0, 600.0]]))
+    adaptive(look, (1000, 800), StrategyOptions(enlarge=2.0))
+    assert len(look.views) == 1
+
+
+def test_nothing_that_one_look_does_not_hold_is_enlarged() -> None:
+    assert plan_adaptive(PANDA, StrategyOptions(enlarge=2.0)) == plan_adaptive(PANDA, StrategyOptions())
 
 
 def test_people_who_stand_too_close_are_seen_closer_and_no_others() -> None:

@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 from untrained import fresh_light
 
 from gigacount.cli import app
+from gigacount.count import Counter, count_image
 from gigacount.datasets import Sample, read
 from gigacount.errors import DataError
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
 from gigacount.networks.weights import save_weights
-from gigacount.options import CalibrateOptions
+from gigacount.options import CalibrateOptions, CountOptions, StrategyOptions
 from gigacount.predict import Predictor
 from gigacount.train.calibrate import Seen, best_divisor, best_score, calibrate, errors_of, look
 
@@ -118,16 +119,29 @@ def test_an_enlarged_look_has_its_heads_in_pixels_of_the_picture(trained: Path) 
 
 
 @pytest.mark.parametrize("better", [1.0, 1.5])
-def test_pictures_are_enlarged_where_more_heads_are_found_so(
+def test_images_are_enlarged_where_counts_are_better_so(
     trained: Path, monkeypatch: pytest.MonkeyPatch, better: float
 ) -> None:
-    def told(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
-        return seen(2, 2, [(10.0, 10.0, 0.8), (30.0, 10.0, 0.8)][: 2 if enlarge == better else 1])
+    def told(counter: Counter, sample: Sample) -> Seen:
+        wrong = 0 if counter.looking.enlarge == better else 5 * (sample.image.name == "a.png")
+        return seen(20 + wrong, 20, [(10.0, 10.0, 0.8)])
 
-    monkeypatch.setattr("gigacount.train.calibrate.look", told)
+    monkeypatch.setattr("gigacount.train.calibrate.count", told)
     record = calibrate(CalibrateOptions(str(trained / "net.toml"), (f"csv:{trained}",), precision="fp32"))
     assert record.enlarge == better
-    assert record.errors[0]["f1_8px"] == 1
+    assert record.density_divisor == 1
+    assert record.errors[0]["mae"] == 0
+
+
+def test_errors_are_those_of_counting(trained: Path) -> None:
+    network, data = str(trained / "net.toml"), f"csv:{trained}"
+    record = calibrate(CalibrateOptions(network, (data,), precision="fp32"))
+    options = CountOptions(network=network, precision="fp32", looking=StrategyOptions(enlarge=record.enlarge))
+    wrong = [
+        abs(count_image(sample.image, options).count / record.density_divisor - len(sample.points_xy))
+        for sample in read(data, "train")
+    ]
+    assert record.errors[0]["mae"] == pytest.approx(np.mean(wrong), abs=0.01)
 
 
 def test_only_the_pictures_of_the_list_are_used(trained: Path) -> None:
@@ -145,8 +159,8 @@ def test_kinds_are_called_as_told_and_nobody_is_sought_at_smaller_sizes(
 ) -> None:
     """2 pictures of 1 MP in which a person is seen at their size, half a one at a half of it, none at a quarter."""
 
-    def told(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
-        return replace(seen({1.0: 1.0, 0.5: 0.5}.get(enlarge, 0.0), 0), size_hw=(1000, 1000))
+    def told(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Seen:
+        return replace(seen({1.0: 1.0, 0.5: 0.5}.get(scale, 0.0), 0), size_hw=(1000, 1000))
 
     monkeypatch.setattr("gigacount.train.calibrate.look", told)
     (trained / "heads.csv").write_text("image,x,y\na.png,,\nb.png,,\n")

@@ -320,9 +320,8 @@ HALVES = {
     ("options", "hint"),
     [
         (["--max-size", "160x100"], "; --strategy full looks at everything from close by"),
-        ([], "; --enlarge 2 enlarges the picture"),
-        (["--strategy", "full"], "; --scales 2 enlarges the picture"),
-        (["--enlarge", "2"], ""),
+        ([], "; --strategy full --scales 2 looks at everything enlarged"),
+        (["--strategy", "full", "--scales", "2"], ""),
     ],
 )
 def test_what_was_seen_too_coarsely_can_be_seen_from_closer_by(
@@ -332,18 +331,18 @@ def test_what_was_seen_too_coarsely_can_be_seen_from_closer_by(
     assert err.strip().splitlines()[-1].endswith(f"where heads are too small or too close to tell apart{hint}")
 
 
-def test_small_pictures_are_enlarged_as_the_record_says(network: Path, picture: Path) -> None:
+def test_people_in_small_images_are_enlarged_as_the_record_says(network: Path, picture: Path) -> None:
     record = network.with_name("close.toml")
     write_record(replace(read_record(network), enlarge=1.5), record)
 
-    def seen(enlarge: float | None = None) -> Size:
+    def seen(enlarge: float | None = None) -> list[float]:
         options = CountOptions(network=str(record), looking=StrategyOptions(enlarge=enlarge))
-        return localize_image(picture, options).looked[0].view.size_wh
+        return [round(look.view.scale, 1) for look in localize_image(picture, options).looked]
 
-    assert seen() == (480, 300)
-    assert seen(enlarge=1.0) == (320, 200)
-    assert seen(enlarge=2.0) == (640, 400)
-    assert count_image(picture, CountOptions(network=str(record))).looked[0].view.size_wh == (480, 300)
+    assert seen() == [1.0, 1.5]
+    assert seen(enlarge=1.0) == [1.0]
+    assert seen(enlarge=2.0) == [1.0, 2.0]
+    assert len(count_image(picture, CountOptions(network=str(record))).looked) == 2
 
 
 @pytest.mark.parametrize("name", ["light", "raz-net", "iim-vgg"])

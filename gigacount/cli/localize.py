@@ -151,5 +151,5 @@ def closer(result: CountResult) -> str:
     if least < 1:
         return "; --strategy full looks at everything from close by"
     if least < 2:
-        return f"; {'--scales' if result.options.strategy == 'full' else '--enlarge'} 2 enlarges the picture"
+        return "; --strategy full --scales 2 looks at everything enlarged"
     return ""

@@ -36,7 +36,8 @@ MaxSize = Annotated[str, typer.Option(help="Pixels that the network takes at onc
 Enlarge = Annotated[
     float | None,
     typer.Option(
-        help="See a picture smaller than that enlarged by at most this; default: as the network's record says."
+        help="adaptive: see the people in an image that one look holds again, so many times enlarged; "
+        "default: as the network's record says."
     ),
 ]
 Threshold = Annotated[float, typer.Option(help="How high a density peak must be to be zoomed into.")]

@@ -55,8 +55,9 @@ class NetworkRecord:
     name: what `--network` takes. network: its entry in NETWORKS. weights: safetensors file beside the record, and
     sha256 its hash. mean, std: of the RGB input scaled to 0..1. stride: input pixels per side of a density cell.
     density_divisor: what the density output is divided by to give people. head_px: smallest and largest head diameter
-    in input pixels that the network works on. enlarge: how much a picture that leaves room in a look is enlarged to
-    locate in it, and min_score: threshold of its points, None when it does not locate; both chosen on validation data.
+    in input pixels that the network works on. enlarge: how many times an image that one look holds is enlarged to see
+    its people again, and min_score: threshold of its points, None when it does not locate; both chosen on validation
+    data.
     fusion_theta: people in each of 4 x 4 parts of an input from which two-stream fusion trusts
     the density alone, fitted on training data; None is never. resolution: how large people must be seen, and how far
     counts are off. settings: arguments of the network's constructor.

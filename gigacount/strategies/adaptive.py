@@ -4,6 +4,8 @@ The whole picture is seen at a base scale. Then, level by level, twice as close:
 people stand closer than the network resolves, and what is seen there replaces what was seen before. A few spots
 elsewhere are looked at as well. Wherever a closer look changes what was thought, its neighbours are looked at, too: so
 texture that looked like people from far loses them, and people too small for the base scale are found.
+
+An image that one look holds is seen at its own size first, and again, enlarged, wherever there is more than one person.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ BASE = 1 / 4
 """The base scale of pictures of which one look at the whole would be coarser."""
 
 PEOPLE = 2.0
-"""A square with fewer people gains less by a closer look than the look costs."""
+"""A square with fewer people gains less by a closer look than the look costs. The enlarged look takes
+them however close they stand: on 143 held-out photographs limits to their spacing, from 14 to 60 px, gained nothing."""
 
 SPOTS = 8
 """Squares looked at, with their neighbours, among those that ask for nothing."""
@@ -70,11 +73,15 @@ def plan_adaptive(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]
 
 
 def levels_of(size_wh: Size, options: StrategyOptions) -> list[Level]:
-    """The base scale, doubled until the picture is seen 1:1. Squares of a level are four of the next."""
+    """The base scale, doubled until the image is seen 1:1, or enlarged where one look holds it at its own size.
+
+    Squares of a level are four of the next.
+    """
     canvas = DensityMap.empty(size_wh)
     scales = [base_scale(canvas, options)]
-    while scales[-1] < 1:
-        scales.append(min(2 * scales[-1], 1.0))
+    finest = (options.enlarge or 1.0) if seen_whole(size_wh, options) == size_wh else 1.0
+    while scales[-1] < finest:
+        scales.append(min(2 * scales[-1], finest if scales[-1] >= 1 else 1.0))
     halvings = len(scales) - 1
     least = max(round(BLOCK_PX / scales[0] / canvas.cell_px / 2**halvings), 1)
     return [Level(number, scale, least * 2 ** (halvings - number)) for number, scale in enumerate(scales)]
@@ -145,8 +152,10 @@ class Work:
         first, errors, done = people, people * self.resolution.error_at(spacing), np.zeros_like(seen)
         if self.good_enough(people[seen], spacing[seen]):
             return done
-        wanted = seen & (people >= PEOPLE) & (spacing < self.resolution.resolved_px)
-        if level.number == 0:
+        wanted = seen & (people >= PEOPLE)
+        if closer.scale <= 1:
+            wanted &= spacing < self.resolution.resolved_px
+        if closer.scale <= 1 and level.number == 0:
             wanted |= spots(people, seen & ~wanted)
         while wanted.any():
             squares = self.afford(self.packing(level, closer).pack(wanted), errors, level, closer)

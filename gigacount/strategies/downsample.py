@@ -25,5 +25,5 @@ def whole_view(size_wh: Size, options: StrategyOptions) -> View:
 
 
 def seen_whole(size_wh: Size, options: StrategyOptions) -> Size:
-    """The size at which a whole picture is looked at: shrunk to what the network takes, or enlarged where asked."""
-    return fit(size_wh, options.max_size, options.enlarge or 1.0)
+    """The size at which a whole image is looked at: shrunk to what the network takes, or its own."""
+    return fit(size_wh, options.max_size)

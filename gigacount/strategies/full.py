@@ -13,25 +13,19 @@ from gigacount.density import DensityMap
 from gigacount.geometry import Size, View, whole
 from gigacount.options import StrategyOptions
 from gigacount.strategies.base import Look, PlannedLevel, paint
-from gigacount.strategies.downsample import seen_whole
 from gigacount.strategies.sliding import views_at
 
 
 def full(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:
     canvas = DensityMap.empty(size_wh)
-    paint(canvas, look, views_with_context(finest(size_wh, options), canvas, options))
+    paint(canvas, look, views_with_context(max(options.scales), canvas, options))
     return canvas
 
 
 def plan_full(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
-    views = views_with_context(finest(size_wh, options), DensityMap.empty(size_wh), options)
+    views = views_with_context(max(options.scales), DensityMap.empty(size_wh), options)
     seen = [view.with_context(whole(size_wh)).size_wh for view in views]
     return [PlannedLevel(0, views[0].window.size_wh, max(seen, key=math.prod), len(views))]
-
-
-def finest(size_wh: Size, options: StrategyOptions) -> float:
-    """The finest scale asked for; small pictures are enlarged."""
-    return max(options.scales) * max(seen_whole(size_wh, options)[0] / size_wh[0], 1.0)
 
 
 def views_with_context(scale: float, canvas: DensityMap, options: StrategyOptions, level: int = 0) -> list[View]:

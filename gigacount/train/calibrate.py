@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gigacount.count import Counter
 from gigacount.datasets import Sample, load
 from gigacount.datasets.listed import read_list
 from gigacount.errors import DataError
@@ -28,7 +29,7 @@ from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.profile import multiply_accumulates
 from gigacount.networks.raznet.fusion import fit_theta, sub_counts
 from gigacount.networks.record import NetworkRecord, write_record
-from gigacount.options import CalibrateOptions, LabelOptions
+from gigacount.options import CalibrateOptions, CountOptions, LabelOptions, StrategyOptions
 from gigacount.points import Heads
 from gigacount.predict import Predictor
 from gigacount.train.crops import LARGEST_WH
@@ -36,7 +37,7 @@ from gigacount.train.resolution import fit_resolution
 
 DIVISORS = np.arange(0.5, 2.0001, 0.01)
 SCORES = np.arange(0.1, 0.7001, 0.025)
-ENLARGE = (1.0, 1.25, 1.5)
+ENLARGE = (1.0, 1.5, 2.0)
 SLACK = 0.015
 """A lower score threshold is taken where it costs no more F1: who is left out is lost, who is false has a low score."""
 SCALED_PICTURES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
@@ -53,10 +54,10 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a network saw in one look at a picture, its divisor taken out.
+    """What a network saw in an image, its divisor taken out.
 
     count: people; density: the same per cell. truth_xy (N, 2), points (M, 3): labelled and found heads in pixels of
-    the picture, shrunk where it is too large for a look, of `size_hw`. The look may be at it enlarged.
+    the image, or of what it was shrunk to for one look, of `size_hw`.
     """
 
     name: str
@@ -68,42 +69,41 @@ class Seen:
 
 
 Looks = dict[float, list[list[Seen]]]
-"""For each enlargement, what was seen in the pictures of each data set."""
+"""For each scale of one look, or enlargement of counting, what was seen in the images of each data set."""
 
 
 def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
     """The record of `options.network` with divisor, thresholds, resolution, errors by kind and cost measured anew.
 
-    The divisor has the least mean over the data sets with people of MAE / mean count (people seen where nobody is would
-    only ask for fewer of everybody); how much small pictures are enlarged and the score threshold have a mean F1 of
-    heads at 8 px close to the best. The divisor and the errors are of pictures enlarged so, as `count` looks at them.
-    All this, and RAZ-Net's theta_f (3.1), follows from the pictures given: name some that the network was not trained
-    on. Raises DataError where a set has none.
+    Images are counted as `count` counts them. The divisor, and how much people in small images are enlarged, have the
+    least mean over the data sets with people of MAE / mean count (people seen where nobody is would only ask for fewer
+    of everybody); the score threshold has a mean F1 of heads at 8 px close to the best. All this, and RAZ-Net's theta_f
+    (3.1), follows from the images given: name some that the network was not trained on. Raises DataError where a set
+    has none.
     """
     predictor = Predictor(options.network, options.device, options.precision)
     kinds: list[str] = []
-    enlarge = ENLARGE if predictor.locates else ENLARGE[:1]
-    looks: Looks = {scale: [] for scale in (*enlarge, *FURTHER)}
+    looks: Looks = {scale: [] for scale in (1.0, *FURTHER)}
+    counted: Looks = {enlarge: [] for enlarge in ENLARGE}
+    counters = {enlarge: counter(predictor, enlarge, options) for enlarge in ENLARGE}
     for kind, samples in chosen(options, notify):
         notify(f"{kind}: {len(samples)} pictures")
         kinds.append(kind)
         for scale, sets in looks.items():
             sets.append([look(predictor, sample, scale) for sample in samples])
-    record = predictor.record
-    peopled_at = {scale: list(filter(peopled, sets)) for scale, sets in looks.items()}
-    if peopled_at[1.0]:
-        if predictor.locates:
-            record = settle_score(record, {scale: peopled_at[scale] for scale in enlarge})
-        as_counted = peopled_at[record.enlarge if record.enlarge in looks else 1.0]
-        record = replace(record, density_divisor=round(best_divisor(as_counted), 3))
-        if predictor.locates:
-            theta = fusion(peopled_at[1.0], record.density_divisor, record.min_score or 0.0)
-            record = replace(record, fusion_theta=theta)
-    seen_at = record.enlarge if record.enlarge in looks else 1.0
-    counted, fitted = looks[seen_at], {scale: looks[scale] for scale in {1.0, *FURTHER, seen_at}}
-    record = replace(record, resolution=fit_resolution(fitted, record.density_divisor, record.stride))
-    rows = [errors_of(kind, seen, record) for kind, seen in zip(kinds, counted, strict=True)]
-    for number, (row, seen) in enumerate(zip(rows, counted, strict=True)):
+        for enlarge, sets in counted.items():
+            sets.append([count(counters[enlarge], sample) for sample in samples])
+    record, with_people = predictor.record, [number for number, seen in enumerate(looks[1.0]) if peopled(seen)]
+    if with_people:
+        record = settle(record, {scale: [sets[number] for number in with_people] for scale, sets in counted.items()})
+    if with_people and predictor.locates:
+        score = round(best_score([counted[record.enlarge][number] for number in with_people])[0], 3)
+        theta = fusion([looks[1.0][number] for number in with_people], record.density_divisor, score)
+        record = replace(record, min_score=score, fusion_theta=theta)
+    record = replace(record, resolution=fit_resolution(looks, record.density_divisor, record.stride))
+    as_usual = counted.get(record.enlarge, counted[1.0])
+    rows = [errors_of(kind, seen, record) for kind, seen in zip(kinds, as_usual, strict=True)]
+    for number, (row, seen) in enumerate(zip(rows, as_usual, strict=True)):
         if not peopled(seen):
             found = [per_megapixel(looks[scale][number], scale) for scale in (1.0, *FURTHER)]
             row["per_megapixel"] = [round(people / record.density_divisor, 3) for people in found]
@@ -134,15 +134,11 @@ def cost(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def settle_score(record: NetworkRecord, looks: Looks) -> NetworkRecord:
-    """The record with the enlargement and score threshold that suit the sets with people, which `looks` are of.
-
-    A smaller enlargement, which costs fewer pixels, is taken where it costs no more than SLACK of the F1.
-    """
-    best = {enlarge: best_score(sets) for enlarge, sets in looks.items()}
-    least = max(f1 for _, f1 in best.values()) - SLACK
-    enlarge = min(enlarge for enlarge, (_, f1) in best.items() if f1 >= least)
-    return replace(record, enlarge=enlarge, min_score=round(best[enlarge][0], 3))
+def settle(record: NetworkRecord, counted: Looks) -> NetworkRecord:
+    """The record with the enlargement and divisor that suit the sets with people, which `counted` are of."""
+    divisors = {enlarge: best_divisor(sets) for enlarge, sets in counted.items()}
+    enlarge = min(counted, key=lambda enlarge: mean_error(counted[enlarge], divisors[enlarge]))
+    return replace(record, enlarge=enlarge, density_divisor=round(divisors[enlarge], 3))
 
 
 def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
@@ -186,17 +182,36 @@ def pictures_at_all_scales(
     return pictures
 
 
-def look(predictor: Predictor, sample: Sample, enlarge: float = 1.0) -> Seen:
+def counter(predictor: Predictor, enlarge: float, options: CalibrateOptions) -> Counter:
+    """What counts as `count` does by default, with people in small images enlarged so."""
+    looking = StrategyOptions(enlarge=enlarge)
+    counting = CountOptions(device=options.device, precision=options.precision, looking=looking, min_score=0.0)
+    return Counter(counting, locate=predictor.locates, preview=False, records={"network": predictor.record})
+
+
+def count(counter: Counter, sample: Sample) -> Seen:
+    result = counter.count(sample.image)
+    points = np.zeros((0, 3), np.float32)
+    if result.points is not None:
+        points = np.column_stack([result.points.xy, result.points.score])
+    divisor = counter.predictor.record.density_divisor
+    density = torch.from_numpy(result.density.cells * np.float32(divisor))
+    size_hw = result.density.size_wh[::-1]
+    return Seen(sample.image.name, result.count * divisor, sample.points_xy, points, size_hw, density)
+
+
+def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Seen:
+    """One look at a whole image at a scale, shrunk as far as it is too large for that."""
     with GigaImage.open(sample.image) as image:
         size = fit(image.size_wh, LARGEST_WH)
-        seen_size = fit(image.size_wh, LARGEST_WH, enlarge)
+        seen_size = fit(image.size_wh, LARGEST_WH, scale)
         pixels = image.read(whole(image.size_wh), seen_size)
-        scale = np.divide(size, image.size_wh)
+        shrunk = np.divide(size, image.size_wh)
     (found,) = predictor.predict([pixels], predictor.locates)
     points = np.zeros((0, 3), np.float32) if found.points is None else found.points.copy()
     points[:, :2] *= np.divide(size, seen_size)
     density = torch.from_numpy(found.density) * predictor.record.density_divisor
-    return Seen(sample.image.name, float(density.sum()), sample.points_xy * scale, points, (size[1], size[0]), density)
+    return Seen(sample.image.name, float(density.sum()), sample.points_xy * shrunk, points, (size[1], size[0]), density)
 
 
 def peopled(seen: Sequence[Seen]) -> bool:
@@ -204,12 +219,13 @@ def peopled(seen: Sequence[Seen]) -> bool:
 
 
 def best_divisor(sets: Sequence[Sequence[Seen]]) -> float:
-    """Of the divisors tried, that with the least mean over the sets of MAE / mean count, of sparse sets / 10."""
+    """Of the divisors tried, that with the least `mean_error`."""
+    return float(min(DIVISORS, key=lambda divisor: mean_error(sets, divisor)))
 
-    def error(divisor: float) -> float:
-        return float(np.mean([mae(seen, divisor) / max(mean_count(seen), 10.0) for seen in sets]))
 
-    return float(min(DIVISORS, key=error))
+def mean_error(sets: Sequence[Sequence[Seen]], divisor: float) -> float:
+    """The mean over the sets of MAE / mean count, of sparse sets / 10."""
+    return float(np.mean([mae(seen, divisor) / max(mean_count(seen), 10.0) for seen in sets]))
 
 
 def mae(seen: Sequence[Seen], divisor: float) -> float:
