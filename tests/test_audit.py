@@ -26,7 +26,7 @@ from gigacount.view.sheets import export_patches, import_patches
 
 SCENES = json.loads((Path(__file__).parent / "audit_scenes.json").read_text())
 """People in patches as the default network predicts and as they are, of pictures that it had not seen;
-docs/guide/view-and-audit.md says how they were made."""
+docs/experiments/audit.md says how they were made."""
 
 
 def open_audit(folder: Path, **how: Any) -> trail.Audit:
