@@ -4,14 +4,15 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo test lint types test-slow test-hostile fuzz test-gpu test-browser bench-gpu format clean
+.PHONY: help setup docs images bench demo test lint types test-slow test-hostile fuzz test-gpu test-browser bench-gpu format clean
 
 help: ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## make .venv and install gigacount with its development tools
 
-# constraints.txt holds torch to its CPU build: a bare `torch` pulls gigabytes of CUDA.
+# constraints.txt pins what the tests pass with. pip chooses torch's build by its indexes: for the CPU build, without
+# gigabytes of CUDA, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu (docs/guide/getting-started.md).
 $(STAMP): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,plots]'
@@ -56,6 +57,9 @@ bench-gpu: $(STAMP) ## where the time of a count on a GPU goes, in some minutes
 
 docs: $(STAMP) ## rewrite docs/reference/commands.md from the commands' help
 	$(PY) docs/make_commands.py
+
+images: demo ## rewrite the README's image from the demonstration's overlay
+	$(PY) docs/make_images.py demo
 
 format: $(STAMP) ## rewrite the source in the house style
 	$(PY) -m ruff check --fix .
