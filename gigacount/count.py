@@ -92,7 +92,10 @@ class Counter:
 
         options = self.options
         same = role == "network" or options.coarse_network == options.network
-        return Predictor(record, options.device, options.precision, self._settings[0] if same else {}, options.backend)
+        settings = self._settings[0] if same else {}
+        predictor = Predictor(record, options.device, options.precision, settings, options.backend)
+        predictor.warm_up(self.looking.max_size)
+        return predictor
 
     @cached_property
     def _settings(self) -> tuple[dict[str, object], bool]:

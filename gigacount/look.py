@@ -1,7 +1,7 @@
 """`look`: the one place where windows become densities, for every strategy.
 
-Reading the next window, the network's work on this one and the strategy's own work overlap. What was looked at is kept
-for the result.
+Reading the next windows, the network's work on these and the strategy's own work overlap. On a GPU, windows of one size
+that wait at the same time go through the network as one batch. What was looked at is kept for the result.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 PREVIEW_WH = (2560, 1440)
 
 REMEMBERED = 32
-"""Last looks that are not taken anew: zooms that have met ask for the same views."""
+"""The latest views whose results are kept: zooms that have met ask for the same views."""
 
 Progress = Callable[[int, int], None]
 """Called with windows done and windows planned (an upper bound)."""
 
 
 class Readable(Protocol):
-    """A picture to look at, such as a `GigaImage`."""
+    """An image to look at, such as a `GigaImage`. With a batch of several, threads read from it side by side."""
 
     @property
     def size_wh(self) -> Size:
@@ -52,16 +52,17 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What was read for a look: uint8 (H, W, 3), the share of each pixel that is ground, and the share made up."""
+    """A window as read: uint8 (H, W, 3), the share of each pixel that is ground, the share of all that was made up."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     valid: NDArray[np.float32] | None
     missing: float
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look gave: people and heads, and the share of its pixels that was made up."""
+    """What the network found in a view, and the share of its pixels that was made up."""
 
     found: Found
     missing: float
@@ -77,20 +78,30 @@ class Heads:
     fuse: bool = False
 
 
+@dataclass
+class Inference:
+    """A view on its way through the network: `batch`, once the view is in one, has its result at `place`.
+
+    outer: the view with its context, which is what is read.
+    """
+
+    view: View
+    outer: View
+    batch: Future[list[Seen]] | None = None
+    place: int = 0
+
+
 @dataclass(frozen=True)
 class Glance:
     """A look under way (`strategies.Pending`)."""
 
     looker: Looker
     number: int
-    view: View
-    future: Future[Seen]
+    inference: Inference
 
     def result(self) -> Density:
         """People per cell of the view; waits for them, and puts the look on record."""
-        seen = self.future.result()
-        self.looker.record(self, seen)
-        return seen.found.density
+        return self.looker.result_of(self)
 
 
 @dataclass
@@ -98,6 +109,10 @@ class Looker:
     """Callable as a strategy's `look`. A context manager: leaving it ends what is still under way.
 
     coarse_predictor: takes the look that is marked `coarse`, when given. heads: how heads are located, if at all.
+
+    A batch is made of consecutive views of one size. It goes to the network when it is full, when a view of another
+    size follows, or when one of its results is asked for: what is in it follows from the strategy alone, never from
+    how fast windows are read, so that the same image always gives the same count.
     """
 
     image: Readable
@@ -109,22 +124,25 @@ class Looker:
     inferences: int = 0
     read_seconds: float = 0.0
     network_seconds: float = 0.0
-    whole_picture: NDArray[np.uint8] | None = None
+    whole_image: NDArray[np.uint8] | None = None
     _begun: int = 0
     _recorded: dict[int, Looked] = field(default_factory=dict)
-    _taken: OrderedDict[View, Future[Seen]] = field(default_factory=OrderedDict)
+    _recent: OrderedDict[View, Inference] = field(default_factory=OrderedDict)
+    _waiting: list[tuple[Inference, Future[Pixels]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._reader, self._network = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "network")
+        self.batch = self.predictor.batch
+        """The most windows that the network takes at once."""
+        self._readers, self._network = ThreadPoolExecutor(self.batch, "read"), ThreadPoolExecutor(1, "network")
 
     def __call__(self, view: View) -> Glance:
-        """Begin a look, unless it is among the last ones."""
-        if view not in self._taken:
-            self._taken[view] = self._network.submit(self._predict, view, self._reader.submit(self._read, view))
-            if len(self._taken) > REMEMBERED:
-                self._taken.popitem(last=False)
+        """Begin a look, unless it is among the latest ones."""
+        if view not in self._recent:
+            self._recent[view] = self._begin(view)
+            if len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
         self._begun += 1
-        return Glance(self, self._begun, view, self._taken[view])
+        return Glance(self, self._begun, self._recent[view])
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +150,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for pool in (self._network, self._reader):
+        for pool in (self._network, self._readers):
             pool.shutdown(cancel_futures=True)
 
     @property
@@ -140,67 +158,93 @@ class Looker:
         """The looks whose densities were asked for, in the order in which they were begun."""
         return [self._recorded[number] for number in sorted(self._recorded)]
 
-    def record(self, glance: Glance, seen: Seen) -> None:
-        """Keep what a look saw, its heads in full-resolution pixels, and tell how far the picture is."""
-        if glance.number in self._recorded:
-            return
+    def result_of(self, glance: Glance) -> Density:
+        """The density of a look; its heads, in full-resolution pixels, and its count are kept, and progress is told."""
+        inference = glance.inference
+        if inference.batch is None:
+            self._send()
+        assert inference.batch is not None
+        seen = inference.batch.result()[inference.place]
         found, points = seen.found, None
+        if glance.number in self._recorded:
+            return found.density
         if found.points is not None:
-            window, (width, height) = self._seen(glance.view)
+            window, (width, height) = inference.outer.window, inference.outer.size_wh
             from gigacount.points import scaled  # brings scipy
 
             points = scaled(found.points, (window.width / width, window.height / height), (window.left, window.top))
         count = float(found.density.sum(dtype=np.float64))
-        self._recorded[glance.number] = Looked(glance.view, count, points, seen.missing)
+        self._recorded[glance.number] = Looked(inference.view, count, points, seen.missing)
         if self.progress:
             self.progress(len(self._recorded), max(self.planned, len(self._recorded)))
+        return found.density
 
     def preview(self) -> NDArray[np.uint8]:
-        """The whole picture at most 2560 x 1440 px large, uint8 (H, W, 3): a look's own pixels where there are some."""
+        """The whole image at most 2560 x 1440 px large, uint8 (H, W, 3): a look's own pixels where there are some."""
         size = fit(self.image.size_wh, PREVIEW_WH)
-        if self.whole_picture is None or self.whole_picture.shape[1::-1] != size:
+        if self.whole_image is None or self.whole_image.shape[1::-1] != size:
             return self.image.read(whole(self.image.size_wh), size)
-        return self.whole_picture
+        return self.whole_image
+
+    def _begin(self, view: View) -> Inference:
+        outer = view.with_context(whole(self.image.size_wh))
+        if self._waiting and kind_of(self._waiting[0][0].outer) != kind_of(outer):
+            self._send()
+        inference = Inference(view, outer)
+        self._waiting.append((inference, self._readers.submit(self._read, outer)))
+        if len(self._waiting) >= self.batch:
+            self._send()
+        return inference
+
+    def _send(self) -> None:
+        """Send what waits to the network."""
+        batch = self._network.submit(self._predict, self._waiting)
+        for place, (inference, _) in enumerate(self._waiting):
+            inference.batch, inference.place = batch, place
+        self._waiting = []
 
     def _read(self, view: View) -> Pixels:
         start = time.perf_counter()
-        window, size_wh = self._seen(view)
-        picture = self.image.read(window, size_wh)
-        pixels = Pixels(picture, self.image.valid(window, size_wh), self.image.missing(window))
-        self.read_seconds += time.perf_counter() - start
+        image = self.image.read(view.window, view.size_wh)
+        valid, missing = self.image.valid(view.window, view.size_wh), self.image.missing(view.window)
         if view.window.size_wh == self.image.size_wh:
-            self.whole_picture = picture
-        return pixels
+            self.whole_image = image
+        return Pixels(image, valid, missing, time.perf_counter() - start)
 
-    def _predict(self, view: View, reading: Future[Pixels]) -> Seen:
-        pixels = reading.result()
+    def _predict(self, batch: list[tuple[Inference, Future[Pixels]]]) -> list[Seen]:
+        windows = [pixels.result() for _, pixels in batch]
         start = time.perf_counter()
-        predictor = self.coarse_predictor if view.coarse and self.coarse_predictor else self.predictor
-        found = self._found(predictor, pixels.picture)
+        predictor = self.coarse_predictor if batch[0][0].view.coarse and self.coarse_predictor else self.predictor
+        results = self._found(predictor, [pixels.image for pixels in windows])
         self.network_seconds += time.perf_counter() - start
-        self.inferences += 1
-        if pixels.valid is not None:
-            found = on_ground(found, pixels.valid, predictor.record.stride)
-        if view.context:
-            outer, (width, height) = self._seen(view)
-            stride = predictor.record.stride
-            cell_wh = stride * outer.width / width, stride * outer.height / height
-            found = replace(found, density=crop(found.density, outer, view.window, cell_wh))
-        return Seen(found, pixels.missing)
+        self.read_seconds += sum(pixels.seconds for pixels in windows)
+        self.inferences += len(batch)
+        stride, seen = predictor.record.stride, []
+        for (inference, _), pixels, found in zip(batch, windows, results, strict=True):
+            if pixels.valid is not None:
+                found = on_ground(found, pixels.valid, stride)
+            if inference.view.context:
+                outer, (width, height) = inference.outer.window, inference.outer.size_wh
+                cell_wh = stride * outer.width / width, stride * outer.height / height
+                found = replace(found, density=crop(found.density, outer, inference.view.window, cell_wh))
+            seen.append(Seen(found, pixels.missing))
+        return seen
 
-    def _found(self, predictor: Predictor, picture: NDArray[np.uint8]) -> Found:
+    def _found(self, predictor: Predictor, images: list[NDArray[np.uint8]]) -> list[Found]:
         if self.heads is None:
-            return predictor.predict([picture])[0]
+            return predictor.predict(images)
         from gigacount.predict import with_fusion, with_heads
 
-        record, (height, width) = predictor.record, picture.shape[:2]
-        found = with_heads(predictor.predict([picture], predictor.locates)[0], record, self.heads.min_score)
-        return with_fusion(found, record, (width, height)) if self.heads.fuse else found
+        record, (height, width) = predictor.record, images[0].shape[:2]
+        results = [
+            with_heads(found, record, self.heads.min_score) for found in predictor.predict(images, predictor.locates)
+        ]
+        return [with_fusion(found, record, (width, height)) for found in results] if self.heads.fuse else results
 
-    def _seen(self, view: View) -> tuple[Window, Size]:
-        """What is read for a view: its window with the context, and the size."""
-        seen = view.with_context(whole(self.image.size_wh))
-        return seen.window, seen.size_wh
+
+def kind_of(view: View) -> tuple[Size, bool]:
+    """Views of one kind can be in one batch: they are of one size, for one network."""
+    return view.size_wh, view.coarse
 
 
 def on_ground(found: Found, valid: NDArray[np.float32], stride: int) -> Found:

@@ -1,4 +1,4 @@
-"""Predictor: uint8 pictures in, people per cell and heads out, by the backend and in the precision that suit."""
+"""Predictor: uint8 images in, people per cell and heads out, by the backend and in the precision that suit."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from gigacount.points import density_peaks
 
 @dataclass(frozen=True)
 class Found:
-    """What the network saw in one picture: people per cell (rows, cols), and heads in its pixels (`points.Heads`)."""
+    """What the network found in one image: people per cell (rows, cols), and heads in its pixels (`points.Heads`)."""
 
     density: Density
     points: NDArray[np.float32] | None
 
 
 class Predictor:
-    """A network with its weights, ready to look at pictures. Threads may share it; they take turns at the device.
+    """A network with its weights, ready to run. Threads may share it; they take turns at the device.
 
     name: of shipped weights, the path of a record, or a record. device: auto, cpu, cuda, cuda:1, mps. precision: auto,
     int8, bf16, fp16, tf32, fp32. settings: of the constructor, on top of those of the record. backend: auto, openvino,
     torch. Raises UsageError for what cannot be together or is not there, WeightsError for weights that are damaged.
 
-    What it was decided for is in `record`, `backend`, `device` ("cpu", "cuda:1") and `precision`. `locates`: whether
-    the network can say where people are.
+    What was chosen is in `record`, `backend`, `device` ("cpu", "cuda:1") and `precision`. `locates`: whether the
+    network can say where people are.
     """
 
     def __init__(
@@ -57,12 +57,21 @@ class Predictor:
             return self.record.sha256
         return self.record.graphs["int8" if self.precision == "int8" else "fp32"].sha256
 
-    def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
-        """Look at pictures (H, W, 3) of one size.
+    @property
+    def batch(self) -> int:
+        """How many images it is best given at once."""
+        return self._loaded.batch
+
+    def warm_up(self, size_wh: Size) -> None:
+        """Have the device ready for images of about this size, where that takes time: on a GPU."""
+        self._loaded.warm_up(size_wh)
+
+    def predict(self, images: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
+        """Count, and locate if asked, in images (H, W, 3) of one size.
 
         Raises UsageError where the device's memory does not suffice, WeightsError for a density that is not finite.
         """
-        density, points = self._loaded.see(np.stack(pictures), locate)
+        density, points = self._loaded.see(images, locate)
         if not np.isfinite(density).all():
             raise WeightsError(
                 f"{self.record.name}: this network gives no finite density ({self.precision} on {self.device}); "
@@ -84,7 +93,7 @@ def with_heads(found: Found, record: NetworkRecord, min_score: float | None = No
 
 
 def with_fusion(found: Found, record: NetworkRecord, size_wh: Size) -> Found:
-    """`found`, of a picture of `size_wh` pixels, with its density fused with its heads as RAZ-Net does."""
+    """`found`, of an image of `size_wh` pixels, with its density fused with its heads as RAZ-Net does."""
     if found.points is None:
         return found
     import torch

@@ -36,7 +36,7 @@ from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.predict import Found, Predictor, with_fusion, with_heads
 from gigacount.results import Located
 from gigacount.strategies import find_strategy
-from gigacount.strategies.base import UNDER_WAY
+from gigacount.strategies.base import under_way
 
 SIZE = (5003, 3002)
 RNG = np.random.default_rng(0)
@@ -51,7 +51,7 @@ class KnownPeople:
 
     def __init__(self, xy: NDArray[np.float64], size_wh: Size = SIZE, blind: int = 0) -> None:
         self.xy, self.size_wh, self.blind = xy, size_wh, blind
-        self.locates = True
+        self.locates, self.batch = True, 1
         self.record = NetworkRecord("known", "light", "", "")
         self.reads: list[tuple[Window, Size]] = []
         self._next: list[tuple[Window, Size]] = []
@@ -69,6 +69,7 @@ class KnownPeople:
         return np.zeros((1, 1, 3), np.uint8)
 
     def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
+        assert len(pictures) == self.batch
         window, size_wh = self._next.pop(0)
         scale = size_wh[0] / window.width, size_wh[1] / window.height
         x, y = ((self.xy - (window.left, window.top)) * scale).T
@@ -174,15 +175,14 @@ def test_full_holds_a_few_looks_at_a_time() -> None:
     for side in (4_000, 12_000):
         people = Nobody(np.zeros((0, 2)), (side, side))
         tracemalloc.start()
-        find_strategy("full").run(
-            Looker(people, cast(Predictor, people)), (side, side), StrategyOptions(tile=(1000, 1000))
-        )
+        look = Looker(people, cast(Predictor, people))
+        find_strategy("full").run(look, (side, side), StrategyOptions(tile=(1000, 1000)))
         peaks.append(tracemalloc.get_traced_memory()[1] - side**2 / 16)
         tracemalloc.stop()
     # How far reading runs ahead of the network is a matter of time; so many pictures is the most that it may. Of the
     # last looks, the densities are held.
     side = 1000 + 2 * StrategyOptions().context
-    assert max(peaks) < 1.5 * (UNDER_WAY * 3 * side**2 + REMEMBERED * 4 * (side // 8) ** 2)
+    assert max(peaks) < 1.5 * (under_way(look) * 3 * side**2 + REMEMBERED * 4 * (side // 8) ** 2)
 
 
 # ---- what is trusted

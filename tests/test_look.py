@@ -1,8 +1,9 @@
-"""The seam between strategies and pixels: order, reading ahead, views seen once, points in the picture's pixels."""
+"""The seam between strategies and pixels: order, reading ahead, batches, views seen once, points in full resolution."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
@@ -15,8 +16,10 @@ from gigacount.errors import ImageError
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.look import Heads, Looker
 from gigacount.networks.record import NetworkRecord
+from gigacount.options import StrategyOptions
 from gigacount.predict import Found, Predictor
-from gigacount.strategies.base import UNDER_WAY, look_at_all
+from gigacount.strategies import find_strategy
+from gigacount.strategies.base import look_at_all, under_way
 
 SIZE = (4000, 2000)
 
@@ -50,23 +53,28 @@ class FakeImage:
 
 
 class FakePredictor:
-    def __init__(self, image: FakeImage, people: float = 1.0) -> None:
-        self.image, self.people = image, people
+    def __init__(self, image: FakeImage, people: float = 1.0, batch: int = 1) -> None:
+        self.image, self.people, self.batch = image, people, batch
         self.overlapped = False
+        self.batches: list[list[int]] = []
         self.locates = True
         self.record = NetworkRecord("fake", "light", "", "")
 
     def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
         self.overlapped = self.overlapped or self.image.second_read.wait(0.5)
-        (picture,) = pictures
-        density = np.full((2, 3), float(picture[0, 0, 0]) * self.people, np.float32)
+        assert len({picture.shape for picture in pictures}) == 1
+        self.batches.append([int(picture[0, 0, 0]) for picture in pictures])
         points = np.array([[10, 20, 0.9]], np.float32) if locate else None
-        return [Found(density, points)]
+        return [Found(np.full((2, 3), left * self.people, np.float32), points) for left in self.batches[-1]]
 
 
-def looker(image: FakeImage, **settings: Any) -> Looker:
-    predictor = cast(Predictor, FakePredictor(image))
+def looker(image: FakeImage, batch: int = 1, **settings: Any) -> Looker:
+    predictor = cast(Predictor, FakePredictor(image, batch=batch))
     return Looker(image, predictor, **settings)
+
+
+def batches(look: Looker) -> list[list[int]]:
+    return cast(FakePredictor, look.predictor).batches
 
 
 def take(look: Looker, views: Sequence[View]) -> list[NDArray[np.float32]]:
@@ -107,8 +115,98 @@ def test_many_views_are_not_all_read_ahead() -> None:
     views = (View(Window(8 * n, 0, 800, 400), (200, 100), 1) for n in range(50))
     seen = look_at_all(look, views)
     next(seen)
-    assert len(image.reads) <= UNDER_WAY
+    assert len(image.reads) <= under_way(look) == 3
     assert len(list(seen)) == 49
+
+
+def row(count: int, size: Size = (200, 100)) -> list[View]:
+    return [View(Window(100 * n, 0, 800, 400), size, 1) for n in range(count)]
+
+
+def test_windows_of_one_size_go_through_the_network_together() -> None:
+    views = row(10)
+    alone, together = looker(FakeImage()), looker(FakeImage(), batch=4)
+    expected = take(alone, views)
+    np.testing.assert_array_equal(take(together, views), expected)
+    assert batches(alone) == [[n] for n in range(10)]
+    assert batches(together) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert together.looked == alone.looked
+    assert together.inferences == 10
+
+
+def test_a_batch_ends_where_the_size_or_the_network_changes_or_a_result_is_asked_for() -> None:
+    look = looker(FakeImage(), batch=4)
+    small, large = row(3), row(5, (400, 200))[3:]
+    take(look, [*small, *large])
+    assert batches(look) == [[0, 1, 2], [3, 4]]
+    look = looker(FakeImage(), batch=4)
+    first, second = look(small[0]), look(small[1])
+    assert second.result()[0, 0] == 1
+    third = look(small[2])
+    assert first.result()[0, 0] == 0
+    assert batches(look) == [[0, 1]]
+    assert third.result()[0, 0] == 2
+    coarse = FakePredictor(look.image, people=0.0)  # type: ignore[arg-type]
+    look = looker(FakeImage(), batch=4, coarse_predictor=cast(Any, coarse))
+    views = [View(small[1].window, (200, 100), coarse=True), small[2]]
+    assert [density.sum() for density in take(look, views)] == [0, 12]
+
+
+def test_batches_do_not_depend_on_how_fast_windows_are_read() -> None:
+    class Image(FakeImage):
+        def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+            time.sleep(window.left * 7 % 300 / 10_000)
+            return super().read(window, size_wh)
+
+    look = looker(Image(), batch=3)
+    assert [density[0, 0] for density in take(look, row(8))] == list(range(8))
+    assert batches(look) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+def test_the_windows_of_a_batch_are_read_side_by_side() -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    class Image(FakeImage):
+        def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+            together.wait()
+            return super().read(window, size_wh)
+
+    assert len(take(looker(Image(), batch=3), row(3))) == 3
+
+
+def test_batches_are_read_ahead_but_not_all_of_them() -> None:
+    image = FakeImage()
+    look = looker(image, batch=4)
+    seen = look_at_all(look, (View(Window(8 * n, 0, 800, 400), (200, 100), 1) for n in range(39)))
+    next(seen)
+    assert len(image.reads) <= under_way(look) == 9
+    assert len(list(seen)) == 38
+
+
+def test_zooms_go_in_step() -> None:
+    """Both zooms' windows of a level make one batch."""
+
+    class Predictor(FakePredictor):
+        def predict(self, pictures: Sequence[NDArray[np.uint8]], locate: bool = False) -> list[Found]:
+            super().predict(pictures)
+            density = np.zeros((12, 24), np.float32)
+            density[4, 3] = density[8, 20] = 1
+            return [Found(density, None)] * len(pictures)
+
+    image = FakeImage()
+    image.size_wh = 20_000, 10_000
+    options, counts = StrategyOptions(levels=4, max_size=(192, 96)), []
+    for batch in (1, 4):
+        look = Looker(image, cast(Any, Predictor(image, batch=batch)))
+        counts.append(find_strategy("gigazoom").run(look, image.size_wh, options).count)
+        assert [len(one) for one in batches(look)] == ([1, 2, 2, 2, 2] if batch == 4 else [1] * 9)
+    assert counts[0] == counts[1]
+
+
+def test_an_error_in_a_batch_reaches_the_caller() -> None:
+    look = looker(FakeImage(), batch=4)
+    with pytest.raises(ImageError, match="damaged there"):
+        take(look, [VIEWS[0], View(Window(1300, 0, 800, 400), (200, 100), 1), VIEWS[1]])
 
 
 def test_the_next_window_of_a_zoom_is_read_while_the_network_is_at_another_zoom() -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from gigacount.networks import build
+from gigacount.networks.backends.torch import rounding_to_tf32
 from gigacount.networks.base import crop_cells, pad_to_multiple
 from gigacount.networks.mcnn import MCNN
 from gigacount.networks.weights import save_weights
@@ -143,7 +144,7 @@ def test_cpu_and_gpu_agree(name: str) -> None:
     expected = density_of(network(name), images)
     on_gpu = CASES[name].small().eval().cuda()
     on_gpu.load_state_dict(network(name).state_dict())
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with rounding_to_tf32(False):
         found = density_of(on_gpu, images.cuda()).cpu()
     assert (found - expected).norm() < 1e-3 * expected.norm()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,18 @@ import torch
 from torch import nn
 from untrained import fresh_light
 
+from gigacount.count import CountOptions, count_image
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import find_record, load, records
+from gigacount.networks.backends import Seen
+from gigacount.networks.backends import torch as backends_torch
 from gigacount.networks.backends.torch import Torch, choose_device, choose_dtype, fold_batch_norms
 from gigacount.networks.base import Prediction
+from gigacount.networks.depthwise import untuned
 from gigacount.networks.light import Light
 from gigacount.networks.record import read_record
 from gigacount.networks.weights import save_weights
+from gigacount.options import StrategyOptions
 from gigacount.predict import Predictor
 
 
@@ -81,6 +87,70 @@ def test_batch_and_single_agree(light: Path) -> None:
     together = predictor.predict([one, two])
     for found, alone in zip(together, (one, two), strict=True):
         np.testing.assert_allclose(found.density, predictor.predict([alone])[0].density, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["full", "sliding", "adaptive", "gigazoom"])
+def test_a_count_in_batches_is_the_count(light: Path, strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = picture(500, 400).repeat(2, 0).repeat(2, 1)
+    looking = StrategyOptions(levels=2, max_size=(256, 192), tile=(256, 192), context=32, base=1.0)
+    options = CountOptions(strategy, str(light), None, "cpu", "fp32", looking, backend="torch")
+    taken: list[int] = []
+    see = Torch.see
+
+    def noting(self: Torch, images: Sequence[np.ndarray], locate: bool) -> Seen:
+        taken.append(len(images))
+        return see(self, images, locate)
+
+    monkeypatch.setattr(Torch, "see", noting)
+    alone = count_image(pixels, options)
+    assert set(taken) == {1}
+    taken.clear()
+    monkeypatch.setattr(backends_torch, "batch_of", lambda device: 3)
+    together, again = count_image(pixels, options), count_image(pixels, options)
+    assert max(taken) > 1
+    assert together.inferences == alone.inferences == sum(taken) / 2
+    assert [one.view for one in together.looked] == [one.view for one in alone.looked]
+    np.testing.assert_allclose(together.density.cells, alone.density.cells, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(again.density.cells, together.density.cells)
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_halved(light: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(str(light), "cpu", "fp32", backend="torch")
+    pictures = [picture(64, 64, seed) for seed in range(5)]
+    expected = [found.density for found in predictor.predict(pictures, locate=True)]
+    tried: list[int] = []
+    predict = Light.predict
+
+    def short(self: Light, images: torch.Tensor, locate: bool = False) -> Prediction:
+        tried.append(len(images))
+        if len(images) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(self, images, locate)
+
+    room = 2
+    monkeypatch.setattr(Light, "predict", short)
+    found = predictor.predict(pictures, locate=True)
+    assert tried == [5, 2, 2, 1]
+    assert predictor.batch == 2
+    np.testing.assert_allclose([one.density for one in found], expected, rtol=1e-5, atol=1e-7)
+    assert all(one.points is not None for one in found)
+    room = 0
+    with pytest.raises(UsageError, match="not enough memory on cpu to look at 64x64 pixels; lower --max-size"):
+        predictor.predict(pictures)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "groups"), [((6, 4), 1, 1), ((6, 6), 3, 6), ((6, 6), 5, 6), ((3, 8), 3, 1)]
+)
+def test_what_is_not_tuned_per_size_convolves_alike(
+    channels: tuple[int, int], kernel: int, groups: int, stride: int
+) -> None:
+    layer = nn.Conv2d(*channels, kernel, stride, kernel // 2, groups=groups)
+    images = torch.randn(2, channels[0], 12, 20).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        found = untuned(images, layer.weight, layer.bias, stride, kernel // 2)
+        torch.testing.assert_close(found, layer(images))
 
 
 def test_the_divisor_of_the_record_is_applied(light: Path) -> None:

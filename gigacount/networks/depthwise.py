@@ -1,8 +1,11 @@
-"""Depthwise convolution that trains at a bearable speed on processors.
+"""Depthwise convolution that trains at a bearable speed on processors, and counts without delay on a GPU.
 
-Two of its three passes are slow in PyTorch there, for want of a kernel in oneDNN: the gradient of weights wider than
-three columns takes ten times as long as that of three, and the gradient of a strided input five times as long as that
-of one that is not strided. Both are put as passes that are fast; on a GPU PyTorch's own are.
+Two of its three passes are slow in PyTorch on processors, for want of a kernel in oneDNN: the gradient of weights wider
+than three columns takes ten times as long as that of three, and the gradient of a strided input five times as long as
+that of one that is not strided. Both are put as passes that are fast; on a GPU PyTorch's own are.
+
+On a GPU it is cuDNN that is slow to begin: it takes a tenth of a second for every depthwise layer and every new size of
+window (H100, cuDNN 9.19), 2.2 s for EfficientNet-Lite2, and then saves 6 ms a window.
 """
 
 from __future__ import annotations
@@ -40,6 +43,20 @@ class DepthwiseConv(torch.autograd.Function):
         towards_x = input_gradient(gradient, w, ctx.stride) if ctx.needs_input_grad[0] else None
         towards_weight = weight_gradient(x, gradient, w.shape[-1], ctx.stride).to(weight.dtype)
         return towards_x, towards_weight, gradient.sum((0, 2, 3), dtype=weight.dtype), None
+
+
+def counting_on_gpu(x: Tensor) -> bool:
+    """Whether `x` is on a GPU and needs no gradient."""
+    return x.device.type == "cuda" and not torch.is_grad_enabled()
+
+
+def untuned(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """A convolution, depthwise where `weight` is (C, 1, k, k) of several channels, with little to set up for a size."""
+    kernel, depthwise = weight.shape[-1], weight.shape[1] == 1
+    if kernel == 1 and stride == 1 and not depthwise:  # a matrix product adds the bias on the way; cuDNN does not
+        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    with torch.backends.cudnn.flags(enabled=not depthwise, allow_tf32=torch.backends.cudnn.allow_tf32):
+        return F.conv2d(x, weight, bias, stride, padding, groups=x.shape[1] if depthwise else 1)
 
 
 def input_gradient(gradient: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from gigacount.errors import WeightsError
 from gigacount.networks.base import Backbone
-from gigacount.networks.depthwise import DepthwiseConv
+from gigacount.networks.depthwise import DepthwiseConv, counting_on_gpu, untuned
 
 # (expansion, kernel, stride of the first, output channels, repeats): B0's stages at width 1.1 and depth 1.2.
 STAGES = (
@@ -60,7 +60,10 @@ class ConvUnit(nn.Module):
             cut = torch.ops.mkldnn._convolution_pointwise  # what torch.compile calls; in torch since 2.0
             sides = [padding] * 2, conv.stride, conv.dilation, conv.groups
             return cast(Tensor, cut(x, weight, conv.bias, *sides, "hardtanh", [0.0, 6.0], ""))
-        x = F.conv2d(x, weight, conv.bias, conv.stride, padding, groups=conv.groups)
+        if counting_on_gpu(x):
+            x = untuned(x, weight, conv.bias, conv.stride[0], padding)
+        else:
+            x = F.conv2d(x, weight, conv.bias, conv.stride, padding, groups=conv.groups)
         return x if self.linear else F.relu6(x, inplace=True)
 
 

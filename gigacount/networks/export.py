@@ -122,7 +122,7 @@ def export_int8(
         )
     record = save_graph(quantised, record, "int8")
     exact, quick = (
-        np.array([float(backend.see(picture[None], locate=False)[0].sum(dtype=np.float64)) for picture in pictures])
+        np.array([float(backend.see([picture], locate=False)[0].sum(dtype=np.float64)) for picture in pictures])
         for backend in (OpenVINO(record, "cpu", "fp32"), OpenVINO(record, "cpu", "int8"))
     )
     peopled = (exact >= FEWEST) & (quick > 0)

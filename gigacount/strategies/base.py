@@ -11,9 +11,6 @@ from gigacount.density import Density, DensityMap
 from gigacount.geometry import Size, View
 from gigacount.options import StrategyOptions
 
-UNDER_WAY = 3
-"""Looks under way at a time: one is with the network, the next has been read, and one more is being read."""
-
 
 class Pending(Protocol):
     """A look under way, such as a `concurrent.futures.Future`."""
@@ -27,15 +24,25 @@ Look = Callable[[View], Pending]
 are begun in the order in which they are painted."""
 
 
+def under_way(look: Look) -> int:
+    """How many looks are begun before one is waited for: a batch at the network, one that has been read, one more.
+
+    A `look` has a `batch` where its network takes several windows at once.
+    """
+    batch: int = getattr(look, "batch", 1)
+    return 2 * batch + 1
+
+
 def look_at_all(look: Look, views: Iterable[View]) -> Iterator[tuple[View, Density]]:
-    """Each view with what was seen in it, in order; only a few looks are under way at a time."""
-    under_way: deque[tuple[View, Pending]] = deque()
+    """Each view with its density, in order; only a few looks are under way at a time."""
+    begun: deque[tuple[View, Pending]] = deque()
+    most = under_way(look)
     for view in views:
-        under_way.append((view, look(view)))
-        if len(under_way) == UNDER_WAY:
-            first, pending = under_way.popleft()
+        begun.append((view, look(view)))
+        if len(begun) == most:
+            first, pending = begun.popleft()
             yield first, pending.result()
-    for view, pending in under_way:
+    for view, pending in begun:
         yield view, pending.result()
 
 

@@ -10,7 +10,7 @@ import logging
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import UnknownNameError, UsageError
+from gigacount.geometry import Size
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import PRECISIONS
 
@@ -31,20 +32,27 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 GPU_FILES = ("/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # Linux: of NVIDIA's driver, of WSL, of ROCm
 
 Seen = tuple[NDArray[np.float32], list[NDArray[np.float32]] | None]
-"""The network's density (B, rows, cols), and per picture x, y, score of heads (N, 3) in its pixels, or None."""
+"""The network's density (B, rows, cols), and per image x, y, score of heads (N, 3) in its pixels, or None."""
 
 log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """A network, loaded. device: what it runs on. precision: in which. locates: whether it can locate people."""
+    """A network, loaded. device: what it runs on. precision: in which. locates: whether it can locate people.
+
+    batch: how many images it is best given at once; 1 on processors, which one window keeps busy.
+    """
 
     device: str
     precision: str
     locates: bool
+    batch: int
 
-    def see(self, pictures: NDArray[np.uint8], locate: bool) -> Seen:
-        """Look at pictures (B, H, W, 3). Raises UsageError where the memory does not suffice."""
+    def see(self, images: Sequence[NDArray[np.uint8]], locate: bool) -> Seen:
+        """Run it on images (H, W, 3) of one size. Raises UsageError where the memory does not suffice."""
+
+    def warm_up(self, size_wh: Size) -> None:
+        """Do beforehand what the first window of this size would wait for."""
 
 
 def load_backend(

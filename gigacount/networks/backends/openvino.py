@@ -7,12 +7,14 @@ import os
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import UsageError, WeightsError
+from gigacount.geometry import Size
 from gigacount.networks.backends import Seen
 from gigacount.networks.heads import heads_in
 from gigacount.networks.record import NetworkRecord, check_hash
@@ -34,11 +36,12 @@ ANY_SIZE = (-1, -1)
 class OpenVINO:
     """The graph of a record. Threads may share it; they take turns.
 
-    The same picture gives the same bytes, whatever was looked at before. Raises UsageError where this processor has no
+    The same image gives the same bytes, whatever came before it. Raises UsageError where this processor has no
     bf16, WeightsError where the graph is missing, damaged, or not that of the record's weights.
     """
 
     device = "cpu"
+    batch = 1
 
     def __init__(self, record: NetworkRecord, device: str, precision: str) -> None:
         self.record = record
@@ -82,13 +85,16 @@ class OpenVINO:
     def _shape(self, size_hw: tuple[int, int]) -> Any:
         return import_quietly("openvino").PartialShape([1, *size_hw, 3])
 
-    def see(self, pictures: NDArray[np.uint8], locate: bool) -> Seen:
-        height, width = pictures.shape[1:3]
+    def warm_up(self, size_wh: Size) -> None:
+        """Nothing: a graph is compiled when its size is first used."""
+
+    def see(self, images: Sequence[NDArray[np.uint8]], locate: bool) -> Seen:
+        height, width = images[0].shape[:2]
         rows, cols = (-(-side // self.record.stride) for side in (height, width))
-        padded = self._padded(pictures)
+        padded = [self._padded(image) for image in images]
         with self._turn:
             try:
-                request = self._request(padded.shape[1:3])
+                request = self._request(padded[0].shape[:2])
                 seen = [[part.copy() for part in request.infer([one[None]]).values()] for one in padded]
             except RuntimeError as error:
                 if "alloc" not in str(error):
@@ -96,7 +102,7 @@ class OpenVINO:
                 raise UsageError(
                     f"not enough memory on cpu to look at {width}x{height} pixels; lower --max-size"
                 ) from None
-        if seen[0][0].shape[1:] != tuple(side // self.record.stride for side in padded.shape[1:3]):
+        if seen[0][0].shape[1:] != tuple(side // self.record.stride for side in padded[0].shape[:2]):
             raise WeightsError(f"{self.record.name}: its graph has not the record's stride of {self.record.stride}")
         density = np.concatenate([parts[0] for parts in seen])[:, :rows, :cols]
         if not locate:
@@ -104,15 +110,15 @@ class OpenVINO:
         heads = [heads_in(parts[1])[0] for parts in seen]
         return density, [one[(one[:, 0] <= width) & (one[:, 1] <= height)] for one in heads]
 
-    def _padded(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The pictures filled up with the mean colour, which networks see as 0, to whole multiples."""
-        height, width = pictures.shape[1:3]
+    def _padded(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image padded with the mean colour, which networks see as 0, to whole multiples."""
+        height, width = image.shape[:2]
         rows, cols = filled((height, width))
         if (rows, cols) == (height, width):
-            return pictures
-        padded = np.empty((len(pictures), rows, cols, 3), np.uint8)
+            return image
+        padded = np.empty((rows, cols, 3), np.uint8)
         padded[:] = np.rint(255 * np.array(self.record.mean))
-        padded[:, :height, :width] = pictures
+        padded[:height, :width] = image
         return padded
 
     def _request(self, size_hw: tuple[int, int]) -> Any:
@@ -130,7 +136,7 @@ class OpenVINO:
 
 
 def filled(size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Height and width to which a picture of `size_hw` is filled up."""
+    """Height and width to which an image of `size_hw` is padded."""
     rows, cols = (-(-side // MULTIPLE) * MULTIPLE for side in size_hw)
     if size_hw[0] * size_hw[1] > LARGE or rows * cols > MOST_FILLED:
         rows, cols = (-(-side // LARGE_MULTIPLE) * LARGE_MULTIPLE for side in size_hw)
