@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.errors import ImageError, UsageError
-from gigacount.image.beside import sidecars
+from gigacount.image.sidecar import sidecars
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, StrategyOptions

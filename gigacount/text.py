@@ -37,3 +37,9 @@ def _escape(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     return SHORT.get(found[0]) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def brief(error: BaseException, most: int = 200) -> str:
+    """What an error says, in one line of at most so many letters."""
+    said = error.args[0].decode("utf-8", "replace") if error.args and isinstance(error.args[0], bytes) else str(error)
+    return " ".join(said.split())[:most] or type(error).__name__

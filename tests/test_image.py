@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from image_files import Pixels, save, scene, vips_image
 
 from gigacount.geometry import Window, whole
-from gigacount.image import GigaImage, picture, source
-from gigacount.image.orientation import ORIENTATIONS
+from gigacount.image import GigaImage, imagefile, source
+from gigacount.image.info import ORIENTATIONS
 
 WIDTH, HEIGHT = 1300, 900
 
@@ -241,8 +241,8 @@ class TestPyramids:
                 image.set_type(pyvips.GValue.gstr_type, name, value)
             return image
 
-        monkeypatch.setattr(picture.vips, "find_loader", lambda path, trusted: "VipsForeignLoadOpenslideFile")
-        monkeypatch.setattr(picture.vips, "load", load)
+        monkeypatch.setattr(imagefile.vips, "find_loader", lambda path, trusted: "VipsForeignLoadOpenslideFile")
+        monkeypatch.setattr(imagefile.vips, "load", load)
         path = tmp_path / "slide.svs"
         path.write_bytes(b"slide")
         with GigaImage.open(path) as image:

@@ -16,8 +16,7 @@ from gigacount.errors import ImageError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage, source
 from gigacount.image.colour import store
-from gigacount.image.samples import Samples
-from gigacount.image.spans import Kind
+from gigacount.image.samples import Kind, Samples
 from gigacount.image.vips import VipsError
 
 WIDTH, HEIGHT = 480, 320

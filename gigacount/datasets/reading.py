@@ -30,7 +30,7 @@ from gigacount.datasets.sample import Points, Sample
 from gigacount.errors import EntryError, ImageError, NotFoundError
 from gigacount.geometry import Size
 from gigacount.image import GigaImage
-from gigacount.image.orientation import ORIENTATIONS, Orientation
+from gigacount.image.info import ORIENTATIONS, Orientation
 from gigacount.options import LabelOptions
 
 PERCENT = 100

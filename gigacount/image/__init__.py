@@ -1,21 +1,20 @@
-"""Pixels of pictures far larger than memory: any window at any size.
+"""Pixels of images far larger than memory: any window at any size.
 
-reader        GigaImage
-info          ImageInfo
-picture       a file, checked and opened by its header
-tags, pages   a TIFF's directories; which of its pictures is read, and who decodes it
-source        what its levels come from: tiled (tiles of the file), streamed (one decoding into memory and scratch)
-overviews     whether smaller copies show the picture
-levels        grids of pixels in memory, scratch or tiles
+reader        GigaImage; array: the same for pixels that are in memory already
+imagefile     a file, checked and opened by its header; info: ImageInfo, and EXIF orientation
+tags, pages   a TIFF's directories; which of its images is read, and who decodes it
+source        where levels come from: tiles of the file; streamed: one decoding into memory and scratch
+overviews     whether the smaller copies in a file show the image
+levels        grids of pixels in memory, scratch or tiles; scratch: the file without a name
 resample      a window of a level at any size: boxes (means, cheap), then libvips' kernels (sharp)
-colour        any pixels to sRGB; samples, spans: what their numbers mean; gdal: what GDAL says of that
-mask          masks in TIFF files and beside pictures; ground: how much of a picture is ground, and what is odd about it
-orientation   EXIF
-scratch       the file without a name; pipe: why some formats come through one; room: memory for what is decoded whole
+colour        any pixels to sRGB; samples: what their numbers mean
+ground        masks, how much of an image is ground, and what is odd about it
+sidecar       files beside an image, and what GDAL says of bands
+geotags       where an image lies on the earth, by its files; georeference: that value
+room          memory for what is decoded whole
 vips          libvips behind a few functions, the only door to it
-pieces        tiles and strips by tifffile; codecs: TIFFs that are read so
-foreign       formats that Python decodes; form: what it hands out; openexr, photoshop, jpegxl, jpeg: single formats
-beside        files beside a picture; geotags, georeference: where it lies on the earth
+codecs        TIFF segments decoded by tifffile
+foreign       formats that Python decodes; formats, jpeg, photoshop: their headers
 """
 
 from gigacount.options import ReadOptions

@@ -1,4 +1,4 @@
-"""Pictures that are pixels already: NumPy arrays, and images of Pillow and pyvips."""
+"""Images whose pixels are in memory already: NumPy arrays, and images of Pillow and pyvips."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ class ArrayImage:
         """A window at `size_wh` pixels, (height, width, 3)."""
         return np.ascontiguousarray(resample(self._level, window, size_wh))
 
-    def valid(self, window: Window, size_wh: Size) -> NDArray[np.float32] | None:
+    def valid(self, window: Window, size_wh: Size) -> None:
         """Nothing: every pixel is ground."""
-        return None
 
     def missing(self, window: Window) -> float:
         """No pixel is missing."""

@@ -1,15 +1,15 @@
-"""Any kind of pixel to the sRGB picture that a viewer shows.
+"""Any kind of pixel to the sRGB image that a viewer shows.
 
-In two steps, because a gigapixel is stored once and looked at many times: `store` brings pixels to 8 bits and one or
+In two steps, because a gigapixel image is stored once and read many times: `store` brings pixels to 8 bits and one or
 three bands, whatever they were, and one more for how much of each is ground where that is not all; `finish` brings the
 few pixels of a look from there to sRGB, where an ICC profile costs little.
 
-Where viewers differ, this is what happens:
+Where viewers differ:
 - What is no ground (transparent, masked, nodata) lies on white.
-- Values are stretched where a part of their range is used (see spans): 12-bit cameras, reflectance, floats up to 255.
+- Values are stretched where a part of their range is used (see samples): 12-bit cameras, reflectance, floats up to 255.
 - Floating point up to about 1 counts as linear light, 0 black and 1 white (as Photoshop and libvips take it).
-- Pictures of more bands show three (see samples).
-- A profile that does not fit its picture is ignored.
+- Images of more bands show three (see samples).
+- A profile that does not fit its image is ignored.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .samples import DEVICE, NODATA_TOLERANCE, Samples
-from .spans import LARGEST
-from .vips import VipsError, VipsImage, errors, field, from_array, to_array, to_srgb, with_profile
+from .samples import DEVICE, LARGEST, NODATA_TOLERANCE, Samples
+from .vips import VipsError, VipsImage, errors, field, from_array, to_array, to_srgb
 
 
 @dataclass(frozen=True)
 class Colour:
-    """How the looks of one picture become sRGB. profile: the ICC profile to apply to stored pixels, if any."""
+    """How the looks of one image become sRGB. profile: the ICC profile to apply to stored pixels, if any."""
 
     profile: bytes | None
 
     @classmethod
     def of(cls, image: VipsImage, samples: Samples) -> Colour:
-        """Decide from an opened picture, without reading pixels."""
+        """Decide from an opened image, without reading pixels."""
         profile = field(image, "icc-profile-data")
         if profile is None or samples.colours is None or samples.kind.format != "uchar":
             return cls(None)
@@ -48,14 +47,14 @@ class Colour:
     def finish(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Stored pixels (rows, cols, 1 or 3) as sRGB (rows, cols, 3)."""
         if self.profile is not None:
-            return to_array(to_srgb(with_profile(from_array(stored), self.profile)))
+            return to_array(to_srgb(from_array(stored, profile=self.profile)))
         if stored.shape[2] == 1:
             return np.repeat(stored, 3, axis=2)
         return stored
 
 
 def store(image: VipsImage, samples: Samples) -> VipsImage:
-    """Any picture as one of 8 bits and one or three bands, and one for its ground; lazily, no pixel is computed.
+    """Any image as one of 8 bits and one or three bands, and one for its ground; lazily, no pixel is computed.
 
     Raises VipsError.
     """
@@ -70,7 +69,7 @@ def store(image: VipsImage, samples: Samples) -> VipsImage:
 
 
 def _seen(image: VipsImage, samples: Samples) -> VipsImage:
-    """The bands that are seen, in 8 bits."""
+    """The bands that are shown, in 8 bits."""
     if samples.colours is None:
         colours = 4 if image.interpretation == "cmyk" else 3
         if image.coding == "none" and image.bands > colours:
@@ -126,7 +125,7 @@ def _converted(image: VipsImage) -> VipsImage:
     """By its profile if it has one of its kind, else by its interpretation."""
     kind = image.interpretation
     if field(image, "icc-profile-data") is not None and kind in ("cmyk", "grey16", "rgb16"):
-        with suppress(VipsError):  # a profile of another kind of picture: go on without it
+        with suppress(VipsError):  # a profile of another kind of image: go on without it
             return to_srgb(image)
     if kind in ("grey16", "rgb16"):
         largest = LARGEST[image.format]

@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
+from gigacount.text import brief
 
-from . import jpeg, jpegxl, openexr, photoshop
-from .form import Form, NotReadError, ReadRows
-from .vips import VipsError, VipsImage, stand_in
+from . import jpeg, photoshop
+from .formats import Form, NotReadError, ReadRows, exr_form, exr_rows, jxl_form
+from .vips import VipsError, VipsImage, header_only
 
 HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
-
-READERS_ERRORS = (Exception,)
-"""Whatever a foreign library raises for an odd file, it becomes ours."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,10 @@ class Foreign:
 
     name: str
     package: str
-    extra: str
     form: Callable[[Path], Form]
     rows: Callable[[Path], ReadRows]
     instead: str = "convert the picture to TIFF, PNG or JPEG"
+    extra: str = "codecs"
 
 
 def recognise(path: Path, page: int | None) -> Foreign | None:
@@ -47,9 +45,9 @@ def recognise(path: Path, page: int | None) -> Foreign | None:
     if start[:2] == b"\xff\xd8":
         header = jpeg.read_header(path)
         reason = header.refusal if header else None
-        return Foreign(reason, "imagecodecs", "codecs", _jpeg_form, _whole(_decode_jpeg)) if reason else None
+        return Foreign(reason, "imagecodecs", _jpeg_form, _whole(_decode_jpeg)) if reason else None
     if start[4:8] == b"ftyp" and start[8:12] in HEVC_BRANDS:
-        return Foreign("HEIC", "pillow-heif", "codecs", partial(_heif_form, page), _whole(partial(_decode_heif, page)))
+        return Foreign("HEIC", "pillow-heif", partial(_heif_form, page), _whole(partial(_decode_heif, page)))
     return next((reader for is_a, reader in _TABLE if is_a(start)), None)
 
 
@@ -60,22 +58,22 @@ def form_of(foreign: Foreign, path: Path, shown: str) -> Form:
 
 
 def header_of(form: Form) -> VipsImage:
-    """A stand-in for the header of a file of this form."""
-    fields: dict[str, int | bytes] = {"n-pages": form.pages, "orientation": form.orientation}
+    """A file of this form as libvips would open it, without pixels."""
+    fields: dict[str, int | bytes] = {"n-pages": form.pages}
     fields |= {"icc-profile-data": form.profile} if form.profile else {}
-    return stand_in(form.size_wh, form.bands, np.dtype(form.dtype), form.interpretation, fields)
+    return header_only(form.size_wh, form.bands, np.dtype(form.dtype), form.interpretation, fields)
 
 
 def open_rows(foreign: Foreign, path: Path, shown: str) -> ReadRows:
-    """The rows of a picture. Raises ImageError; reading them raises VipsError."""
+    """The rows of an image. Raises ImageError; reading them raises VipsError."""
     form = form_of(foreign, path, shown)
     rows = _guarded(foreign, lambda: foreign.rows(path), shown)
 
     def read(top: int, count: int) -> NDArray[Any]:
         try:
             numbers: NDArray[Any] = rows(top, count)
-        except READERS_ERRORS as error:
-            raise VipsError(_brief(error)) from error
+        except Exception as error:  # whatever a library raises for an odd file
+            raise VipsError(brief(error)) from error
         wanted = count, form.size_wh[0], form.bands
         if numbers.shape != wanted or numbers.dtype != form.dtype:
             raise VipsError(f"pixels of the kind {numbers.dtype} {numbers.shape}, not {form.dtype} {wanted}")
@@ -97,14 +95,9 @@ def _guarded(foreign: Foreign, call: Callable[[], Any], shown: str) -> Any:
         raise
     except NotReadError as error:
         raise ImageError(f"{shown}: {foreign.name} {error}") from error
-    except READERS_ERRORS as error:
-        reason = f"damaged, or of a kind of {foreign.name} that is not supported here ({_brief(error)})"
+    except Exception as error:
+        reason = f"damaged, or of a kind of {foreign.name} that is not supported here ({brief(error)})"
         raise ImageError(f"{shown}: {reason}; get it anew, or {foreign.instead}") from error
-
-
-def _brief(error: Exception) -> str:
-    said = error.args[0].decode("utf-8", "replace") if error.args and isinstance(error.args[0], bytes) else str(error)
-    return " ".join(said.split())[:200] or type(error).__name__
 
 
 def _whole(decode: Callable[[Path], Any]) -> Callable[[Path], ReadRows]:
@@ -223,32 +216,25 @@ def _decode_raw(path: Path) -> NDArray[Any]:
         return np.asarray(raw.postprocess(use_camera_wb=True, gamma=(2.4, 12.92)))
 
 
-DEVELOP = "develop it to TIFF or JPEG, with darktable, RawTherapee or the camera maker's program"
+CAMERA_RAW = Foreign(
+    "camera raw",
+    "rawpy",
+    _raw_form,
+    _whole(_decode_raw),
+    "develop it to TIFF or JPEG, with darktable, RawTherapee or the camera maker's program",
+    "raw",
+)
+BMP = Foreign("BMP", "Pillow", _pillow_form, _whole(_decode_pillow))
+JPEG_2000 = Foreign("JPEG 2000", "Pillow", _pillow_form, _whole(_decode_pillow))
+JPEG_XL = Foreign("JPEG XL", "imagecodecs", jxl_form, _whole(_decode_jxl))
+PHOTOSHOP = Foreign("Photoshop", "tifffile", photoshop.read_form, photoshop.open_rows)
+OPENEXR = Foreign("OpenEXR", "OpenEXR", exr_form, exr_rows)
 
-CAMERA_RAW = Foreign("camera raw", "rawpy", "raw", _raw_form, _whole(_decode_raw), DEVELOP)
-
-Is = Callable[[bytes], bool]
-
-_TABLE: tuple[tuple[Is, Foreign], ...] = (
-    (
-        lambda b: b[:2] == b"BM" and b[14:15] in b"\x0c\x28\x34\x38\x40\x6c\x7c",
-        Foreign("BMP", "Pillow", "codecs", _pillow_form, _whole(_decode_pillow)),
-    ),
-    (
-        lambda b: b[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or b[:4] == b"\xff\x4f\xff\x51",
-        Foreign("JPEG 2000", "Pillow", "codecs", _pillow_form, _whole(_decode_pillow)),
-    ),
-    (
-        lambda b: b[:2] == b"\xff\x0a" or b[4:8] == b"JXL ",
-        Foreign("JPEG XL", "imagecodecs", "codecs", jpegxl.read_form, _whole(_decode_jxl)),
-    ),
-    (
-        lambda b: b[:5] == b"8BPS\0" and b[5:6] in b"\1\2",
-        Foreign("Photoshop", "tifffile", "codecs", photoshop.read_form, photoshop.open_rows),
-    ),
-    (
-        lambda b: b[:4] == b"\x76\x2f\x31\x01",
-        Foreign("OpenEXR", "OpenEXR", "codecs", openexr.read_form, openexr.open_rows),
-    ),
+_TABLE: tuple[tuple[Callable[[bytes], bool], Foreign], ...] = (
+    (lambda b: b[:2] == b"BM" and b[14:15] in b"\x0c\x28\x34\x38\x40\x6c\x7c", BMP),
+    (lambda b: b[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or b[:4] == b"\xff\x4f\xff\x51", JPEG_2000),
+    (lambda b: b[:2] == b"\xff\x0a" or b[4:8] == b"JXL ", JPEG_XL),
+    (lambda b: b[:5] == b"8BPS\0" and b[5:6] in b"\1\2", PHOTOSHOP),
+    (lambda b: b[:4] == b"\x76\x2f\x31\x01", OPENEXR),
     (lambda b: b[4:12] == b"ftypcrx " or b[8:10] == b"CR" or b.startswith(RAW_STARTS), CAMERA_RAW),
 )

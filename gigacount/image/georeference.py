@@ -1,4 +1,4 @@
-"""Where a picture's pixels lie on the earth: one value, whatever kind of file it was read from (see `geotags`)."""
+"""Where an image's pixels lie on the earth: one value, whatever kind of file it was read from (see `geotags`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gigacount.errors import DataError
 from gigacount.geometry import Size
 
-from .orientation import Orientation
+from .info import Orientation
 
 METRES = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
 """EPSG unit of length -> metres: metre, foot, US survey foot."""
@@ -45,7 +45,7 @@ class Georeference:
     """An affine map from pixels to map coordinates.
 
     affine: (a, b, c, d, e, f) with east = a x + b y + c and north = d x + e y + f, for full-resolution pixels of the
-    upright picture, centres at +0.5. crs: the coordinate system as "EPSG:32633" or WKT; None where the file names none.
+    upright image, centres at +0.5. crs: the coordinate system as "EPSG:32633" or WKT; None where the file names none.
     geographic: whether it is longitude and latitude in degrees. metres_per_unit: of projected coordinates; None where
     unknown. keys: of the GeoTIFF that it was read from. said: what was assumed about it.
     """
@@ -98,11 +98,11 @@ class Georeference:
         return area * self.metres_per_unit**2 if self.metres_per_unit else None
 
     def square_metres_of(self, size_wh: Size) -> float | None:
-        """Square metres that a pixel in the middle of the picture covers; None where the unit is unknown."""
+        """Square metres that a pixel in the middle of the image covers; None where the unit is unknown."""
         return self.square_metres((size_wh[0] / 2, size_wh[1] / 2))
 
     def summary(self, size_wh: Size) -> str:
-        """One line for people: the coordinate system, and what a pixel in the middle of the picture covers."""
+        """One line for people: the coordinate system, and what a pixel in the middle of the image covers."""
         area = self.square_metres_of(size_wh)
         if not area:
             return f"{self.name}; the size of a pixel on the ground is unknown"
@@ -110,7 +110,7 @@ class Georeference:
         return f"{self.name}; a pixel is {f'{metres:.3g} m' if metres >= 1 else f'{metres * 100:.3g} cm'} wide"
 
     def turned(self, orientation: Orientation, size_wh: Size) -> Georeference:
-        """That of the upright picture of `size_wh`, from that of the picture as stored."""
+        """That of the upright image of `size_wh`, from that of the image as stored."""
         width, height = size_wh
         upright = np.eye(3)
         if orientation.mirror_x:
@@ -129,8 +129,8 @@ class Georeference:
         a, b, c, d, e, f = matrix[:2].ravel().tolist()
         return replace(self, affine=(a, b, c, d, e, f))
 
-    def demand_on_earth(self, size_wh: Size) -> None:
-        """Raise ValueError for numbers that put no picture of `size_wh` anywhere on the earth."""
+    def require_on_earth(self, size_wh: Size) -> None:
+        """Raise ValueError for numbers that put no image of `size_wh` anywhere on the earth."""
         corners = np.array([[0, 0], [size_wh[0], 0], [0, size_wh[1]], size_wh])
         with np.errstate(all="ignore"):
             coordinates, area = self.to_map(corners), abs(np.linalg.det(self.matrix))

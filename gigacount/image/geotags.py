@@ -1,4 +1,4 @@
-"""Georeferences from files: GeoTIFF tags (OGC GeoTIFF 1.1), world files, and GDAL's .aux.xml beside a picture.
+"""Georeferences from files: GeoTIFF tags (OGC GeoTIFF 1.1), world files, and GDAL's .aux.xml beside an image.
 
 As GDAL does, what `.aux.xml` says comes first, then the tags, then a world file; each may give the place, the
 coordinate system, or both.
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from gigacount.errors import DataError
 from gigacount.geometry import Size
+from gigacount.text import brief
 
-from .beside import aux_names, content, find, rpc_names, system_names, world_names
 from .georeference import IN_METRES, METRES, WEB_MERCATOR, GeoKeys, Georeference
-from .orientation import ORIENTATIONS
+from .info import ORIENTATIONS
+from .sidecar import aux_names, content, find, rpc_names, system_names, world_names
 from .tags import directories
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXT = 33550, 33922, 34264, 34735, 34736, 34737
@@ -54,9 +55,9 @@ class System(NamedTuple):
 
 
 def georeference_of(path: Path, size_wh: Size, orientation: int = 1) -> Georeference | None:
-    """Where the picture at `path`, upright `size_wh` pixels large, lies on the earth; None where no file says it.
+    """Where the image at `path`, upright `size_wh` pixels large, lies on the earth; None where no file says it.
 
-    orientation: EXIF, 1..8: how the picture is stored. Raises DataError, in one line, for one that is damaged.
+    orientation: EXIF, 1..8: how the image is stored. Raises DataError, in one line, for one that is damaged.
     """
     place: Affine | None = None
     system: System | None = None
@@ -66,7 +67,7 @@ def georeference_of(path: Path, size_wh: Size, orientation: int = 1) -> Georefer
             found = read(path)
         # Whatever its parsers say of a damaged file, it is our error.
         except PARSER_ERRORS as error:
-            raise DataError(f"{path}: the georeference in its {source} is damaged ({_reason(error)})") from error
+            raise DataError(f"{path}: the georeference in its {source} is damaged ({brief(error, 100)})") from error
         if place is None:
             place, said = found.place, found.said
             trouble = trouble or (said if place is None else "")
@@ -82,17 +83,13 @@ def georeference_of(path: Path, size_wh: Size, orientation: int = 1) -> Georefer
     reference = Georeference(place, *(system or System()), said)
     stored = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
     try:
-        reference.demand_on_earth(stored.size(size_wh))
+        reference.require_on_earth(stored.size(size_wh))
     except ValueError as error:
         raise DataError(f"{path}: its georeference is damaged: {error}") from error
     return reference.turned(stored, size_wh)
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:100] or type(error).__name__
-
-
-class Found(NamedTuple):
+class Placement(NamedTuple):
     """What one file says. said: how the place was found, where that is not exact; or why it was not."""
 
     place: Affine | None = None
@@ -101,7 +98,7 @@ class Found(NamedTuple):
 
 
 def _has_polynomials(path: Path) -> bool:
-    """Whether there are the rational polynomials of a satellite picture, which need heights of the terrain."""
+    """Whether there are the rational polynomials of a satellite image, which need heights of the terrain."""
     if find(path, rpc_names(path)) or any(RPC in one.tags for one in directories(path)):
         return True
     return b'domain="RPC"' in (content(path, aux_names(path)) or b"")
@@ -110,7 +107,7 @@ def _has_polynomials(path: Path) -> bool:
 def _fitted(points: NDArray[np.float64]) -> tuple[Affine | None, str]:
     """The affine map nearest to ground control points (N, 4) of column, row, east and north, and how near it is.
 
-    None where some lie far off it, as in a picture that was not rectified, and why.
+    None where some lie far off it, as in an image that was not rectified, and why.
     """
     pixels = np.column_stack([points[:, :2], np.ones(len(points))])
     number = len(points)
@@ -135,7 +132,7 @@ def _extent(points: NDArray[np.float64]) -> float:
     return float(np.ptp(points[:, :2], axis=0).max())
 
 
-def _from_tags(path: Path) -> Found:
+def _from_tags(path: Path) -> Placement:
     """By the first directory of a TIFF that has a place."""
     for directory in directories(path):
         tags = {tag: directory.numbers(tag) for tag in (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION)}
@@ -155,8 +152,8 @@ def _from_tags(path: Path) -> Found:
         numbers = _key_numbers(keys)
         if place and numbers.get(RASTER_TYPE) == PIXEL_IS_POINT:
             place = _from_centre(place)
-        return Found(place, _tagged_system(keys, numbers), said)
-    return Found()
+        return Placement(place, _tagged_system(keys, numbers), said)
+    return Placement()
 
 
 def _tagged_place(tags: dict[int, NDArray[Any]]) -> Affine | None:
@@ -239,11 +236,11 @@ def wkt_system(wkt: str) -> System | None:
     return System(crs, geographic, metres if usable else None)
 
 
-def _from_aux(path: Path) -> Found:
+def _from_aux(path: Path) -> Placement:
     """By GDAL's `photo.tif.aux.xml`, or `photo.aux.xml` as Esri names it."""
     text = content(path, aux_names(path))
     if text is None:
-        return Found()
+        return Placement()
     from defusedxml import ElementTree
 
     root = ElementTree.fromstring(text)
@@ -259,20 +256,20 @@ def _from_aux(path: Path) -> Found:
         known = [[float(point.get(name, "")) for name in names] for point in points.iter("GCP")]
         place, said = _fitted(np.array(known, np.float64).reshape(-1, 4))
         system = system or wkt_system(points.get("Projection") or "")
-    return Found(place, system, said)
+    return Placement(place, system, said)
 
 
-def _from_world_file(path: Path) -> Found:
+def _from_world_file(path: Path) -> Placement:
     """By a world file: six numbers, of the first pixel's centre; the coordinate system stands in a .prj beside it."""
     text = content(path, world_names(path))
     if text is None:
-        return Found()
+        return Placement()
     a, d, b, e, c, f = (float(line.replace(",", ".")) for line in text.decode("utf-8-sig").split()[:6])
     wkt = content(path, system_names(path))
-    return Found(_from_centre((a, b, c, d, e, f)), wkt_system(wkt.decode("utf-8-sig")) if wkt else None)
+    return Placement(_from_centre((a, b, c, d, e, f)), wkt_system(wkt.decode("utf-8-sig")) if wkt else None)
 
 
-SOURCES: dict[str, Callable[[Path], Found]] = {
+SOURCES: dict[str, Callable[[Path], Placement]] = {
     ".aux.xml": _from_aux,
     "GeoTIFF tags": _from_tags,
     "world file": _from_world_file,

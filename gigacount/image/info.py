@@ -1,4 +1,4 @@
-"""What can be told about a picture from its header."""
+"""What an image's header tells, and EXIF orientation: between the image as stored and the upright image."""
 
 from __future__ import annotations
 
@@ -6,26 +6,69 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gigacount.geometry import Size
+import numpy as np
+from numpy.typing import NDArray
+
+from gigacount.geometry import Size, Window
 
 from .samples import Samples
 
 
 @dataclass(frozen=True)
+class Orientation:
+    """From stored to upright: swap the axes, then mirror in x and in y."""
+
+    swap: bool
+    mirror_x: bool
+    mirror_y: bool
+
+    def size(self, size_wh: Size) -> Size:
+        """The upright size of a stored one, and the stored size of an upright one."""
+        return (size_wh[1], size_wh[0]) if self.swap else size_wh
+
+    def stored(self, window: Window, size_wh: Size) -> Window:
+        """Where a window of the upright image of `size_wh` lies as stored."""
+        left = size_wh[0] - window.right if self.mirror_x else window.left
+        top = size_wh[1] - window.bottom if self.mirror_y else window.top
+        if self.swap:
+            return Window(top, left, window.height, window.width)
+        return Window(left, top, window.width, window.height)
+
+    def upright(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Stored pixels (rows, cols, bands) turned upright."""
+        if self.swap:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+
+
+ORIENTATIONS = {
+    1: Orientation(False, False, False),
+    2: Orientation(False, True, False),
+    3: Orientation(False, True, True),
+    4: Orientation(False, False, True),
+    5: Orientation(True, False, False),
+    6: Orientation(True, True, False),
+    7: Orientation(True, True, True),
+    8: Orientation(True, False, True),
+}
+"""By EXIF tag 274."""
+
+
+@dataclass(frozen=True)
 class ImageInfo:
-    """A picture's header.
+    """An image's header.
 
     size_wh: upright, in pixels. level_sizes: upright sizes of all resolutions in the file, the full one first.
     tile_wh: of the full resolution, as stored; None when the file must be decoded from top to bottom.
     colour: "grey", "RGB", "CMYK", ... bands: with transparency. bits: per band, of integers or floating point.
     orientation: EXIF, 1..8, as stored. icc: whether a colour profile is embedded.
-    progressive: whether the file's layout makes libvips hold the whole picture while decoding.
+    progressive: whether the file's layout makes libvips hold the whole image while decoding.
     bands_seen: numbers from 1 of the bands shown as red, green and blue, or as grey; None: as the format has it.
     alpha: number from 1 of the band of opacity. nodata: value of pixels that are no ground. mask: whether one in the
     file or beside it says where its ground is. value_range: the values shown as black and white; None for the whole
     range of the type (linear light, if floating point). range_from: "--range", "tags", "statistics", "pixels" or
     "type"; "" until pixels are read.
-    notes: what was assumed about the picture and what is odd about it, a line each.
+    notes: what was assumed about the image and what is odd about it, a line each.
     """
 
     path: Path
@@ -51,7 +94,7 @@ class ImageInfo:
 
 
 def with_samples(info: ImageInfo, samples: Samples, mask: bool, forget: Sequence[str] = ()) -> ImageInfo:
-    """With what the numbers of the picture mean, and without the notes that are to be forgotten."""
+    """With what the numbers of the image mean, and without the notes that are to be forgotten."""
     return replace(
         info,
         bands_seen=None if samples.colours is None else tuple(band + 1 for band in samples.colours),

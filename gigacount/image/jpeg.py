@@ -11,9 +11,8 @@ from gigacount.geometry import Size
 BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS = 0xC0, 0xC1, 0xC2, 0xC3
 ARITHMETIC = (0xC9, 0xCA)
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-SCAN, APP1 = 0xDA, 0xE1
-MAX_HEADER = 2**26
-"""Bytes before the first scan that are looked at; profiles and previews take some megabytes at most."""
+SCAN = 0xDA
+MAX_HEADER = 2**26  # bytes before the first scan that are read; profiles and previews take some megabytes at most
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class JpegHeader:
     frame: int
     precision: int
     size_wh: Size
-    bands: int
     clean: bytes | None
     scan_at: int
 
@@ -83,7 +81,9 @@ def _read(file: BinaryIO) -> JpegHeader | None:
                 # Scan parameters are fixed in these processes; some cameras write zeros (Samsung).
                 body, odd = body[:-3] + b"\0\x3f\0", True
             kept.append(b"\xff\xda" + length.to_bytes(2, "big") + body)
-            return _header(frame, b"".join(kept) if odd else None, file.tell())
+            process, start = frame
+            size_wh = int.from_bytes(start[3:5], "big"), int.from_bytes(start[1:3], "big")
+            return JpegHeader(process, start[0], size_wh, b"".join(kept) if odd else None, file.tell())
         kept.append(bytes((0xFF, marker)) + length.to_bytes(2, "big") + body)
     return None
 
@@ -106,9 +106,3 @@ def _next_marker(file: BinaryIO) -> tuple[int | None, bool]:
             return None, skipped
         byte = file.read(1)
     return None, skipped
-
-
-def _header(frame: tuple[int, bytes], clean: bytes | None, scan_at: int) -> JpegHeader:
-    marker, body = frame
-    height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
-    return JpegHeader(marker, body[0], (width, height), body[5], clean, scan_at)

@@ -1,4 +1,4 @@
-"""Grids of stored pixels at one resolution: in memory, in a scratch file, or in tiles of the picture's own file."""
+"""Grids of stored pixels at one resolution: in memory, in a scratch file, or in tiles of the image's own file."""
 
 from __future__ import annotations
 
@@ -10,35 +10,25 @@ from numpy.typing import NDArray
 
 from gigacount.geometry import Size, Window
 
-from .boxes import box_means
 from .scratch import Scratch
-from .vips import VipsError, VipsImage, release_memory, tile_size, to_array
+from .vips import VipsError, VipsImage, from_array, release_memory, tile_size, to_array
 
-CHUNK_PIXELS = 2048
-"""Side of the squares in which tiles are decoded: few enough pixels to hold, many enough to share among threads."""
-
-CHUNK_BYTES = 8 * 2**20
-"""Bytes of rows that are read at a time."""
-
-USUAL_TILE = 256
-"""Side of the squares in which a damaged picture without tiles is salvaged."""
-
-DAMAGED = 128
-"""The grey that stands for pixels that cannot be decoded."""
-
-LEFT_OUT = 0
-"""The black that stands for tiles that a file leaves out, as GDAL has it."""
+CHUNK_PIXELS = 2048  # side of the squares in which tiles are decoded: few enough to hold, many enough for all threads
+CHUNK_BYTES = 8 * 2**20  # of rows that are read at a time
+USUAL_TILE = 256  # side of the squares in which a damaged image without tiles is salvaged
+DAMAGED = 128  # the grey that stands for pixels that cannot be decoded
+LEFT_OUT = 0  # the black that stands for tiles that a file leaves out, as GDAL has it
 
 
-def standing_in(grey: int, bands: int) -> NDArray[np.uint8]:
-    """A stored pixel (bands,) in place of one that is not there; left out, it is no ground, where a band says so."""
+def filler(grey: int, bands: int) -> NDArray[np.uint8]:
+    """A stored pixel (bands,) for one that is not there: no ground if it is left out and a band says what is ground."""
     if bands % 2:
         return np.full(bands, grey, np.uint8)
     return np.array([grey] * (bands - 1) + [255] if grey == DAMAGED else [255] * (bands - 1) + [0], np.uint8)
 
 
-class Level(ABC):
-    """One resolution of a picture, in its stored orientation.
+class PyramidLevel(ABC):
+    """One resolution of an image, in its stored orientation.
 
     size_wh: pixels of this level. factor_xy: full-resolution pixels per pixel of this level. bands: 1 or 3, and one
     more where not all is ground: how much of each pixel is, 0..255.
@@ -51,7 +41,7 @@ class Level(ABC):
         self._missed: set[tuple[float, float, float, float]] = set()
 
     def miss(self, first_xy: tuple[int, int], size_wh: Size) -> None:
-        """Remember a rectangle of this level for which grey stands in, as it is damaged. Rectangles do not overlap."""
+        """Remember a damaged rectangle of this level, which is shown in grey. Rectangles do not overlap."""
         (x, y), (fx, fy) = first_xy, self.factor_xy
         right, bottom = min(x + size_wh[0], self.size_wh[0]), min(y + size_wh[1], self.size_wh[1])
         self._missed.add((x * fx, y * fy, right * fx, bottom * fy))
@@ -66,7 +56,7 @@ class Level(ABC):
         return min(total / window.pixels, 1.0)
 
     def uniform(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8] | None:
-        """The stored pixel (bands,) of all of a rectangle where it is known without reading them; None elsewhere."""
+        """The stored pixel (bands,) of a whole rectangle where it is known without reading; None elsewhere."""
         return None
 
     @abstractmethod
@@ -78,7 +68,7 @@ class Level(ABC):
 
     @abstractmethod
     def chunk_wh(self, width: int) -> Size:
-        """The largest rectangle that is read in one piece by a look that is `width` pixels wide."""
+        """The largest rectangle that is read in one piece for a window that is `width` pixels wide."""
 
     def boxes(self, first_xy: tuple[int, int], count_wh: Size, step_xy: Size) -> NDArray[np.uint8]:
         """Means of `count_wh` boxes of `step_xy` pixels, (rows, cols, bands); box (0, 0) is the level's top left one.
@@ -103,7 +93,7 @@ class Level(ABC):
         return result
 
 
-class MemoryLevel(Level):
+class MemoryLevel(PyramidLevel):
     """Pixels held in an array (rows, cols, bands)."""
 
     def __init__(self, array: NDArray[np.uint8], factor: int) -> None:
@@ -118,7 +108,7 @@ class MemoryLevel(Level):
         return self.size_wh
 
 
-class ScratchLevel(Level):
+class ScratchLevel(PyramidLevel):
     """Full-resolution pixels, row by row, in a scratch file.
 
     Read with pread rather than memory-mapped: mapped pages count as resident memory, and the kernel maps 16 around each
@@ -145,19 +135,15 @@ class ScratchLevel(Level):
         return self.size_wh[0], max(1, CHUNK_BYTES // (width * self.bands))
 
 
-class TileLevel(Level):
-    """Tiles of the picture's own file, decoded when looked at.
+class TileLevel(PyramidLevel):
+    """Tiles of the image's own file, decoded when they are needed.
 
     left_out: (rows, cols), which tiles have no bytes (sparse GeoTIFF): they are black, and cost nothing. Damaged tiles
     are grey if `forgiving`, else errors.
     """
 
     def __init__(
-        self,
-        image: VipsImage,
-        factor_xy: tuple[float, float],
-        forgiving: bool = False,
-        left_out: NDArray[np.bool_] | None = None,
+        self, image: VipsImage, factor_xy: tuple[float, float], forgiving: bool, left_out: NDArray[np.bool_] | None
     ) -> None:
         super().__init__((image.width, image.height), factor_xy, image.bands)
         self._image = image
@@ -170,10 +156,10 @@ class TileLevel(Level):
         if missing is None or not missing.any():
             return self._decode(left, top, size_wh)
         result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
-        result[:] = standing_in(LEFT_OUT, self.bands)
+        result[:] = filler(LEFT_OUT, self.bands)
         right, bottom = left + size_wh[0], top + size_wh[1]
         tile_w, tile_h = self._tile_wh
-        for row, y0, y1 in _pieces(top, bottom, tile_h):
+        for row, y0, y1 in _tiles(top, bottom, tile_h):
             edges = np.flatnonzero(np.diff(np.concatenate([[True], missing[row], [True]]).astype(np.int8)))
             for first, last in edges.reshape(-1, 2):  # runs of tiles that are there
                 x0 = max((left // tile_w + int(first)) * tile_w, left)
@@ -183,7 +169,7 @@ class TileLevel(Level):
 
     def uniform(self, left: int, top: int, size_wh: Size) -> NDArray[np.uint8] | None:
         missing = self._left_out_of(left, top, size_wh)
-        return standing_in(LEFT_OUT, self.bands) if missing is not None and missing.all() else None
+        return filler(LEFT_OUT, self.bands) if missing is not None and missing.all() else None
 
     def _left_out_of(self, left: int, top: int, size_wh: Size) -> NDArray[np.bool_] | None:
         if self._left_out is None:
@@ -200,14 +186,14 @@ class TileLevel(Level):
             if not self._forgiving:
                 raise
         result = np.empty((size_wh[1], size_wh[0], self.bands), np.uint8)
-        result[:] = standing_in(DAMAGED, self.bands)
-        for _, y0, y1 in _pieces(top, top + size_wh[1], self._tile_wh[1]):
-            for _, x0, x1 in _pieces(left, left + size_wh[0], self._tile_wh[0]):
+        result[:] = filler(DAMAGED, self.bands)
+        tile_w, tile_h = self._tile_wh
+        for _, y0, y1 in _tiles(top, top + size_wh[1], tile_h):
+            for _, x0, x1 in _tiles(left, left + size_wh[0], tile_w):
                 try:
                     tile = to_array(self._image.crop(x0, y0, x1 - x0, y1 - y0))
                     result[y0 - top : y1 - top, x0 - left : x1 - left] = tile
                 except VipsError:
-                    tile_w, tile_h = self._tile_wh
                     self.miss((x0 // tile_w * tile_w, y0 // tile_h * tile_h), self._tile_wh)
         return result
 
@@ -221,6 +207,30 @@ class TileLevel(Level):
         return CHUNK_PIXELS, CHUNK_PIXELS
 
 
+def box_means(pixels: NDArray[np.uint8], step_xy: Size) -> NDArray[np.uint8]:
+    """Means of boxes of `step_xy` pixels, (rows, cols, bands); at the right and bottom of what is left of them.
+
+    Down the columns by NumPy, which is several times faster at it than libvips; along the rows by libvips.
+    """
+    (step_x, step), (rows, cols, bands) = step_xy, pixels.shape
+    if step > 1:
+        whole, kind = rows // step, np.uint16 if (step + 1) * 255 <= 65535 else np.uint32
+        means = np.empty((-(-rows // step), cols, bands), np.uint8)
+        groups = pixels[: whole * step].reshape(whole, step, cols, bands)
+        means[:whole] = _rounded(groups.sum(axis=1, dtype=kind), step)
+        if whole < len(means):
+            means[whole] = _rounded(pixels[whole * step :].sum(axis=0, dtype=kind), rows - whole * step)
+        pixels = means
+    return to_array(from_array(pixels).shrinkh(step_x, ceil=True)) if step_x > 1 else pixels
+
+
+def _rounded(total: NDArray[np.unsignedinteger], count: int) -> NDArray[np.unsignedinteger]:
+    """Divide in place, to the nearest whole number."""
+    total += count // 2
+    total //= count
+    return total
+
+
 def _repeat_edges(pixels: NDArray[np.uint8], inside_x: slice, inside_y: slice) -> None:
     """Fill what lies around the inside of an array with its edge, in place."""
     rows = pixels[inside_y]
@@ -230,8 +240,8 @@ def _repeat_edges(pixels: NDArray[np.uint8], inside_x: slice, inside_y: slice) -
     pixels[inside_y.stop :] = pixels[inside_y.stop - 1]
 
 
-def _pieces(first: int, last: int, side: int) -> Iterator[tuple[int, int, int]]:
-    """Cut pixels `first`..`last` where multiples of `side` are: the number of each piece, its start and its end."""
+def _tiles(first: int, last: int, side: int) -> Iterator[tuple[int, int, int]]:
+    """Cut pixels `first`..`last` where multiples of `side` are: the number of each part, its start and its end."""
     for number, start in enumerate(range(first // side * side, last, side)):
         yield number, max(start, first), min(start + side, last)
 

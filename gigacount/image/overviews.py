@@ -1,6 +1,6 @@
 """Whether the smaller copies in a file show what its full resolution shows.
 
-Overviews may be laid out and never filled, older than the picture, or another picture altogether. A few places of each
+Overviews may be laid out and never filled, older than the picture, or another image altogether. A few places of each
 are compared with the next finer copy that has been found good.
 """
 
@@ -11,32 +11,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .levels import Level
+from .levels import PyramidLevel
 from .vips import VipsError
 
-PLACES = 4
-"""Places compared along each axis."""
-
-SIDE = 256
-"""Side of a place in pixels of the finer level."""
-
-TOLERATED = 16.0
-"""Difference, in root mean square of 8-bit values, between flat places: lossy compression stays far below."""
-
-TEXTURE = 0.7
-"""How much of a place's contrast the difference may reach: copies that take one pixel of many differ by texture."""
-
-SHIFTS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
-"""By how many of its pixels a copy may be moved, in the search for a better fit."""
-
-COMPARED = 64
-"""Side of the squares that are compared for that."""
-
-FLAT, LIVELY = 1.0, 4.0
-"""Contrast of a place that shows nothing at all, and of one that shows something."""
+PLACES = 4  # places compared along each axis
+SIDE = 256  # of a place in pixels of the finer level
+TOLERATED = 16.0  # root mean square difference of 8-bit values between flat places: lossy compression stays far below
+TEXTURE = 0.7  # of a place's contrast that the difference may reach: copies of one pixel of many differ by texture
+SHIFTS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)  # by how many pixels a copy may be moved, in the search for a better fit
+COMPARED = 64  # side of the squares that are compared for that
+FLAT, LIVELY = 1.0, 4.0  # contrast of a place that shows nothing at all, and of one that shows something
 
 
-def trusted(levels: Sequence[Level]) -> Iterator[tuple[int, str | None]]:
+def trusted(levels: Sequence[PyramidLevel]) -> Iterator[tuple[int, str | None]]:
     """For each level but the first, in order: its number and why it is passed over, None if it is good."""
     good = levels[0]
     for number, level in enumerate(levels[1:], 1):
@@ -46,7 +33,7 @@ def trusted(levels: Sequence[Level]) -> Iterator[tuple[int, str | None]]:
             good = level
 
 
-def compare(finer: Level, copy: Level) -> str | None:
+def compare(finer: PyramidLevel, copy: PyramidLevel) -> str | None:
     """Why a copy does not show what a finer level shows; None if it does, as far as it can be told."""
     step_xy = tuple(max(1, round(b / a)) for a, b in zip(finer.factor_xy, copy.factor_xy, strict=True))
     different = empty = lively = compared = 0
@@ -55,7 +42,7 @@ def compare(finer: Level, copy: Level) -> str | None:
         try:
             pair = _pair(finer, copy, place, step_xy)
         except VipsError:
-            continue  # damage is told when it is looked at
+            continue  # damage is reported when it is read
         if pair is None:
             continue
         means, seen, contrast = pair
@@ -76,7 +63,7 @@ def compare(finer: Level, copy: Level) -> str | None:
     return "is shifted" if errors.min() < 0.5 * errors[errors.shape[0] // 2, errors.shape[1] // 2] else None
 
 
-def _places(finer: Level, step_xy: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+def _places(finer: PyramidLevel, step_xy: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
     """First boxes and numbers of boxes (x, y, cols, rows) of places spread over a level, snapped to whole boxes."""
     whole = [side // step for side, step in zip(finer.size_wh, step_xy, strict=True)]
     size = [min(max(SIDE // step, 16), boxes) for boxes, step in zip(whole, step_xy, strict=True)]
@@ -89,7 +76,7 @@ def _places(finer: Level, step_xy: tuple[int, ...]) -> Iterator[tuple[int, int, 
 
 
 def _pair(
-    finer: Level, copy: Level, place: tuple[int, int, int, int], step_xy: tuple[int, ...]
+    finer: PyramidLevel, copy: PyramidLevel, place: tuple[int, int, int, int], step_xy: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float] | None:
     """Means of the finer level and pixels of the copy at a place, (rows, cols, bands), and the finer one's contrast."""
     x, y, cols, rows = place

@@ -1,4 +1,4 @@
-"""Which picture of a TIFF file is counted, what smaller copies of it there are, and who decodes them.
+"""Which image of a TIFF file is counted, what smaller copies of it there are, and who decodes them.
 
 Decided by tags, before anything is decoded.
 """
@@ -22,52 +22,42 @@ from .tags import Directory
 VIPS_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, CCITT, LZW, JPEG, deflate and PackBits: what every libvips reads. Of others it must be tried."""
 
-COMPRESSIONS = {
-    6: "old-style JPEG",
-    7: "JPEG",
-    5: "LZW",
-    33003: "JPEG 2000",
-    33005: "JPEG 2000",
-    34712: "JPEG 2000",
-    34887: "LERC",
-    34892: "lossy DNG JPEG",
-    34925: "LZMA",
-    50000: "Zstandard",
-    50001: "WebP",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
-}
+COMPRESSIONS = {6: "old-style JPEG", 7: "JPEG", 5: "LZW", **dict.fromkeys((33003, 33005, 34712), "JPEG 2000")}
+COMPRESSIONS |= {34887: "LERC", 34892: "lossy DNG JPEG", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
+COMPRESSIONS |= dict.fromkeys((50002, 52546), "JPEG XL")
 
 CAMERA_RAW = (32803, 34892)
 GREY_INVERTED, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 
-VIPS_TILE_SIDE = 5120
-"""The largest tile that libvips is given; it refuses those of 6,144 pixels and more."""
-
-STRIPPED_COPY_PIXELS = 2**24
-"""Pixels up to which a smaller copy in the file is of use although it is not tiled."""
-
-SINGLE_BLOCK = 50_000_000
-"""Bytes that libtiff allocates for one piece unless it is told that there is no limit."""
+VIPS_TILE_SIDE = 5120  # the largest tile that libvips is given; it refuses those of 6,144 pixels and more
+STRIPPED_COPY_PIXELS = 2**24  # up to which a smaller copy in the file is of use although it is not tiled
+SINGLE_BLOCK = 50_000_000  # bytes that libtiff allocates for one segment unless it is told that there is no limit
 
 
 @dataclass(frozen=True)
-class TiffCopy:
-    """One resolution: its directory and how many full-resolution pixels lie on one of its own, in x and y."""
+class Copy:
+    """One resolution in the file: how to ask libvips for it, its stored size, and full-resolution pixels per pixel.
 
-    directory: Directory
+    directory, mask: of a TIFF.
+    """
+
+    options: tuple[tuple[str, int], ...]
+    size_wh: Size
     factor_xy: tuple[float, float]
+    directory: Directory | None = None
+    mask: Directory | None = None
 
 
 @dataclass(frozen=True)
 class TiffPlan:
-    """The picture to read. copies: the full resolution first; others are candidates until their pixels are compared.
+    """The image to read. copies: the full resolution first; others are candidates until their pixels are compared.
 
     by_tifffile: why libvips is not asked, in words; None where it is. notes: what was chosen, one line each.
-    masks: pages that say where the picture and its copies are ground.
+    masks: pages that say where the image and its copies are ground.
     """
 
-    copies: tuple[TiffCopy, ...]
+    main: Directory
+    copies: tuple[Copy, ...]
     by_tifffile: str | None
     notes: tuple[str, ...] = ()
     masks: tuple[Directory, ...] = ()
@@ -77,13 +67,9 @@ class TiffPlan:
         """Whether libvips may have the codec after all."""
         return self.main.compression not in VIPS_COMPRESSIONS and not self.main.separate
 
-    @property
-    def main(self) -> Directory:
-        return self.copies[0].directory
-
 
 def mask_of(masks: Sequence[Directory], size_wh: Size) -> Directory | None:
-    """The mask of a picture, or of a copy of it, of this size."""
+    """The mask of an image, or of a copy of it, of this size."""
     return next((mask for mask in masks if mask.size_wh == size_wh), None)
 
 
@@ -106,29 +92,45 @@ def plan_tiff(path: Path, shown: str, page: int | None) -> TiffPlan | None:
         main = max(found, key=lambda one: one.pixels)  # the first of the largest
     others = [one for one in directories if one is not main and not one.mask and one.pixels > 0]
     reason = why_not_libvips(main, pages)
-    candidates: list[TiffCopy] = [TiffCopy(main, (1.0, 1.0))]
+    copies = [_copy(main, (1.0, 1.0))]
     for one in others:
-        factor_xy = _copy_factor(main, one, candidates[-1].directory.size_wh)
+        factor_xy = _copy_factor(main, one, copies[-1].size_wh)
         if factor_xy is not None and why_not_libvips(one, pages) == reason:
-            candidates.append(TiffCopy(one, factor_xy))
+            copies.append(_copy(one, factor_xy))
     masks = tuple(one for one in directories if one.mask and one.samples == 1 and one.page > main.page)
-    return TiffPlan(tuple(candidates), reason, tuple(_notes(main, directories, candidates, pages, page)), masks)
+    return TiffPlan(main, tuple(copies), reason, tuple(_notes(main, directories, copies, pages, page)), masks)
+
+
+def _copy(one: Directory, factor_xy: tuple[float, float]) -> Copy:
+    return Copy(tuple(vips_options(one).items()), one.size_wh, factor_xy, one)
+
+
+def vips_options(one: Directory) -> dict[str, int]:
+    """How to ask libvips for a directory."""
+    options = {"page": one.page} if one.page else {}
+    options |= {} if one.inner is None else {"subifd": one.inner}
+    return options | ({"unlimited": True} if needs_unlimited(one) else {})
 
 
 def is_camera_raw(path: Path) -> bool:
-    """Whether a TIFF file holds what a camera's sensor saw (DNG, NEF, ARW, ...), not a picture. Raises OSError."""
+    """Whether a TIFF file holds what a camera's sensor saw (DNG, NEF, ARW, ...), not an image. Raises OSError."""
     directories = tags.read_directories(path, 8)
     return any(one.photometric in CAMERA_RAW or (one.page == 0 and tags.DNG_VERSION in one.tags) for one in directories)
 
 
+def compression_name(one: Directory) -> str:
+    """`Zstandard`, or `number 12345` of one without a name."""
+    return COMPRESSIONS.get(one.compression, f"number {one.compression}")
+
+
 def why_not_libvips(one: Directory, pages: int) -> str | None:
-    """Why libvips would fail, or hand out garbled pixels; None where it reads the picture."""
+    """Why libvips would fail, or return garbled pixels; None where it reads the image."""
     if pages > tags.MAX_PAGES:
         return f"more than {tags.MAX_PAGES} pages"
     if one.separate:
         return "bands one after the other"
     if one.compression not in VIPS_COMPRESSIONS:
-        return f"{COMPRESSIONS.get(one.compression, f'number {one.compression}')} compression"
+        return f"{compression_name(one)} compression"
     if one.compression == 7 and one.bits != 8:
         return f"{one.bits}-bit JPEG"
     if one.tiled and max(one.segment_wh) > VIPS_TILE_SIDE:
@@ -144,7 +146,7 @@ def why_not_libvips(one: Directory, pages: int) -> str | None:
 
 
 def needs_unlimited(one: Directory) -> bool:
-    """Whether a piece of the picture takes more memory than libtiff allocates unasked."""
+    """Whether a segment of the image takes more memory than libtiff allocates by default."""
     width, height = one.segment_wh
     decoded = width * height * max(1, one.samples * one.bits // 8)
     return max(decoded, int(one.segment_bytes().max(initial=0))) > SINGLE_BLOCK
@@ -152,24 +154,20 @@ def needs_unlimited(one: Directory) -> bool:
 
 def _copy_factor(main: Directory, one: Directory, last_wh: Size) -> tuple[float, float] | None:
     """How many times smaller a directory is, where its tags allow it to be a copy of the main one; None otherwise."""
-    if one.page != main.page and one.inner is not None:
-        return None
-    alike = all(
-        left == right
-        for left, right in (
-            (one.samples, main.samples),
-            (one.bits, main.bits),
-            (one.number(tags.SAMPLE_FORMAT, 1), main.number(tags.SAMPLE_FORMAT, 1)),
-            (one.photometric % 4, main.photometric % 4),  # RGB and YCbCr are the same picture
-        )
-    )
+
+    def kind(it: Directory) -> tuple[int, ...]:  # by photometric % 4, RGB and YCbCr are the same image
+        return it.samples, it.bits, it.number(tags.SAMPLE_FORMAT, 1), it.photometric % 4
+
     quick = one.tiled or one.pixels <= STRIPPED_COPY_PIXELS
     smaller = one.size_wh[0] < last_wh[0] and one.size_wh[1] <= last_wh[1]
-    return shrinking(main.size_wh, one.size_wh) if alike and quick and smaller and main.tiled else None
+    outside = one.page != main.page and one.inner is not None  # a copy inside another page
+    if outside or kind(one) != kind(main) or not (quick and smaller and main.tiled):
+        return None
+    return shrinking(main.size_wh, one.size_wh)
 
 
 def shrinking(full_wh: Size, size_wh: Size) -> tuple[float, float] | None:
-    """How many times smaller a copy is in x and y; None when it has another shape, so is another picture.
+    """How many times smaller a copy is in x and y; None when it has another shape, so is another image.
 
     Whole numbers where the copy's sides are the rounded quotient by one: then its pixels are boxes of that many.
     """
@@ -183,7 +181,7 @@ def shrinking(full_wh: Size, size_wh: Size) -> tuple[float, float] | None:
 
 
 def _notes(
-    main: Directory, directories: Sequence[Directory], copies: Sequence[TiffCopy], pages: int, page: int | None
+    main: Directory, directories: Sequence[Directory], copies: Sequence[Copy], pages: int, page: int | None
 ) -> list[str]:
     width, height = main.size_wh
     notes = []

@@ -15,20 +15,13 @@ from numpy.typing import NDArray
 
 from gigacount.geometry import Size, Window
 
-from .levels import Level
-from .vips import from_array, reduce, sample, to_array
+from .levels import PyramidLevel
+from .vips import from_array, library, to_array
 
-KEEP_FOR_KERNEL = 1.5
-"""How much of the shrinking the kernel does at least; means alone (1.0) would double the aliasing."""
-
-MARGIN = 3
-"""Output pixels beyond the window that the Lanczos kernel reaches."""
-
-MARGINS = range(MARGIN, MARGIN + 8)
-"""Margins to choose from, see _plan_kernel."""
-
-HARDLY_SHRUNK = 1.05
-"""Up to this ratio a look is sampled like an enlarged one: nothing to speak of can alias."""
+KEEP_FOR_KERNEL = 1.5  # how much of the shrinking the kernel does at least; means alone (1.0) would double the aliasing
+MARGIN = 3  # output pixels beyond the window that the Lanczos kernel reaches
+MARGINS = range(MARGIN, MARGIN + 8)  # to choose from, see _plan_kernel
+HARDLY_SHRUNK = 1.05  # up to this ratio a look is sampled like an enlarged one: nothing to speak of can alias
 
 
 @dataclass(frozen=True)
@@ -53,8 +46,8 @@ class Axis:
         return self.lead > 0
 
 
-def resample(level: Level, window: Window, size_wh: Size) -> NDArray[np.uint8]:
-    """A window of the full-resolution picture, as stored, at `size_wh`, (rows, cols, bands). Raises VipsError."""
+def resample(level: PyramidLevel, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+    """A window of the full-resolution image, as stored, at `size_wh`, (rows, cols, bands). Raises VipsError."""
     factor_x, factor_y = level.factor_xy
     x = plan_axis(window.left / factor_x, window.width / factor_x, size_wh[0])
     y = plan_axis(window.top / factor_y, window.height / factor_y, size_wh[1])
@@ -69,12 +62,23 @@ def _kernel(boxes: NDArray[np.uint8], x: Axis, y: Axis, size_wh: Size) -> NDArra
     """What the boxes of both axes leave to do."""
     width, height = size_wh
     image = from_array(boxes)
+    # Shrink with a Lanczos kernel as wide as it needs; the centre of the image stays its centre.
+    if y.shrinks:
+        image = image.reducev(y.ratio, kernel="lanczos3", gap=0)
+    if x.shrinks:
+        image = image.reduceh(x.ratio, kernel="lanczos3", gap=0)
     if x.shrinks or y.shrinks:
-        image = reduce(image, (x.ratio if x.shrinks else 1, y.ratio if y.shrinks else 1))
         image = image.crop(x.lead, y.lead, width if x.shrinks else x.count, height if y.shrinks else y.count)
     if (image.width, image.height) != size_wh or x.offset or y.offset:
-        steps = (1 if x.shrinks else x.ratio, 1 if y.shrinks else y.ratio)
-        image = sample(image, steps, (x.offset, y.offset), size_wh)
+        step_x, step_y = 1 if x.shrinks else x.ratio, 1 if y.shrinks else y.ratio
+        image = image.affine(
+            [1 / step_x, 0, 0, 1 / step_y],
+            odx=-x.offset / step_x,
+            ody=-y.offset / step_y,
+            oarea=[0, 0, *size_wh],
+            interpolate=library().Interpolate.new("bicubic"),
+            extend="copy",
+        )
     return to_array(image)
 
 

@@ -11,21 +11,10 @@ from gigacount.errors import ImageError
 
 from .info import ImageInfo
 
-SHARE = 0.8
-"""Of the memory that is free, the most that one process's pictures take while they are decoded."""
+SHARE = 0.8  # of the memory that is free, the most that one process's images take while they are decoded
 
-WHOLE_BYTES = {
-    "WebP": 21.0,
-    "HEIF": 17.0,
-    "GIF": 10.0,
-    "JPEG XL": 11.0,
-    "camera raw": 20.0,
-    "BMP": 14.0,
-    "JPEG 2000": 20.0,
-    "HEIC": 17.0,
-    "12-bit JPEG": 9.0,
-    "lossless JPEG": 10.0,
-}
+WHOLE_BYTES = {"WebP": 21.0, "HEIF": 17.0, "GIF": 10.0, "JPEG XL": 11.0, "camera raw": 20.0, "BMP": 14.0, "HEIC": 17.0}
+WHOLE_BYTES |= {"JPEG 2000": 20.0, "12-bit JPEG": 9.0, "lossless JPEG": 10.0}
 """Bytes that decoding takes for each pixel of 8-bit RGB, with the copies that are kept; measured on 8 megapixels."""
 
 PROGRESSIVE_BYTES = {"JPEG": 8.0, "PNG": 6.0}

@@ -1,4 +1,4 @@
-"""A temporary file without a name, for pixels that are decoded once and looked at many times."""
+"""A temporary file without a name, for pixels that are decoded once and read many times."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from gigacount.errors import OutputError
 
+_REMEDY = "choose another folder for it (TMPDIR)"
+
 
 class Scratch:
     """`size` bytes in `folder` that vanish with the process, however it ends.
@@ -21,8 +23,7 @@ class Scratch:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.folder = folder
-        self.size = size
+        self.folder, self.size = folder, size
         try:
             free = shutil.disk_usage(folder).free
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  closed by close()
@@ -34,40 +35,20 @@ class Scratch:
                 f"{folder}: the scratch file needs {size / 1e9:.2f} GB, only {free / 1e9:.2f} GB are free; {_REMEDY}"
             )
 
-    @property
-    def descriptor(self) -> int:
-        """For writing from the start."""
-        return self._file.fileno()
-
-    @property
-    def written(self) -> int:
-        """Bytes that can be read by now."""
-        return os.fstat(self._file.fileno()).st_size
-
-    def rewind(self) -> None:
-        """Start over."""
-        self._file.seek(0)
-        self._file.truncate()
-
-    def refusal(self) -> str | None:
-        """Why the system takes no more bytes at the end of the file; None when it does take them."""
-        rest, offset = memoryview(bytes(2**20)), self.written
-        while rest:
-            try:
+    def write(self, rest: memoryview, offset: int) -> None:
+        """Write bytes at an offset. Raises OutputError."""
+        try:
+            while rest:
                 done = os.pwrite(self._file.fileno(), rest, offset)
-            except OSError as error:
-                return error.strerror
-            rest, offset = rest[done:], offset + done
-        return None
-
-    def failed(self, reason: str) -> OutputError:
-        """What to tell the user when writing fails."""
-        return OutputError(
-            f"{self.folder}: the scratch file of {self.size / 1e9:.2f} GB cannot be written: {reason}; {_REMEDY}"
-        )
+                rest, offset = rest[done:], offset + done
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: the scratch file of {self.size / 1e9:.2f} GB cannot be written: {error.strerror};"
+                f" {_REMEDY}"
+            ) from error
 
     def read(self, pixels: NDArray[np.uint8], offset: int) -> None:
-        """Fill a contiguous array from the file."""
+        """Fill a contiguous array from the file. Raises OutputError."""
         rest = pixels.data.cast("B")
         while rest:
             done = os.preadv(self._file.fileno(), [rest], offset)
@@ -78,6 +59,3 @@ class Scratch:
     def close(self) -> None:
         """Give the space back."""
         self._file.close()
-
-
-_REMEDY = "choose another folder for it (TMPDIR)"

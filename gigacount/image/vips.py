@@ -1,7 +1,7 @@
-"""libvips behind a few functions: the only file that imports pyvips, and the seam where its untyped objects come in.
+"""libvips behind a few functions: the only file of the package's image readers that imports pyvips.
 
-Importing this file costs nothing; libvips is loaded by the first call. No decision rests on what libvips says of an
-error: its text is one buffer for the whole process, which other threads fill and clear. It is shown, never parsed.
+Importing this file costs nothing; the first call loads libvips. No decision rests on what libvips says of an error: its
+text is one buffer for the whole process, which other threads fill and clear. It is shown, never parsed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from threading import Lock, Thread
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,34 +22,34 @@ from numpy.typing import NDArray
 from gigacount.geometry import Size
 
 from . import jpeg
-from .pipe import open_pipe
 
 VipsImage = Any  # pyvips has no types
 
-NOT_PICTURES = ("Csv", "Matrix", "Raw", "Vips")
-"""Formats that libvips opens and nobody photographs in; a text file beginning with two numbers is a "matrix" to it."""
+NOT_IMAGES = ("Csv", "Matrix", "Raw", "Vips")
+"""Formats that libvips opens although they hold no photographs: a text that begins with two numbers is a "matrix"."""
 
 MAPPED = ("Jpeg", "Webp", "gif")
-"""Formats whose files libvips maps into memory, unless they come through a pipe. All are loaders that it trusts."""
+"""Formats whose files libvips maps into memory unless they come through a pipe. It trusts all of these loaders.
+
+Mapped bytes count as resident memory, all of them in the end, and a file that is cut short while it is mapped kills the
+process (SIGBUS). Bytes from a pipe do neither.
+"""
+
+BLOCK_BYTES = 2**20  # of a pipe
 
 _FORMATS = {"uint8": "uchar", "int8": "char", "uint16": "ushort", "int16": "short", "uint32": "uint", "int32": "int"}
-_FORMATS |= {"float16": "float", "float32": "float", "float64": "double"}
-"""NumPy's names of numbers, and libvips'."""
+_FORMATS |= {"float32": "float", "float64": "double"}  # names of NumPy: names of libvips
+_DTYPES = {name: dtype for dtype, name in _FORMATS.items()}
+_UNTRUSTED = 16  # libvips' flag of loaders that are not hardened against hostile files
 
 _setting_up = Lock()
-
-_trusting = Lock()
-"""Held while loaders that libvips does not trust are let through, which holds for the whole process."""
-
-_UNTRUSTED = 16
-"""libvips' flag of loaders that are not hardened against hostile files."""
+_trusting = Lock()  # held while untrusted loaders are let through, which holds for the whole process
 
 
 class VipsError(Exception):
-    """What libvips says: `reason` in one line, `details` in full."""
+    """What libvips says: `reason` in one line."""
 
     def __init__(self, details: str) -> None:
-        self.details = details
         lines = [line.strip() for line in details.splitlines() if line.strip()]
         telling = [line for line in lines if not line.endswith("load error") and not line.startswith("unable to ")]
         last = (telling or lines or ["libvips gives no reason"])[-1]
@@ -67,12 +67,11 @@ def library() -> Any:
 def _set_up() -> Any:
     # libvips warns from its own threads. pyvips would log that in Python, where a garbage collection may set in and
     # free an image; libvips warns of that, too, and GLib ends the process, as a warning came within a warning.
-    os.environ["VIPS_WARNING"] = "1"  # libvips says no warnings, if it is loaded from here on
+    os.environ["VIPS_WARNING"] = "1"  # switches warnings off if libvips is loaded from here on
     import pyvips
 
     pyvips._remove_log_handler()
-    # Results are kept by whoever needs them: the cache of operations would hold pictures, and stale ones, by file name.
-    pyvips.cache_set_max(0)
+    pyvips.cache_set_max(0)  # the cache of operations would hold whole images, and stale ones by file name
     pyvips.block_untrusted_set(True)
     return pyvips
 
@@ -103,22 +102,70 @@ def _malloc_trim() -> Any:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
 
 
-def from_pixels(array: NDArray[np.generic], interpretation: str, profile: bytes | None) -> VipsImage:
-    """An image of numbers of any kind, (rows, cols, bands), that mean what `interpretation` says. Raises VipsError."""
+def from_array(array: NDArray[Any], interpretation: str | None = None, profile: bytes | None = None) -> VipsImage:
+    """An image over the memory of `array` (rows, cols, bands). By default grey or sRGB. Raises VipsError."""
     array = array.astype(np.float32) if array.dtype == np.float16 else np.ascontiguousarray(array)
+    rows, cols, bands = array.shape
+    image = library().Image.new_from_memory(array, cols, rows, bands, _format(array.dtype))
+    image = image.copy(interpretation=interpretation or ("srgb" if bands == 3 else "b-w"))
+    if profile is not None:
+        image.set_type(library().GValue.blob_type, "icc-profile-data", profile)
+    return image
+
+
+def to_array(image: VipsImage) -> NDArray[Any]:
+    """Compute the pixels of an image, (rows, cols, bands). Raises VipsError."""
     with errors():
-        image = library().Image.new_from_array(array).copy(interpretation=interpretation)
-    return image if profile is None else with_profile(image, profile)
+        pixels = image.write_to_memory()
+    return np.frombuffer(pixels, _DTYPES[image.format]).reshape(image.height, image.width, image.bands)
 
 
-def stand_in(
+def write_rows(image: VipsImage, take: Callable[[memoryview], None]) -> None:
+    """Compute an image from top to bottom and give its bytes to `take`, in order. Raises VipsError, and what that does.
+
+    Unlike reading one crop after another, this never asks the decoder for rows out of order.
+    """
+    failures: list[BaseException] = []
+
+    def write(data: Any) -> int:
+        try:
+            take(memoryview(data))
+        except BaseException as error:  # raised below: libvips knows no Python exceptions
+            failures.append(error)
+            return -1
+        return len(data)
+
+    target = library().TargetCustom()
+    target.on_write(write)
+    try:
+        with errors():
+            image.rawsave_target(target)
+    except VipsError:
+        if failures:
+            raise failures.pop() from None
+        raise
+
+
+def row_reader(image: VipsImage) -> Callable[[int, int], NDArray[Any]]:
+    """Reads rows, from the first on as many as the second says; only downwards, and from one thread.
+
+    Raises VipsError. Decodes in that thread alone, so that a decoder which only goes down is asked in order.
+    """
+    region = library().Region.new(image)
+
+    def read(top: int, count: int) -> NDArray[Any]:
+        with errors():
+            pixels = region.fetch(0, top, image.width, count)
+        return np.frombuffer(pixels, _DTYPES[image.format]).reshape(count, image.width, image.bands)
+
+    return read
+
+
+def header_only(
     size_wh: Size, bands: int, dtype: np.dtype[Any], interpretation: str, fields: Mapping[str, int | bytes]
 ) -> VipsImage:
-    """An opened picture that libvips cannot open: header only, its pixels are black. fields: its metadata."""
-    form = _FORMATS.get(np.dtype(dtype).name)
-    if form is None:
-        raise VipsError(f"numbers of the kind {np.dtype(dtype).name} are no picture")
-    black = library().Image.black(*size_wh, bands=bands).cast(form)
+    """The header of a file that libvips cannot open, with black pixels. fields: its metadata. Raises VipsError."""
+    black = library().Image.black(*size_wh, bands=bands).cast(_format(np.dtype(dtype)))
     image = black.copy(interpretation=interpretation)
     for name, value in fields.items():
         kind = library().GValue.gint_type if isinstance(value, int) else library().GValue.blob_type
@@ -126,9 +173,11 @@ def stand_in(
     return image
 
 
-def version() -> str:
-    """The version of libvips, like "8.18.7"."""
-    return ".".join(str(library().version(part)) for part in range(3))
+def _format(dtype: np.dtype[Any]) -> str:
+    name = "float32" if dtype == np.float16 else dtype.name
+    if name not in _FORMATS:
+        raise VipsError(f"numbers of the kind {name} are no picture")
+    return _FORMATS[name]
 
 
 @contextmanager
@@ -153,9 +202,9 @@ def find_loader(path: Path, trusted: bool) -> str | None:
     if found == pyvips.ffi.NULL:
         return None
     loader: str = pyvips.ffi.string(found).decode()
-    if format_of(loader) in NOT_PICTURES:
+    if format_of(loader) in NOT_IMAGES:
         return None
-    # A JPEG with a gain map is a JPEG: its plain picture is what a viewer without HDR shows, and it streams.
+    # A JPEG with a gain map is a JPEG: its plain image is what a viewer without HDR shows, and it streams.
     return loader.replace("Uhdr", "Jpeg")
 
 
@@ -179,7 +228,7 @@ def load_stream(path: Path, loader: str, trusted: bool, **options: Any) -> VipsI
     if format_of(loader) not in MAPPED:
         return load(path, loader, trusted, **options)
     header = jpeg.read_header(path) if format_of(loader) == "Jpeg" else None
-    descriptor = open_pipe(path, header.clean, header.scan_at) if header and header.clean else open_pipe(path)
+    descriptor = _open_pipe(path, header.clean, header.scan_at) if header and header.clean else _open_pipe(path)
     try:
         with errors():
             source = library().Source.new_from_descriptor(descriptor)
@@ -188,23 +237,51 @@ def load_stream(path: Path, loader: str, trusted: bool, **options: Any) -> VipsI
         os.close(descriptor)
 
 
-def load_drawing(svg: bytes) -> VipsImage:
-    """Open a drawing of our own, RGB with opacity. Raises VipsError.
+def _open_pipe(path: Path, start: bytes = b"", resume_at: int = 0) -> int:
+    """A descriptor, to be closed by the caller, to which a thread feeds the file's bytes. Raises OSError.
 
-    SVG is a loader that libvips does not trust, so it is blocked for files; here it is let through for this call alone.
+    start: replaces the file's first `resume_at` bytes.
     """
-    pyvips = library()
+    file = path.open("rb", buffering=0)
+    file.seek(resume_at)
+    reader, writer = os.pipe()
+    with suppress(OSError, AttributeError, ImportError):  # Linux only, and only for speed
+        import fcntl
+
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, BLOCK_BYTES)
+    # A daemon, because it sleeps until somebody reads on, or nobody has the other end open any more.
+    Thread(target=_feed, args=(file, writer, start), name="gigacount-pipe", daemon=True).start()
+    return reader
+
+
+def _feed(file: BinaryIO, writer: int, start: bytes) -> None:
+    try:
+        # A read that fails ends the stream early, which the decoder reports as a file cut short.
+        with file, suppress(OSError):
+            while block := start or file.read(BLOCK_BYTES):
+                rest, start = memoryview(block), b""
+                while rest:
+                    rest = rest[os.write(writer, rest) :]
+    finally:
+        os.close(writer)
+
+
+def load_drawing(svg: bytes) -> VipsImage:
+    """Open an SVG drawing of our own, RGB with opacity. Raises VipsError.
+
+    libvips does not trust its SVG loader, so it is blocked for files; here it is let through for this call alone.
+    """
     with _trust(), errors():
-        return pyvips.Image.svgload_buffer(svg)
+        return library().Image.svgload_buffer(svg)
 
 
 def field(image: VipsImage, name: str, default: Any = None) -> Any:
-    """A metadata field, or `default` when the picture has none of that name."""
+    """A metadata field, or `default` when the image has none of that name."""
     return image.get(name) if image.get_typeof(name) else default
 
 
 def tile_size(image: VipsImage) -> tuple[int, int] | None:
-    """Width and height of the tiles in which the file holds this picture; None when it has none."""
+    """Width and height of the tiles in which the file holds this image; None when it has none."""
     for prefix in ("", "openslide.level[0]."):
         width, height = field(image, f"{prefix}tile-width"), field(image, f"{prefix}tile-height")
         if width is not None and height is not None:
@@ -212,75 +289,7 @@ def tile_size(image: VipsImage) -> tuple[int, int] | None:
     return None
 
 
-def to_array(image: VipsImage) -> NDArray[np.uint8]:
-    """Compute the pixels of an 8-bit image, (rows, cols, bands). Raises VipsError."""
-    with errors():
-        pixels = image.write_to_memory()
-    return np.frombuffer(pixels, np.uint8).reshape(image.height, image.width, image.bands)
-
-
-def to_numbers(image: VipsImage) -> NDArray[Any]:
-    """Compute the pixels of an image of any type, (rows, cols, bands). Raises VipsError."""
-    with errors():
-        return np.atleast_3d(image.numpy())
-
-
-def write_raw(image: VipsImage, descriptor: int) -> None:
-    """Compute all pixels of an image into a file, row by row. Raises VipsError."""
-    with errors():
-        image.rawsave_target(library().Target.new_to_descriptor(descriptor))
-
-
-def stop(image: VipsImage) -> None:
-    """Make whatever computes this image fail soon; from any thread."""
-    image.set_kill(True)
-
-
-def from_array(array: NDArray[np.uint8]) -> VipsImage:
-    """An image of one (grey) or three (RGB) bands over the memory of `array` (rows, cols, bands)."""
-    rows, cols, bands = array.shape
-    image = library().Image.new_from_memory(np.ascontiguousarray(array), cols, rows, bands, "uchar")
-    return image.copy(interpretation="srgb" if bands == 3 else "b-w")
-
-
-def shrink_rows(image: VipsImage, step: int) -> VipsImage:
-    """Means of `step` pixels along the rows; at the right of what is left of them."""
-    return image.shrinkh(step, ceil=True)
-
-
-def reduce(image: VipsImage, ratio_xy: tuple[float, float]) -> VipsImage:
-    """Shrink by ratios >= 1 with a Lanczos kernel as wide as they need; the centre of the image stays its centre."""
-    ratio_x, ratio_y = ratio_xy
-    if ratio_y > 1:
-        image = image.reducev(ratio_y, kernel="lanczos3", gap=0)
-    if ratio_x > 1:
-        image = image.reduceh(ratio_x, kernel="lanczos3", gap=0)
-    return image
-
-
-def sample(
-    image: VipsImage, step_xy: tuple[float, float], first_xy: tuple[float, float], size: tuple[int, int]
-) -> VipsImage:
-    """`size` (width, height) bicubic samples, `step_xy` pixels apart, from pixel coordinates `first_xy`."""
-    (step_x, step_y), (first_x, first_y) = step_xy, first_xy
-    return image.affine(
-        [1 / step_x, 0, 0, 1 / step_y],
-        odx=-first_x / step_x,
-        ody=-first_y / step_y,
-        oarea=[0, 0, *size],
-        interpolate=library().Interpolate.new("bicubic"),
-        extend="copy",
-    )
-
-
 def to_srgb(image: VipsImage) -> VipsImage:
-    """Convert by the embedded ICC profile to 8-bit sRGB. Raises VipsError when the profile does not fit the picture."""
+    """Convert by the embedded ICC profile to 8-bit sRGB. Raises VipsError when the profile does not fit the image."""
     with errors():
         return image.icc_transform("srgb", embedded=True, depth=8)
-
-
-def with_profile(image: VipsImage, profile: bytes) -> VipsImage:
-    """The same pixels with an embedded ICC profile."""
-    copy = image.copy()
-    copy.set_type(library().GValue.blob_type, "icc-profile-data", profile)
-    return copy

@@ -1,4 +1,4 @@
-"""A picture file: checked, opened by its header, and described."""
+"""An image file: checked, opened by its header, and described."""
 
 from __future__ import annotations
 
@@ -17,67 +17,31 @@ from gigacount.text import plural
 from . import codecs, foreign, room, vips
 from .colour import Colour, store
 from .foreign import Foreign
-from .form import ReadRows
-from .gdal import Stated
-from .info import ImageInfo, with_samples
-from .mask import masks_beside
-from .orientation import ORIENTATIONS, Orientation
-from .pages import TiffPlan, is_camera_raw, mask_of, needs_unlimited, plan_tiff, shrinking
+from .formats import ReadRows
+from .ground import masks_beside
+from .info import ORIENTATIONS, ImageInfo, Orientation, with_samples
+from .pages import Copy, TiffPlan, is_camera_raw, mask_of, plan_tiff, shrinking, vips_options
 from .samples import Samples
+from .sidecar import BandMetadata
 from .tags import Directory
 from .vips import VipsError, VipsImage, field
 
-MAX_SIDE = 10_000_000
-"""Pixels in a row or column; beyond, a single row of the decoder's buffers would not fit in memory."""
+MAX_SIDE = 10_000_000  # pixels in a row or column; beyond, one row of the decoder's buffers would not fit in memory
+MAX_TILE_PIXELS = 2**26  # of a tile, which is decoded whole
 
-MAX_TILE_PIXELS = 2**26
-"""Pixels of a tile, which is decoded whole."""
-
-_NAMES = {
-    "Jpeg": "JPEG",
-    "Tiff": "TIFF",
-    "Png": "PNG",
-    "Webp": "WebP",
-    "Heif": "HEIF",
-    "gif": "GIF",
-    "Jp2k": "JPEG 2000",
-    "Jxl": "JPEG XL",
-    "DcRaw": "camera raw",
-    "Ppm": "PNM",
-    "Fits": "FITS",
-    "Svg": "SVG",
-}
-"""By libvips' names; others are shown as they are."""
-
-_COLOURS = {
-    "b-w": "grey",
-    "grey16": "grey",
-    "srgb": "RGB",
-    "rgb16": "RGB",
-    "scrgb": "RGB",
-    "cmyk": "CMYK",
-    "lab": "Lab",
-}
-
+# By libvips' names; others are shown as they are.
+_NAMES = {"Jpeg": "JPEG", "Tiff": "TIFF", "Png": "PNG", "Webp": "WebP", "Heif": "HEIF", "gif": "GIF", "Svg": "SVG"}
+_NAMES |= {"Jp2k": "JPEG 2000", "Jxl": "JPEG XL", "DcRaw": "camera raw", "Ppm": "PNM", "Fits": "FITS"}
+_COLOURS = {"b-w": "grey", "grey16": "grey", "srgb": "RGB", "rgb16": "RGB", "scrgb": "RGB", "cmyk": "CMYK"}
+_COLOURS |= {"lab": "Lab"}
 _BITS = {"uchar": 8, "char": 8, "ushort": 16, "short": 16, "uint": 32, "int": 32, "float": 32, "double": 64}
 
 
 @dataclass(frozen=True)
-class Copy:
-    """One resolution in the file: how to ask libvips for it, its stored size, and full-resolution pixels per pixel."""
-
-    options: tuple[tuple[str, int], ...]
-    size_wh: Size
-    factor_xy: tuple[float, float]
-    directory: Directory | None = None
-    mask: Directory | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """A file that can be opened.
 
-    loader: of libvips, or the reader of a format that libvips is not asked for. plan: of a TIFF, which of its pictures.
+    loader: of libvips, or the reader of a format that libvips is not asked for. plan: of a TIFF, which of its images.
     size_wh: as stored. copies: resolutions that are readable by tiles, the full one first; none if it must be streamed.
     mask: of the full resolution; those of the copies are theirs. samples: what the numbers of the file mean.
     bands: of the pixels once they are stored (see colour), 1 or 3, and one more where not all may be ground.
@@ -96,14 +60,15 @@ class Picture:
     mask: Directory | None = None
 
     @classmethod
-    def open(cls, path: Path, options: ReadOptions) -> Picture:
+    def open(cls, path: Path, options: ReadOptions) -> ImageFile:
         """Read a file's header. Raises ImageError."""
         _check_file(path)
         name = shown(path)
         loader = foreign.recognise(path, options.page) or vips.find_loader(path, options.trust_loaders)
         if loader is None:
+            version = ".".join(str(vips.library().version(part)) for part in range(3))
             raise ImageError(
-                f"{name}: not a picture that libvips {vips.version()} reads here; convert it to TIFF, PNG or"
+                f"{name}: not a picture that libvips {version} reads here; convert it to TIFF, PNG or"
                 " JPEG, or, if you trust the file, allow all loaders (--trust-loaders)"
             )
         plan = None
@@ -113,8 +78,8 @@ class Picture:
             else:
                 plan = plan_tiff(path, name, options.page)
         header, plan = _header(path, loader, options, plan)
-        _check_size(path, (header.width, header.height), options.max_pixels)
         size_wh = header.width, header.height
+        _check_size(path, size_wh, options.max_pixels)
         masks, told = (plan.masks, None) if plan and mask_of(plan.masks, size_wh) else masks_beside(path, size_wh)
         mask = mask_of(masks, size_wh)
         copies = _copies(path, loader, options, header, plan)
@@ -122,7 +87,7 @@ class Picture:
             copies = [replace(copy, mask=mask_of(masks, copy.size_wh)) for copy in copies]
             copies = [copy for copy in copies if copy.mask]
         loader_name = vips.format_of(loader) if isinstance(loader, str) else loader.name
-        samples = Samples.of(name, loader_name, header, Stated.of(path, plan.main if plan else None), options)
+        samples = Samples.of(name, loader_name, header, BandMetadata.of(path, plan.main if plan else None), options)
         try:
             bands = store(header, samples).bands
         except VipsError as error:
@@ -140,7 +105,7 @@ class Picture:
 
     @property
     def orientation(self) -> Orientation:
-        """How the stored picture is turned."""
+        """How the stored image is turned."""
         return ORIENTATIONS[self.info.orientation]
 
     @property
@@ -148,7 +113,7 @@ class Picture:
         """Whether pixels may be no ground."""
         return self.bands % 2 == 0
 
-    def settled(self, pixels: NDArray[Any]) -> Picture:
+    def settled(self, pixels: NDArray[Any]) -> ImageFile:
         """With the range of values that some pixels (N, bands) of the file have."""
         samples = self.samples.settled(pixels)
         info = with_samples(self.info, samples, self.mask is not None, forget=self.samples.notes)
@@ -177,13 +142,13 @@ class Picture:
             return foreign.header_of(foreign.form_of(self.loader, self.path, self.name))
         if self.plan is not None and self.by_tifffile:
             return codecs.header_of(self.plan, self.name)
-        chosen = dict(copy.options) if copy else _page_options(self.loader, self.plan, self.options)
+        chosen = dict(copy.options) if copy else _page_options(self.plan, self.options)
         return vips.load(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
 
     def load_stream(self, **options: Any) -> VipsImage:
         """Open the pixels to be read once, from top to bottom, by libvips. Raises VipsError, ImageError."""
         assert isinstance(self.loader, str)
-        chosen = _page_options(self.loader, self.plan, self.options)
+        chosen = _page_options(self.plan, self.options)
         try:
             return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
         except OSError as error:
@@ -215,7 +180,7 @@ def shown(path: Path) -> str:
 
 
 def _strictness(loader: str) -> str:
-    """See Picture.strictness.
+    """See ImageFile.strictness.
 
     libvips' TIFF loader reports tiles that do not decode as warnings, and so does its JPEG loader corrupt data; PNG
     warns of colour profiles that are merely old.
@@ -255,19 +220,12 @@ def _check_size(path: Path, size_wh: Size, max_pixels: int) -> None:
         )
 
 
-def _page_options(loader: str, plan: TiffPlan | None, options: ReadOptions) -> dict[str, Any]:
-    """How to ask libvips for the picture that is wanted."""
+def _page_options(plan: TiffPlan | None, options: ReadOptions) -> dict[str, Any]:
+    """How to ask libvips for the image that is wanted."""
     if plan is not None:
-        return _directory_options(plan.main)
-    # Loaders of formats that have one picture know no pages.
-    page = options.page or 1
-    return {"page": page - 1} if page > 1 else {}
-
-
-def _directory_options(one: Directory) -> dict[str, int]:
-    options = {"page": one.page} if one.page else {}
-    options |= {} if one.inner is None else {"subifd": one.inner}
-    return options | ({"unlimited": True} if needs_unlimited(one) else {})
+        return dict(plan.copies[0].options)
+    # Loaders of formats that have one image know no pages.
+    return {"page": options.page - 1} if options.page and options.page > 1 else {}
 
 
 def _header(
@@ -287,7 +245,7 @@ def _header(
             plan = replace(plan, by_tifffile=None)
         if plan.by_tifffile:
             return codecs.header_of(plan, name), plan
-    chosen = _page_options(loader, plan, options)
+    chosen = _page_options(plan, options)
     reason = ""
     for fail_on in [_strictness(loader), "none"] if options.allow_damaged else [_strictness(loader)]:
         try:
@@ -310,9 +268,9 @@ def _check_page(name: str, header: VipsImage, page: int | None) -> None:
 
 
 def _decodes(path: Path, loader: str, options: ReadOptions, plan: TiffPlan) -> bool:
-    """Whether this libvips has the codec of a picture: tried on its first pixel."""
+    """Whether this libvips has the codec of an image: tried on its first pixel."""
     try:
-        image = vips.load(path, loader, options.trust_loaders, fail_on="warning", **_directory_options(plan.main))
+        image = vips.load(path, loader, options.trust_loaders, fail_on="warning", **vips_options(plan.main))
         vips.to_array(image.crop(0, 0, 1, 1).cast("uchar"))
     except VipsError:
         return False
@@ -332,6 +290,9 @@ def _describe(
         orientation = 1
     stored = [copy.size_wh for copy in copies] or [(header.width, header.height)]
     upright = [ORIENTATIONS[orientation].size(size_wh) for size_wh in stored]
+    notes, frames = plan.notes if plan is not None else (), int(field(header, "n-pages", 1))
+    if plan is None and frames > 1 and options.page is None:
+        notes = (f"the file has {frames} pages or frames; the first is read, choose another with --page",)
     return ImageInfo(
         path=path,
         format=_format(loader, header),
@@ -346,23 +307,14 @@ def _describe(
         icc=field(header, "icc-profile-data") is not None,
         progressive=bool(field(header, "interlaced") or field(header, "jpeg-multiscan")),
         file_bytes=path.stat().st_size,
-        notes=_notes(header, plan, options),
+        notes=notes,
     )
-
-
-def _notes(header: VipsImage, plan: TiffPlan | None, options: ReadOptions) -> tuple[str, ...]:
-    if plan is not None:
-        return plan.notes
-    frames = int(field(header, "n-pages", 1))
-    if frames > 1 and options.page is None:
-        return (f"the file has {frames} pages or frames; the first is read, choose another with --page",)
-    return ()
 
 
 def _copies(
     path: Path, loader: str | Foreign, options: ReadOptions, header: VipsImage, plan: TiffPlan | None
 ) -> list[Copy]:
-    """The resolutions of a tiled file that are the same picture by what the file says, ever smaller."""
+    """The resolutions of a tiled file that are the same image by what the file says, ever smaller."""
     if isinstance(loader, Foreign):
         return []
     full, tile_wh = (header.width, header.height), vips.tile_size(header)
@@ -371,10 +323,7 @@ def _copies(
     if tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
         raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
     if plan is not None:
-        return [
-            Copy(tuple(_directory_options(one.directory).items()), one.directory.size_wh, one.factor_xy, one.directory)
-            for one in plan.copies
-        ]
+        return list(plan.copies)
     copies = [Copy((), full, (1, 1))]
     for level in range(1, int(field(header, "openslide.level-count", 0))):
         try:
