@@ -17,11 +17,10 @@ from gigacount.density import BAND_CELLS, DensityMap
 
 Ring = NDArray[np.float64]
 
-PIECES = 65_536
-"""Pieces of edges worked on at once, so that a long outline takes time but no memory: a piece takes about 150 bytes."""
+PIECES = 65_536  # of edges worked on at once, so that a long outline takes no memory: each takes about 150 bytes
 
 
-class Pieces(NamedTuple):
+class EdgePieces(NamedTuple):
     """Edges cut at the lines of a grid: the cell of each piece, its height with a sign, and how much is left of it.
 
     row, col: of its cell. height: of what it crosses, in cells, negative where the edge goes up. left: the part of
@@ -35,44 +34,56 @@ class Pieces(NamedTuple):
 
 
 def coverage(
-    rings: Sequence[Ring], cell_wh: tuple[float, float], shape: tuple[int, int]
+    polygons: Sequence[Sequence[Ring]], cell_wh: tuple[float, float], shape: tuple[int, int]
 ) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-    """The share, 0..1, of each cell that a polygon covers: rows, columns and shares of one band of cells at a time.
+    """The summed share of each cell that polygons cover: rows, columns and shares of one band of cells at a time.
 
-    cell_wh: a cell's sides in pixels. shape: (rows, cols) of the grid, within which the polygon lies. Memory is bounded
-    by the size of a band, whatever the outline.
+    cell_wh: a cell's sides in pixels. shape: (rows, cols) of the grid, within which the polygons lie. Memory is bounded
+    by the size of a band, whatever the outlines.
+
+    Each piece of an edge lies within one cell and adds what lies to its right: part of its own cell, and as much of
+    every further cell of the row as it is high, which the running sum carries on. This is how fonts are drawn.
     """
-    yield from _covered([_edges(rings, cell_wh)], shape)
+    all_edges = [edges for edges in (_edges(rings, cell_wh) for rings in polygons) if len(edges)]
+    if not all_edges:
+        return
+    x, y = (np.concatenate([edges[:, [axis, axis + 2]].ravel() for edges in all_edges]) for axis in (0, 1))
+    left, right = int(x.min()), min(int(x.max()) + 1, shape[1])
+    first, last = int(y.min()), min(int(np.ceil(y.max())), shape[0])
+    width, band = right - left + 1, max(BAND_CELLS // (right - left), 1)
+    for top in range(first, last, band):
+        rows = min(band, last - top)
+        steps = np.zeros(rows * width)
+        for edges in all_edges:
+            inside = _between(edges, top, top + rows) - (left, top, left, top)
+            for row, col, height, beside in _pieces(inside, (rows, right - left)):
+                cell = row * width + col
+                np.add.at(steps, cell, height - beside)
+                np.add.at(steps, cell + 1, beside)
+        shares: NDArray[np.float64] = np.abs(steps.reshape(rows, width).cumsum(axis=1)[:, :-1])
+        yield slice(top, top + rows), slice(left, right), shares
 
 
-def people_inside(polygons: Sequence[Sequence[Ring]], density: DensityMap) -> list[float]:
-    """People of the map in each polygon, within the picture; a cell on its edge gives its share by area.
-
-    As much work as the outlines are long, after one look at each cell, whatever the number of polygons: a piece of an
-    edge adds the people to its right, as far as it is high.
-    """
-    all_edges = [_edges(rings, (density.cell_px, density.cell_px)) for rings in polygons]
-    down, across = _filled_share(density)
-    people = np.zeros(len(polygons))
-    for top, bottom in _bands(all_edges, *density.cells.shape):
-        # to_right[row, col]: people in this row in this column and those to its right.
-        there = density.cells[top:bottom] / (down[top:bottom, None] * across)
-        to_right = np.zeros((bottom - top, there.shape[1] + 1))
-        np.cumsum(there[:, ::-1], axis=1, out=to_right[:, -2::-1])
-        for number, edges in enumerate(all_edges):
-            for row, col, height, left in _pieces(_between(edges, top, bottom) - (0, top, 0, top), there.shape):
-                people[number] += height @ to_right[row, col] - left @ there[row, col]
-    found: list[float] = people.tolist()
-    return found
+def people_inside(rings: Sequence[Ring], density: DensityMap) -> float:
+    """People of the map in a polygon, within the image; a cell on its edge gives its share by area."""
+    return sum(float((density.cells[rows, cols] * share).sum()) for rows, cols, share in _shares([rings], density))
 
 
 def clear_inside(polygons: Sequence[Sequence[Ring]], density: DensityMap) -> None:
     """Take the people in the polygons out of the map; a cell on an edge keeps its share by area."""
-    down, across = _filled_share(density)
-    all_edges = [_edges(rings, (density.cell_px, density.cell_px)) for rings in polygons]
-    for rows, cols, share in _covered(all_edges, density.cells.shape):
-        share /= down[rows, None] * across[cols]
+    for rows, cols, share in _shares(polygons, density):
         density.cells[rows, cols] *= 1 - np.minimum(share, 1).astype(np.float32)
+
+
+def _shares(
+    polygons: Sequence[Sequence[Ring]], density: DensityMap
+) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
+    """The share of each cell's part in the image that polygons cover: the last cells may reach past its edge."""
+    filled = [np.ones(cells) for cells in density.cells.shape]
+    for share, side in zip(filled, density.size_wh[::-1], strict=True):
+        share[-1] = side / density.cell_px - (len(share) - 1)
+    for rows, cols, share in coverage(polygons, (density.cell_px, density.cell_px), density.cells.shape):
+        yield rows, cols, share / (filled[0][rows, None] * filled[1][cols])
 
 
 def _edges(rings: Sequence[Ring], cell_wh: tuple[float, float]) -> NDArray[np.float64]:
@@ -83,53 +94,6 @@ def _edges(rings: Sequence[Ring], cell_wh: tuple[float, float]) -> NDArray[np.fl
     x0, y0, x1, y1 = edges.T
     turned: NDArray[np.float64] = edges if ((x0 + x1) * (y1 - y0)).sum() <= 0 else edges[:, [2, 3, 0, 1]]
     return turned
-
-
-def _bands(all_edges: Sequence[NDArray[np.float64]], rows: int, cols: int) -> Iterator[tuple[int, int]]:
-    """First row and last row + 1 of each band, `cols` wide, of a grid in which one of the polygons lies."""
-    there = [edges[:, [1, 3]] for edges in all_edges if len(edges)]
-    if not there:
-        return
-    first = int(min(y.min() for y in there))
-    last = min(int(np.ceil(max(y.max() for y in there))), rows)
-    band = max(BAND_CELLS // cols, 1)
-    for top in range(first, last, band):
-        yield top, min(top + band, last)
-
-
-def _covered(
-    all_edges: Sequence[NDArray[np.float64]], shape: tuple[int, int]
-) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-    """Rows, columns and the summed shares of each cell that the polygons cover, one band of cells at a time.
-
-    Each piece lies within one cell and adds what lies to its right: part of its own cell, and as much of every further
-    cell of the row as it is high, which the running sum carries on. This is how fonts are drawn.
-    """
-    there = [edges[:, [0, 2]] for edges in all_edges if len(edges)]
-    if not there:
-        return
-    left, right = int(min(x.min() for x in there)), min(int(max(x.max() for x in there)) + 1, shape[1])
-    for top, bottom in _bands(all_edges, shape[0], right - left):
-        width, rows = right - left + 1, bottom - top
-        steps = np.zeros(rows * width)
-        for edges in all_edges:
-            inside = _between(edges, top, bottom) - (left, top, left, top)
-            for row, col, height, beside in _pieces(inside, (rows, right - left)):
-                cell = row * width + col
-                np.add.at(steps, cell, height - beside)
-                np.add.at(steps, cell + 1, beside)
-        shares: NDArray[np.float64] = np.abs(steps.reshape(rows, width).cumsum(axis=1)[:, :-1])
-        yield slice(top, bottom), slice(left, right), shares
-
-
-def _filled_share(density: DensityMap) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of each row and column of cells that is picture: all but in the last, which may reach past its edge."""
-    shares = []
-    for cells, side in zip(density.cells.shape, density.size_wh[::-1], strict=True):
-        share = np.ones(cells)
-        share[-1] = side / density.cell_px - (cells - 1)
-        shares.append(share)
-    return shares[0], shares[1]
 
 
 def _between(edges: NDArray[np.float64], top: int, bottom: int) -> NDArray[np.float64]:
@@ -145,7 +109,7 @@ def _between(edges: NDArray[np.float64], top: int, bottom: int) -> NDArray[np.fl
     return cut
 
 
-def _pieces(edges: NDArray[np.float64], shape: tuple[int, int]) -> Iterator[Pieces]:
+def _pieces(edges: NDArray[np.float64], shape: tuple[int, int]) -> Iterator[EdgePieces]:
     """Edges (E, 4) that lie in a grid of (rows, cols), cut at its lines; about PIECES at a time."""
     lengths = np.abs(edges[:, :2] - edges[:, 2:]).sum(axis=1) + 3
     group = (np.cumsum(lengths) / PIECES).astype(np.int64)
@@ -158,7 +122,7 @@ def _pieces(edges: NDArray[np.float64], shape: tuple[int, int]) -> Iterator[Piec
         nth, col, start, stop = _cut(np.minimum(*xs), np.maximum(*xs), shape[1])
         across = np.abs(xs[1] - xs[0])[nth]
         height = height[nth] * np.divide(stop - start, across, out=np.ones_like(across), where=across > 0)
-        yield Pieces(row[nth], col, height, ((start + stop) / 2 - col) * height)
+        yield EdgePieces(row[nth], col, height, ((start + stop) / 2 - col) * height)
 
 
 def _cut(

@@ -26,7 +26,7 @@ from gigacount.geometry import Size, Window
 from gigacount.image import GigaImage
 from gigacount.output.files import explained, replacing, write_whole
 from gigacount.output.stored import number, to_json
-from gigacount.regions.geojson import read_shape, rings_in
+from gigacount.regions.polygons import read_shape, rings_in
 from gigacount.view.trail import now, user
 
 REGIONS, ZONES, CORRECTIONS = "regions", "exclude", "corrections"

@@ -32,7 +32,7 @@ from gigacount.output.opened import StoredResult
 from gigacount.output.overlay import colour_map
 from gigacount.output.stored import INTERVAL, fits, number
 from gigacount.regions import Region, Regions
-from gigacount.regions.geojson import read_shape, rings_in
+from gigacount.regions.polygons import read_shape, rings_in
 from gigacount.results import Interval
 from gigacount.view.drawings import ADDED, REGIONS, REMOVED, ZONES, Corrections, Drawing, places_of
 from gigacount.view.tiles import (

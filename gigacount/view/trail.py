@@ -25,7 +25,7 @@ from gigacount.output.files import explained
 from gigacount.output.opened import StoredResult
 from gigacount.output.stored import fits, number, optional, size, text, to_json, whole
 from gigacount.regions import Regions
-from gigacount.regions.regions import Region
+from gigacount.regions.region import Region
 from gigacount.view.audit import HEADS, Estimate, Floats, Plan, estimate, make_plan, predicted_in
 
 ENDING = "audit.jsonl"

@@ -20,7 +20,8 @@ from gigacount.errors import DataError
 from gigacount.geometry import Size
 from gigacount.image.georeference import WGS84, Georeference, has_pyproj, transform
 from gigacount.options import RegionOptions
-from gigacount.regions.regions import Region, Regions
+from gigacount.regions.region import Region, Regions
+from gigacount.text import brief
 
 PIXELS = "pixels"
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -31,7 +32,7 @@ LEAST_PX = 1.0  # area of a region below which its numbers are surely no pixels
 
 
 @dataclass(frozen=True)
-class Shape:
+class NamedPolygon:
     """A named polygon as the file has it; `where` names it in messages."""
 
     name: str
@@ -40,14 +41,14 @@ class Shape:
 
 
 def read_regions(options: RegionOptions, size_wh: Size, reference: Georeference | None = None) -> Regions:
-    """The regions of `options.file` in the pixels of a picture that `reference` lays on the earth, cut at its edges.
+    """The regions of `options.file` in the pixels of an image that `reference` lays on the earth, cut at its edges.
 
     Coordinates are pixels (x right, y down, as QuPath writes them) or those of a map: of the system that the file's
     `crs` member names where it has one (GeoJSON 2008, which QGIS and GDAL still write), else of whichever puts most of
-    the regions into the picture: pixels, the picture's own, or longitude and latitude.
+    the regions into the image: pixels, the image's own, or longitude and latitude.
 
     Raises DataError for a file that is no GeoJSON of polygons, a polygon that crosses itself, coordinates that cannot
-    be converted, and a region outside the picture.
+    be converted, and a region outside the image.
     """
     path = options.file
     try:
@@ -58,7 +59,7 @@ def read_regions(options: RegionOptions, size_wh: Size, reference: Georeference 
         shapes, coordinates = _to_pixels(path, _declared(path, content), shapes, reference, size_wh)
         return Regions(tuple(_region(shape, options, reference, size_wh) for shape in shapes), coordinates)
     except shapely.errors.ShapelyError as error:
-        raise DataError(f"{path}: its polygons cannot be worked with: {' '.join(str(error).split())[:100]}") from error
+        raise DataError(f"{path}: its polygons cannot be worked with: {brief(error, 100)}") from error
 
 
 def _load(path: Path) -> Any:
@@ -88,7 +89,7 @@ def _features(path: Path, content: Any) -> Iterator[dict[str, Any]]:
     yield from content
 
 
-def read_shape(path: Path, number: int, feature: dict[str, Any]) -> Shape:
+def read_shape(path: Path, number: int, feature: dict[str, Any]) -> NamedPolygon:
     """A feature's polygon, checked; DataError where it is none or is not valid."""
     geometry = feature.get("geometry")
     name = _name(feature, number)
@@ -110,7 +111,7 @@ def read_shape(path: Path, number: int, feature: dict[str, Any]) -> Shape:
         raise DataError(f"{where}: {reason}; redraw it so that it neither crosses nor touches itself")
     if polygon.area == 0:
         raise DataError(f"{where} has no area")
-    return Shape(name, where, polygon)
+    return NamedPolygon(name, where, polygon)
 
 
 def _ring(positions: list[Any]) -> list[tuple[float, float]]:
@@ -138,8 +139,8 @@ def _clean(name: str) -> str:
 
 
 def _to_pixels(
-    path: Path, system: str | None, shapes: list[Shape], reference: Georeference | None, size_wh: Size
-) -> tuple[list[Shape], str]:
+    path: Path, system: str | None, shapes: list[NamedPolygon], reference: Georeference | None, size_wh: Size
+) -> tuple[list[NamedPolygon], str]:
     """Shapes in pixels, and the name of the system that they came in; DataError where that cannot be."""
     if system == PIXELS or (system is None and reference is None):
         return shapes, PIXELS
@@ -161,8 +162,10 @@ def _to_pixels(
     return found[best], best
 
 
-def _converted(path: Path, shapes: list[Shape], system: str | None, reference: Georeference) -> list[Shape]:
-    """Shapes from a system (None: that of the picture) to pixels. Raises DataError."""
+def _converted(
+    path: Path, shapes: list[NamedPolygon], system: str | None, reference: Georeference
+) -> list[NamedPolygon]:
+    """Shapes from a system (None: that of the image) to pixels. Raises DataError."""
     if system is not None and system != reference.crs and reference.crs is None:
         raise DataError(
             f"{path}: its coordinates are {system}, but the picture does not say what its own are; if they are the"
@@ -174,13 +177,13 @@ def _converted(path: Path, shapes: list[Shape], system: str | None, reference: G
         return reference.to_pixels(xy if system is None else transform(xy, system, str(reference.crs)))
 
     try:
-        return [Shape(shape.name, shape.where, shapely.transform(shape.polygon, to_pixels)) for shape in shapes]
+        return [NamedPolygon(shape.name, shape.where, shapely.transform(shape.polygon, to_pixels)) for shape in shapes]
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def _share_inside(shapes: list[Shape], size_wh: Size) -> float:
-    """Share of the shapes' area that lies in the picture; 0 for shapes too small to be meant in pixels."""
+def _share_inside(shapes: list[NamedPolygon], size_wh: Size) -> float:
+    """Share of the shapes' area that lies in the image; 0 for shapes too small to be meant in pixels."""
     parts = [part for shape in shapes for part in shapely.get_parts(shape.polygon)]
     if min(part.area for part in parts) < LEAST_PX:
         return 0.0
@@ -188,7 +191,7 @@ def _share_inside(shapes: list[Shape], size_wh: Size) -> float:
 
 
 def _cut_at_edges(polygon: BaseGeometry, size_wh: Size) -> BaseGeometry:
-    """What of a polygon lies in the picture."""
+    """What of a polygon lies in the image."""
     left, top, right, bottom = polygon.bounds
     if left >= 0 and top >= 0 and right <= size_wh[0] and bottom <= size_wh[1]:
         return polygon  # cutting takes seconds where an outline has thousands of crossings to look for
@@ -212,7 +215,7 @@ def _declared(path: Path, content: Any) -> str | None:
     return f"EPSG:{int(code[1])}"
 
 
-def _region(shape: Shape, options: RegionOptions, reference: Georeference | None, size_wh: Size) -> Region:
+def _region(shape: NamedPolygon, options: RegionOptions, reference: Georeference | None, size_wh: Size) -> Region:
     inside = _cut_at_edges(shape.polygon, size_wh)
     if inside.area == 0:
         raise DataError(f"{shape.where} lies outside the picture of {size_wh[0]} x {size_wh[1]} pixels")
@@ -227,13 +230,7 @@ def _region(shape: Shape, options: RegionOptions, reference: Georeference | None
 
 
 def rings_in(polygon: BaseGeometry, size_wh: Size) -> list[NDArray[np.float64]]:
-    """The rings of a polygon as `inside` takes them, as far as it lies in a picture."""
+    """The rings of a polygon as `inside` takes them, as far as it lies in an image."""
     inside = polygon.intersection(shapely.box(0, 0, *size_wh))
-    parts = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon" and not part.is_empty]
-    return [ring for part in parts for ring in _open_rings(part)]
-
-
-def _open_rings(polygon: Any) -> list[NDArray[np.float64]]:
-    """The outer ring one way round and the holes the other, each without its repeated last vertex."""
-    turned = orient(polygon)
-    return [np.array(ring.coords)[:-1, :2] for ring in (turned.exterior, *turned.interiors)]
+    parts = [orient(part) for part in shapely.get_parts(inside) if part.geom_type == "Polygon" and not part.is_empty]
+    return [np.array(ring.coords)[:-1, :2] for part in parts for ring in (part.exterior, *part.interiors)]

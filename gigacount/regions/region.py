@@ -1,4 +1,4 @@
-"""Regions of a picture and what is counted in each."""
+"""Regions of an image and what is counted in each."""
 
 from __future__ import annotations
 
@@ -16,42 +16,21 @@ from gigacount.regions.inside import Ring, clear_inside, coverage, people_inside
 Valid = Callable[[Window, Size], NDArray[np.float32] | None]
 """`GigaImage.valid`: the share of each of (width, height) pixels of a window that is ground; None: all of it is."""
 
-LOOKED_AT_PX = 1024
-"""Longest side at which a region's ground is looked at."""
+GROUND_PX = 4096  # longest side at which the ground of all regions is read
 
 
 @dataclass(frozen=True)
 class Region:
-    """A polygon, maybe of several parts and with holes, as far as it lies in the picture.
+    """A polygon, maybe of several parts and with holes, as far as it lies in the image.
 
     rings: see `inside`. area_px: in full-resolution pixels. area_m2: on the ground; None where the scale is unknown.
-    Both are of ground alone, without the parts that the picture's file marks as no data.
+    Both are of ground alone, without the parts that the image's file marks as no data.
     """
 
     name: str
     rings: tuple[Ring, ...]
     area_px: float
     area_m2: float | None = None
-
-    def on_ground(self, valid: Valid, size_wh: Size) -> Region:
-        """The region without what `valid` says is no ground, in a picture of `size_wh`."""
-        corners = np.concatenate(self.rings)
-        left, top = (math.floor(side) for side in corners.min(axis=0))
-        right, bottom = (min(math.ceil(end), side) for end, side in zip(corners.max(axis=0), size_wh, strict=True))
-        window = Window(left, top, right - left, bottom - top)
-        shrink = max(window.width, window.height) / LOOKED_AT_PX
-        width, height = (max(math.ceil(side / max(shrink, 1)), 1) for side in window.size_wh)
-        ground = valid(window, (width, height))
-        if ground is None:
-            return self
-        rings = [ring - (left, top) for ring in self.rings]
-        covered = list(coverage(rings, (window.width / width, window.height / height), (height, width)))
-        whole = sum(float(share.sum()) for _, _, share in covered)
-        there = sum(float((share * ground[rows, cols]).sum()) for rows, cols, share in covered)
-        share = there / whole if whole > 0 else 0.0
-        return replace(
-            self, area_px=self.area_px * share, area_m2=None if self.area_m2 is None else self.area_m2 * share
-        )
 
 
 @dataclass(frozen=True)
@@ -76,16 +55,38 @@ class Regions:
     coordinates: str = "pixels"
 
     def on_ground(self, valid: Valid, size_wh: Size) -> Regions:
-        """The regions with areas of ground alone: see `Region.on_ground`."""
-        return replace(self, regions=tuple(region.on_ground(valid, size_wh) for region in self.regions))
+        """The regions with areas of ground alone, by `valid` of an image of `size_wh`, which is read once for all."""
+        corners = np.concatenate([ring for region in self.regions for ring in region.rings])
+        left, top = (math.floor(side) for side in corners.min(axis=0))
+        right, bottom = (min(math.ceil(end), side) for end, side in zip(corners.max(axis=0), size_wh, strict=True))
+        window = Window(left, top, right - left, bottom - top)
+        shrink = max(1.0, max(window.size_wh) / GROUND_PX)
+        width, height = (max(math.ceil(side / shrink), 1) for side in window.size_wh)
+        ground = valid(window, (width, height))
+        if ground is None:
+            return self
+        cell_wh = window.width / width, window.height / height
+
+        def grounded(region: Region) -> Region:
+            covered = there = 0.0
+            for rows, cols, share in coverage(
+                [[ring - (left, top) for ring in region.rings]], cell_wh, (height, width)
+            ):
+                covered += float(share.sum())
+                there += float((share * ground[rows, cols]).sum())
+            part = there / covered if covered > 0 else 0.0
+            area_m2 = None if region.area_m2 is None else region.area_m2 * part
+            return replace(region, area_px=region.area_px * part, area_m2=area_m2)
+
+        return replace(self, regions=tuple(map(grounded, self.regions)))
 
     def measure(self, density: DensityMap, points_xy: NDArray[np.float32] | None = None) -> list[RegionCount]:
         """Count each region, with its points (N, 2) where people were located."""
         rings = [region.rings for region in self.regions]
-        people = people_inside(rings, density)
-        inside = (
-            [None] * len(people) if points_xy is None else [int(one.sum()) for one in points_inside(rings, points_xy)]
-        )
+        inside: list[int | None] = [None] * len(rings)
+        if points_xy is not None:
+            inside = [int(one.sum()) for one in points_inside(rings, points_xy)]
+        people = [people_inside(one, density) for one in rings]
         return [RegionCount(*one) for one in zip(self.regions, people, inside, strict=True)]
 
     def clear(self, density: DensityMap) -> None:
