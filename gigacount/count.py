@@ -20,7 +20,7 @@ from gigacount.key import RunKey, content_hash, image_identity, looking_of, plai
 from gigacount.look import Heads, Looker, Progress
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, RegionOptions
-from gigacount.output.points import demand_coordinates
+from gigacount.output.points import require_coordinates
 from gigacount.regions import read_regions
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
@@ -138,7 +138,7 @@ class Counter:
         place = image.georeference
         regions = read_regions(options.regions, size_wh, place) if options.regions else None
         excluded = read_regions(RegionOptions(options.exclude), size_wh, place) if options.exclude else None
-        demand_coordinates(options.coordinates, place)
+        require_coordinates(options.coordinates, place)
         self.load()
         planned = sum(level.looks for level in self.strategy.plan(size_wh, self.looking))
         if planned > 1:  # of one look there is nothing to cluster

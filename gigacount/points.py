@@ -17,8 +17,7 @@ from gigacount.geometry import Size, View, Window
 Heads = NDArray[np.float32]
 """(N, 3) x, y and score 0..1, or (N, 8) these with left, top, right and bottom of the head's box, and its area."""
 
-BOXED = 8
-"""Columns of heads with boxes."""
+BOXED = 8  # columns of heads with boxes
 
 NOBODY: Heads = np.zeros((0, 3), np.float32)
 

@@ -170,7 +170,7 @@ class CountResult:
         from gigacount.output import ResultFolder, write_result
 
         target = ResultFolder(Path(folder))
-        target.demand_free(overwrite)
+        target.require_free(overwrite)
         usual = ("tif", "overlay") if self.points is None else ("tif", "overlay", "csv")
         write_result(self, target, usual if formats is None else formats)
         return target.path

@@ -65,7 +65,7 @@ class FakeWork:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def check(self, task: Task) -> None:
-        ResultFolder(task.item.folder).demand_free(task.replace)
+        ResultFolder(task.item.folder).require_free(task.replace)
 
     def process(self, task: Task, progress: Progress | None) -> Row:
         if self.trace:

@@ -58,7 +58,7 @@ from gigacount.networks.record import hash_file
 from gigacount.networks.settings import read_settings
 from gigacount.options import BatchOptions, CountOptions, ReadOptions, RegionOptions, StrategyOptions
 from gigacount.output.files import process_space
-from gigacount.output.tiff import geo_tags
+from gigacount.output.writers import geo_tags
 from gigacount.predict import Predictor
 from gigacount.regions import read_regions
 from gigacount.train.checkpoint import Position, load_checkpoint, save_checkpoint

@@ -31,7 +31,7 @@ from gigacount.networks.peaks import summits
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.options import CountOptions, RegionOptions, StrategyOptions
 from gigacount.output import ResultFolder, write_result
-from gigacount.output.finished import Wanted
+from gigacount.output.opened import Wanted
 from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.predict import Found, Predictor, with_fusion, with_heads
 from gigacount.results import Located

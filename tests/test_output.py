@@ -21,7 +21,7 @@ from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, ReadOptions, StrategyOptions
 from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
 from gigacount.output.files import discard_leftovers, replacing, write_whole, writer
-from gigacount.output.finished import Wanted
+from gigacount.output.opened import Wanted
 from gigacount.results import CountResult, Looked
 
 SIZE = (3001, 1999)
@@ -149,8 +149,8 @@ def test_an_existing_result_is_not_overwritten_silently(result: CountResult, tmp
     folder = ResultFolder(tmp_path / "r.gigacount")
     write_result(result, folder, ())
     with pytest.raises(OutputError, match="--overwrite"):
-        folder.demand_free(overwrite=False)
-    folder.demand_free(overwrite=True)
+        folder.require_free(overwrite=False)
+    folder.require_free(overwrite=True)
 
 
 def test_files_are_written_side_by_side(result: CountResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_work_under_way_elsewhere_is_left_alone(result: CountResult, tmp_path: P
 def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
     (tmp_path / "r.gigacount").write_text("mine")
     with pytest.raises(OutputError, match="no folder"):
-        ResultFolder(tmp_path / "r.gigacount").demand_free(overwrite=True)
+        ResultFolder(tmp_path / "r.gigacount").require_free(overwrite=True)
 
 
 def test_a_broken_count_json_is_no_result(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ from gigacount.options import CountOptions, RegionOptions
 from gigacount.output.points import (
     POINT_WRITERS,
     coordinates_note,
-    demand_coordinates,
     find_writer,
     geojson_text,
+    require_coordinates,
     rows,
     write_points,
 )
-from gigacount.output.regions import regions_file, regions_json, regions_table, write_regions
+from gigacount.output.tables import regions_file, regions_json, regions_table, write_regions
 from gigacount.output.writers import LooseFiles
 from gigacount.points import Ownership, Points, gather, scaled
 from gigacount.regions import Region, RegionCount, read_regions
@@ -170,8 +170,8 @@ def test_map_coordinates_without_pyproj(monkeypatch: pytest.MonkeyPatch) -> None
         assert coordinates_note(result, ".geojson") is None
     assert geojson(on_map(DEGREES))["features"][1]["geometry"]["coordinates"] == [13.4, 52.5]
     with pytest.raises(DataError, match=r"gigacount\[geo\]"):
-        demand_coordinates("wgs84", UTM)
-    demand_coordinates("wgs84", DEGREES)
+        require_coordinates("wgs84", UTM)
+    require_coordinates("wgs84", DEGREES)
 
 
 @pytest.mark.parametrize("crs", ['PROJCS["Nowhere"]', "EPSG:999999", 'PROJCS["a\0b"]', "\ud800"])
@@ -181,7 +181,7 @@ def test_coordinates_of_a_system_that_nobody_knows(crs: str, tmp_path: Path) -> 
     assert geojson(on_map(place)) == geojson(result_of(THREE))
     assert "pyproj does not know" in str(coordinates_note(on_map(place), ".geojson"))
     with pytest.raises(DataError, match="cannot be converted"):
-        demand_coordinates("wgs84", place)
+        require_coordinates("wgs84", place)
     with pytest.raises(DataError, match="which GDAL does not know; choose another format"):
         write_points(on_map(place), tmp_path / "heads.gpkg")
     assert list(tmp_path.iterdir()) == []
@@ -190,10 +190,10 @@ def test_coordinates_of_a_system_that_nobody_knows(crs: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("wanted", ["map", "wgs84"])
 def test_coordinates_that_a_picture_does_not_have_are_refused(wanted: str) -> None:
     with pytest.raises(DataError, match="needs a georeferenced picture"):
-        demand_coordinates(wanted, None)
-    demand_coordinates("map", replace(UTM, crs=None))
+        require_coordinates(wanted, None)
+    require_coordinates("map", replace(UTM, crs=None))
     with pytest.raises(DataError, match="names its coordinate system"):
-        demand_coordinates("wgs84", replace(UTM, crs=None))
+        require_coordinates("wgs84", replace(UTM, crs=None))
     with pytest.raises(UsageError, match="coordinates must be one of"):
         CountOptions(coordinates="gps")
 
@@ -280,15 +280,15 @@ def test_many_points_take_seconds_and_little_memory(heads: int, suffix: str, tmp
 
 def test_unknown_extensions_list_the_choices(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"'\.shp'; choose one of: \.csv, \.geojson, \.gpkg, \.json"):
-        LooseFiles(tmp_path / "heads.shp").demand_free()
+        LooseFiles(tmp_path / "heads.shp").require_free()
     with pytest.raises(UnknownNameError, match="'heads'"):
-        LooseFiles(tmp_path / "heads").demand_free()
+        LooseFiles(tmp_path / "heads").require_free()
 
 
 def test_files_that_stand_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
     standing = tmp_path / "heads.csv"
     standing.write_text("precious")
-    for attempt in (LooseFiles(standing).demand_free, lambda: write_points(result_of(THREE), standing)):
+    for attempt in (LooseFiles(standing).require_free, lambda: write_points(result_of(THREE), standing)):
         with pytest.raises(OutputError, match=r"exists already; use --overwrite"):
             attempt()
     assert standing.read_text() == "precious"
@@ -296,7 +296,7 @@ def test_files_that_stand_are_kept_unless_told_otherwise(tmp_path: Path) -> None
     assert standing.read_text().startswith("x,y,")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        LooseFiles(tmp_path / "folder.csv").demand_free()
+        LooseFiles(tmp_path / "folder.csv").require_free()
 
 
 def test_a_failure_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_all_files_of_a_picture(tmp_path: Path) -> None:
     result.density.cells[0, 0] = 4.096
     result = replace(result, regions=regions)
     files = LooseFiles(tmp_path / "new" / "heads.csv", tmp_path / "new" / "heads.jpg", with_regions=True)
-    files.demand_free()
+    files.require_free()
     answer = files.write(result)
     assert answer["located"] == 3
     with (tmp_path / "new" / "heads.regions.csv").open() as file:

@@ -11,7 +11,7 @@ import pytest
 from gigacount.density import DensityMap
 from gigacount.image.georeference import Georeference
 from gigacount.image.geotags import System, georeference_of, wkt_system
-from gigacount.output.tiff import write_density_tiff
+from gigacount.output.writers import write_density_tiff
 
 rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("rasterio.warp")

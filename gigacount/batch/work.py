@@ -13,7 +13,7 @@ from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.key import RunKey, records_of
 from gigacount.options import CountOptions
 from gigacount.output import ResultFolder
-from gigacount.output.finished import Wanted
+from gigacount.output.opened import Wanted
 from gigacount.strategies import find_strategy
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class CountWork:
             raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
 
     def check(self, task: Task) -> None:
-        ResultFolder(task.item.folder).demand_free(task.replace)
+        ResultFolder(task.item.folder).require_free(task.replace)
 
     def process(self, task: Task, progress: Progress | None) -> Row:
         return self._row(task.item, self.run(task, progress))

@@ -117,7 +117,7 @@ class Answering:
 
     def say_regions(self, content: dict[str, Any]) -> None:
         """The table of regions in a count.json, where it has any."""
-        from gigacount.output.regions import regions_table
+        from gigacount.output.tables import regions_table
 
         if content.get("regions"):
             for line in regions_table(content["regions"]).splitlines():

@@ -119,7 +119,7 @@ def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering:
     from gigacount.count import Counter
     from gigacount.output.points import coordinates_note
 
-    files.demand_free()
+    files.require_free()
     counter = Counter(options, answering.say, locate=True, preview=files.overlay is not None)
     with progress_bar(image.name, answering.quiet) as progress:
         result = counter.count(image, progress)

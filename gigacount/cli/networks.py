@@ -84,14 +84,14 @@ def convert(
     from gigacount.errors import UnknownNameError
     from gigacount.networks import NETWORKS
     from gigacount.networks.published import read_published, write_converted
-    from gigacount.output.files import demand_free, explained
+    from gigacount.output.files import explained, require_free
 
     if network is not None and network not in NETWORKS:
         raise UnknownNameError("network", network, NETWORKS)
     name, made = read_published(file, network)
     record = (out or file.parent) / f"{name}.toml"
     for path in (record, record.with_suffix(".safetensors")):
-        demand_free(path, overwrite)
+        require_free(path, overwrite)
     with explained(record):
         write_converted(made, record, file.name)
     typer.echo(record)

@@ -16,8 +16,7 @@ from gigacount.geometry import Size
 
 from .info import Orientation
 
-METRES = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
-"""EPSG unit of length -> metres: metre, foot, US survey foot."""
+METRES = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}  # EPSG unit of length -> metres: metre, foot, US survey foot
 
 IN_METRES = {3857, *range(32601, 32661), *range(32701, 32761), *range(25828, 25839)}
 """Coordinate systems known to be in metres where the file does not say: web Mercator, UTM (WGS 84, ETRS89)."""

@@ -34,8 +34,7 @@ NEARLY_ALL = 0.995  # share of the ground from which on it is odd that it is bla
 EVERY = 4  # of so many pixels along each axis one is counted
 REMEMBERED = 8  # last looks whose ground is kept, so that it is not read again
 
-Ground = NDArray[np.uint8]
-"""How much of each pixel is ground, 0..255, (H, W)."""
+Ground = NDArray[np.uint8]  # how much of each pixel is ground, 0..255, (H, W)
 
 
 def masks_beside(path: Path, size_wh: Size) -> tuple[tuple[Directory, ...], str | None]:

@@ -21,8 +21,7 @@ BITMAP, GREY, INDEXED, RGB, CMYK, DUOTONE, LAB = 0, 1, 2, 3, 4, 8, 9
 COLOURS = {BITMAP: 1, GREY: 1, INDEXED: 1, RGB: 3, CMYK: 4, DUOTONE: 1, LAB: 3}
 PROFILE, VERSION_INFO = 1039, 1057
 RAW, PACKED = 0, 1
-MAX_RESOURCES = 2**28
-"""Bytes of everything that is not pixels, such as previews and profiles."""
+MAX_RESOURCES = 2**28  # bytes of everything that is not pixels, such as previews and profiles
 
 
 @dataclass(frozen=True)

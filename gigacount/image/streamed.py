@@ -35,8 +35,7 @@ SALVAGED_ROWS = 64  # read at a time of a damaged image; with the first damage a
 Read = Callable[[int, int], NDArray[Any]]
 """Pixels (rows, cols, bands) of the rows from the first on, as many as the second says. Raises VipsError."""
 
-Take = Callable[[memoryview], None]
-"""Takes the bytes of rows, which come in order."""
+Take = Callable[[memoryview], None]  # takes the bytes of rows, which come in order
 
 
 @dataclass(frozen=True)

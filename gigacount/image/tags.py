@@ -22,20 +22,14 @@ PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_BYTES, SUB_IFDS = 284, 317, 322
 EXTRA_SAMPLES, SAMPLE_FORMAT, S_MIN_SAMPLE, S_MAX_SAMPLE = 338, 339, 340, 341
 ICC_PROFILE, GDAL_METADATA, GDAL_NODATA, DNG_VERSION = 34675, 42112, 42113, 50706
 
-REDUCED, MASK = 1, 4
-"""Bits of NewSubfileType: a smaller copy of another picture; a mask of another picture."""
+REDUCED, MASK = 1, 4  # bits of NewSubfileType: a smaller copy of another picture; a mask of another picture
 
 MAX_PAGES = 1000
 """Directories of one chain that are read; beyond, a file is no picture, and libtiff takes ever longer over it."""
 
-MAX_TAGS = 4096
-"""Tags of one directory; the standard has a few hundred."""
-
-INLINE_BYTES = 65_536
-"""Values up to this length are read with their directory; longer ones when they are asked for."""
-
-MAX_BYTES = 2**31
-"""The longest value that is read at all."""
+MAX_TAGS = 4096  # tags of one directory; the standard has a few hundred
+INLINE_BYTES = 65_536  # values up to this length are read with their directory; longer ones when they are asked for
+MAX_BYTES = 2**31  # the longest value that is read at all
 
 _KINDS = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4"}
 _KINDS |= {12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}

@@ -1,4 +1,4 @@
-"""The one way in which results come to be: under a temporary name beside their place, then renamed.
+"""How results are written: under a temporary name beside their place, then renamed.
 
 Readers find the old content or the new one, never a part. A process that is killed leaves its temporary name behind,
 which says whose it is; the next process that writes to the same place removes it.
@@ -21,11 +21,8 @@ from pathlib import Path
 
 from gigacount.errors import ExistsError, NoSpaceError, OutputError
 
-NAME_BYTES = 255
-"""The longest name of a file that the usual file systems take."""
-
-SHORT_NAME = 120
-"""Bytes of a name to which host, process and chance can be added within NAME_BYTES."""
+NAME_BYTES = 255  # the longest name of a file that the usual file systems take
+SHORT_NAME = 120  # bytes of a name to which host, process and chance can be added within NAME_BYTES
 
 
 @contextmanager
@@ -49,7 +46,7 @@ def explained(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot write the result: {remedy}") from error
 
 
-def demand_free(path: Path, overwrite: bool) -> None:
+def require_free(path: Path, overwrite: bool) -> None:
     """Raise OutputError where a file stands already and may not be replaced, or where none can be written.
 
     Called before the work, so that hours of it are not lost to a missing permission.
@@ -59,10 +56,10 @@ def demand_free(path: Path, overwrite: bool) -> None:
             raise OutputError(f"{path} is a folder; give the name of a file in it")
         if path.exists() and not overwrite:
             raise ExistsError(f"{path} exists already; use --overwrite to replace it, or another name")
-        demand_writable(path.parent)
+        require_writable(path.parent)
 
 
-def demand_writable(folder: Path) -> None:
+def require_writable(folder: Path) -> None:
     """Make the folder if it is missing. Raises OSError where no file can be made in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
@@ -73,16 +70,16 @@ def demand_writable(folder: Path) -> None:
 def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     """A new file to write to, which takes the place of `path` when the block ends and is gone if it fails.
 
-    Raises OutputError as `demand_free` does, for a file that appeared meanwhile too, and for a full disk.
+    Raises OutputError as `require_free` does, for a file that appeared meanwhile too, and for a full disk.
     """
-    demand_free(path, overwrite)
+    require_free(path, overwrite)
     fresh = temporary(path)
     try:
         with explained(path):
             discard_leftovers_once(path)
             fresh.touch(exist_ok=False)
             yield fresh
-            demand_free(path, overwrite)
+            require_free(path, overwrite)
             fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
@@ -180,10 +177,10 @@ _known_leftovers = lru_cache(maxsize=256)(_leftovers)
 
 def _discard(leftovers: list[Path], path: Path | None) -> None:
     for leftover in leftovers:
-        if leftover.name.endswith(".old") and path is None:
-            continue  # perhaps the only one there is; whoever knows its place puts it back
-        if leftover.name.endswith(".old") and path is not None and not path.exists():
-            leftover.rename(path)  # killed between two renames: the old result comes back
+        if leftover.name.endswith(".old") and (path is None or not path.exists()):
+            # Killed between two renames: the old result comes back, by whoever knows its place.
+            if path is not None:
+                leftover.rename(path)
         elif leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

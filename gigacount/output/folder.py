@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.errors import ExistsError, OutputError
-from gigacount.output.files import demand_writable, discard_leftovers_once, explained, fitting_name, temporary
+from gigacount.output.files import discard_leftovers_once, explained, fitting_name, require_writable, temporary
 from gigacount.output.stored import read_count
 
 COUNT_FILE, REPORT_FILE = "count.json", "report.html"
@@ -35,7 +35,7 @@ class ResultFolder:
         """The content of its count.json; None where there is no finished result, or one that cannot be trusted."""
         return read_count(self.path / COUNT_FILE)
 
-    def demand_free(self, overwrite: bool) -> None:
+    def require_free(self, overwrite: bool) -> None:
         """Raise OutputError where a result stands already and may not be replaced, or where none can be written.
 
         Called before the work, so that hours of it are not lost to a missing permission.
@@ -47,7 +47,7 @@ class ResultFolder:
                 )
             if self.path.exists() and not self.path.is_dir():
                 raise OutputError(f"{self.path} is no folder; move it away, or use --out for another place")
-            demand_writable(self.path.parent)
+            require_writable(self.path.parent)
 
     @contextmanager
     def replacing(self) -> Iterator[Path]:

@@ -1,9 +1,10 @@
-"""A finished result read back: its count.json, its density map and its located heads."""
+"""Results that stand already: reused where they are what is asked for, or read back."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +16,56 @@ from numpy.typing import NDArray
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, ImageError, UsageError
 from gigacount.geometry import Size
-from gigacount.key import is_same_image
+from gigacount.key import RunKey, is_same_image
 from gigacount.options import ReadOptions
 from gigacount.output.folder import COUNT_FILE, RESULT_ENDING, ResultFolder, result_folder
+from gigacount.text import brief
 
 DENSITY_FILE, HEADS_FILE = "density.tif", "points.csv"
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked of a result: its key, formats, and whether heads are located."""
+
+    key: RunKey
+    formats: Collection[str] = ()
+    locate: bool = False
+
+    def differences(self, folder: ResultFolder, image: Path) -> list[str]:
+        """In what a finished result of this image differs from what is asked for, as `option: stored -> wanted`.
+
+        Empty where there is none, or the image has changed since. Raises ImageError where the image is missing.
+        """
+        content = self._of_same_image(folder, image)
+        return [] if content is None else self._differences(content)
+
+    def finished(self, folder: ResultFolder, image: Path) -> dict[str, Any] | None:
+        """The count.json of a finished result of this image that is what is asked for; None where there is none.
+
+        Raises ImageError where the image is missing.
+        """
+        content = self._of_same_image(folder, image)
+        return None if content is None or self._differences(content) else content
+
+    def _differences(self, content: dict[str, Any]) -> list[str]:
+        differences = self.key.differences(content)
+        there = {"json", *content["formats"]}
+        if missing := [name for name in self.formats if name not in there]:
+            differences.append(f"formats: {', '.join(sorted(there))} -> {', '.join(missing)}")
+        if self.locate and "located" not in content:
+            differences.append("heads: not located -> located")
+        return differences
+
+    @staticmethod
+    def _of_same_image(folder: ResultFolder, image: Path) -> dict[str, Any] | None:
+        content = folder.finished()
+        return content if content is not None and is_same_image(image, content["image"]) else None
+
+
+@dataclass(frozen=True)
 class StoredResult:
-    """The result in `folder`. content: its count.json. image: where its picture is now."""
+    """The result in `folder`. content: its count.json. image: where its image is now."""
 
     folder: Path
     content: dict[str, Any]
@@ -36,7 +77,7 @@ class StoredResult:
 
     @cached_property
     def density(self) -> DensityMap:
-        """People per cell. Raises DataError where there is no map, or one of another picture."""
+        """People per cell. Raises DataError where there is no map, or one of another image."""
         return read_density(self.folder / DENSITY_FILE, self.size_wh)
 
     @property
@@ -52,7 +93,7 @@ class StoredResult:
 
     @property
     def reading(self) -> ReadOptions:
-        """How the picture was read when it was counted. Raises DataError where that makes no sense."""
+        """How the image was read when it was counted. Raises DataError where that makes no sense."""
         stored = self.content["options"].get("reading", {})
         names = {field.name for field in fields(ReadOptions)}
         try:
@@ -67,14 +108,14 @@ class StoredResult:
 
     @cached_property
     def changed(self) -> bool:
-        """Whether the picture is no longer the one that was counted."""
+        """Whether the image is no longer the one that was counted."""
         return not is_same_image(self.image, self.content["image"])
 
 
 def open_result(path: Path, image: Path | None = None) -> StoredResult:
-    """The result in a folder, of a count.json, or beside a picture. image: the picture, where it has moved.
+    """The result in a folder, of a count.json, or beside an image. image: the image, where it has moved.
 
-    Raises DataError where there is no finished result, ImageError where there is nothing or its picture is gone.
+    Raises DataError where there is no finished result, ImageError where there is nothing or its image is gone.
     """
     if not path.exists():
         raise ImageError(f"{path}: no such file or directory")
@@ -93,7 +134,7 @@ def open_result(path: Path, image: Path | None = None) -> StoredResult:
 
 
 def read_density(path: Path, size_wh: Size) -> DensityMap:
-    """The map of a picture of `size_wh` that `write_density_tiff` wrote. Raises DataError."""
+    """The map of an image of `size_wh` that `write_density_tiff` wrote. Raises DataError."""
     import tifffile
 
     if not path.is_file():
@@ -108,8 +149,7 @@ def read_density(path: Path, size_wh: Size) -> DensityMap:
         if cells.dtype != np.float32 or not np.isfinite(cells).all():
             raise ValueError("its values are no numbers of people")
     except (ValueError, LookupError, TypeError, AttributeError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise DataError(f"{path}: not the density map of this picture ({reason}); count again") from error
+        raise DataError(f"{path}: not the density map of this picture ({brief(error, 100)}); count again") from error
     return DensityMap(cells, size_wh, cell_px)
 
 
@@ -122,5 +162,5 @@ def read_heads(path: Path) -> NDArray[np.float32]:
         if not np.isfinite(heads).all():
             raise ValueError("a value is not finite")
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a file of heads ({' '.join(str(error).split())[:100]}); locate again") from error
+        raise DataError(f"{path}: not a file of heads ({brief(error, 100)}); locate again") from error
     return heads.reshape(-1, 3)

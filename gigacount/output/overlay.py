@@ -38,11 +38,8 @@ WINDOW_COLOUR, REGION_COLOUR = (90, 220, 255), (120, 255, 120)
 DOT_COLOUR, RIM_COLOUR = (255, 220, 40), (40, 20, 0)
 TEXT_COLOUR, BACKGROUND = (255, 255, 255), (0, 0, 0, 190)
 
-MAX_SIDE = 65_000
-"""Pixels of a side; a JPEG has at most 65,535, and libjpeg writes 65,500."""
-
-LEGEND_WH = (420, 260)
-"""The smallest picture in which a legend does not hide what it explains."""
+MAX_SIDE = 65_000  # pixels of a side; a JPEG has at most 65,535, and libjpeg writes 65,500
+LEGEND_WH = (420, 260)  # the smallest picture in which a legend does not hide what it explains
 
 
 def draw_overlay(result: CountResult) -> Pixels:

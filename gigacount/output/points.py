@@ -50,7 +50,7 @@ class Placed:
         return "%.2f" if not self.on_map else "%.8f" if np.abs(self.xy).max(initial=0) <= 540 else "%.3f"
 
 
-def demand_coordinates(wanted: str, place: Georeference | None) -> None:
+def require_coordinates(wanted: str, place: Georeference | None) -> None:
     """Raise DataError where a picture does not have the coordinates that were asked for, or pyproj is missing."""
     if wanted in ("auto", PIXEL):
         return

@@ -21,15 +21,14 @@ from gigacount.image import GigaImage
 from gigacount.output.folder import REPORT_FILE
 from gigacount.output.opened import StoredResult
 from gigacount.output.overlay import ColourScale, Sheet, encoded, ground_of
-from gigacount.output.regions import TABLE
 from gigacount.output.stored import INTERVAL, fits
+from gigacount.output.tables import region_columns
 from gigacount.regions import RegionCount
 from gigacount.results import CountResult, Interval
 from gigacount.text import printable
 
 PICTURE_WH = (1600, 1000)
-MOST_ROWS = 25
-"""Regions, and notes, in a report: more would not fit on its pages."""
+MOST_ROWS = 25  # regions, and notes, in a report: more would not fit on its pages
 
 METHOD = """The picture was looked at window by window, at the scales that the strategy chose. A neural network gave the
 people in every cell of each window; where windows overlap, the closest look holds. The sum over all cells is the
@@ -169,12 +168,10 @@ def regions_html(regions: Sequence[Mapping[str, Any]]) -> str:
     """The table of regions, without columns that are empty, as far as it fits."""
     if not regions:
         return ""
-    columns = [column for column in TABLE if any(region.get(column[1]) is not None for region in regions)]
-    head = "".join(f'<th class="n">{shown(name)}</th>' for name in ("people", *(name for name, _, _ in columns)))
+    columns = region_columns(regions)
+    head = "".join(f'<th class="n">{shown(name)}</th>' for name in columns)
     lines = []
-    for region in regions[:MOST_ROWS]:
-        cells = [f"{region['count']:,.1f}"]
-        cells += ["" if region.get(key) is None else format(region[key], form) for _, key, form in columns]
+    for region, *cells in zip(regions[:MOST_ROWS], *columns.values(), strict=False):
         numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
         lines.append(f"<tr><td>{shown(region['region'])}</td>{numbers}</tr>")
     more = f"<small>{len(regions) - MOST_ROWS:,} more in regions.csv</small>" if len(regions) > MOST_ROWS else ""

@@ -14,8 +14,7 @@ from typing import Any
 
 from gigacount.errors import OutputError
 
-MOST = 2**63
-"""Whole numbers above it are no sizes, times or numbers of people."""
+MOST = 2**63  # whole numbers above it are no sizes, times or numbers of people
 
 ODD = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that JSON allows, and terminals or encoders do not: controls, and bytes of names that are no UTF-8."""

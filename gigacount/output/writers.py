@@ -1,29 +1,32 @@
-"""The files of a result, one function each; `WRITERS` names them for `--format`."""
+"""The files of a result; `WRITERS` names them for `--format`."""
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from gigacount import __version__
+from gigacount.density import DensityMap
+from gigacount.image.georeference import Georeference
+from gigacount.image.geotags import GEO_DOUBLES, GEO_KEYS, GEO_TEXT, TRANSFORMATION, geo_keys
 from gigacount.key import COUNTING_RULES, plain_options
-from gigacount.output.files import demand_free, replacing
+from gigacount.output.files import replacing, require_free
 from gigacount.output.folder import COUNT_FILE, ResultFolder
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.points import find_writer, write_points
-from gigacount.output.regions import REGIONS_FILE, regions_file, regions_json, write_regions
 from gigacount.output.report import write_report
 from gigacount.output.stored import to_json
-from gigacount.output.tiff import write_density_tiff
+from gigacount.output.tables import REGIONS_FILE, regions_file, regions_json, write_regions
 from gigacount.results import CountResult
 
 Writer = Callable[[CountResult, Path], None]
+SHORT, DOUBLE, ASCII = 3, 12, 2  # types of TIFF tags
 
 
 def count_json(result: CountResult) -> dict[str, Any]:
@@ -89,25 +92,56 @@ def located_json(result: CountResult) -> dict[str, Any]:
     }
 
 
-def write_density(result: CountResult, folder: Path) -> None:
-    write_density_tiff(result.density, folder / "density.tif", result.georeference)
+def write_density_tiff(density: DensityMap, path: Path, georeference: Georeference | None = None) -> None:
+    """People per cell as float32; cell and image size as JSON in ImageDescription. Summing the pixels counts.
+
+    With the georeference of the image, a GeoTIFF. Raises OSError where writing fails.
+    """
+    import tifffile  # half a second, which those who write no map need not wait for
+
+    about = {
+        "unit": "people per cell",
+        "cell_px": density.cell_px,
+        "image_width": density.size_wh[0],
+        "image_height": density.size_wh[1],
+        "count": density.count,
+    }
+    tifffile.imwrite(
+        path,
+        density.cells,
+        bigtiff=True,
+        tile=(256, 256),
+        compression="zlib",
+        description=json.dumps(about),
+        metadata=None,
+        extratags=geo_tags(georeference.scaled(density.cell_px)) if georeference else (),
+    )
 
 
-def write_picture(result: CountResult, folder: Path) -> None:
-    save_jpeg(result.overlay(), folder / "overlay.jpg")
-
-
-def write_heads(suffix: str, result: CountResult, folder: Path) -> None:
-    write_points(result, folder / f"points{suffix}")
+def geo_tags(place: Georeference) -> list[tuple[int, int, int, Any, bool]]:
+    """The tags of a GeoTIFF that lies as `place` says, as tifffile takes them: tag, type, count, value, once."""
+    (a, b, c, d, e, f), keys = place.affine, geo_keys(place)
+    tags = [
+        (TRANSFORMATION, DOUBLE, (a, b, 0, c, d, e, 0, f, 0, 0, 0, 0, 0, 0, 0, 1)),
+        (GEO_KEYS, SHORT, keys.directory),
+        (GEO_DOUBLES, DOUBLE, keys.doubles),
+        (GEO_TEXT, ASCII, keys.text),
+    ]
+    return [(tag, kind, len(value), value, True) for tag, kind, value in tags if value]
 
 
 HEADS = {"csv": ".csv", "geojson": ".geojson", "gpkg": ".gpkg", "coco": ".json", "nwpu": ".txt"}
 """Names of the formats of located heads, and their files' extensions."""
 
+
+def _heads_writer(suffix: str) -> Writer:
+    return lambda result, folder: write_points(result, folder / f"points{suffix}")
+
+
 WRITERS: dict[str, Writer] = {
-    "tif": write_density,
-    "overlay": write_picture,
-    **{name: partial(write_heads, suffix) for name, suffix in HEADS.items()},
+    "tif": lambda result, folder: write_density_tiff(result.density, folder / "density.tif", result.georeference),
+    "overlay": lambda result, folder: save_jpeg(result.overlay(), folder / "overlay.jpg"),
+    **{name: _heads_writer(suffix) for name, suffix in HEADS.items()},
     "report": write_report,
 }
 """Format name -> writer into the result folder. count.json is always written: it marks the result as finished."""
@@ -143,12 +177,12 @@ class LooseFiles:
     def regions(self) -> Path | None:
         return regions_file(self.heads) if self.with_regions else None
 
-    def demand_free(self) -> None:
+    def require_free(self) -> None:
         """Raise before the work what would fail after it: an unknown format, a file that stands, no permission."""
         find_writer(self.heads)
         for path in (self.heads, self.overlay, self.regions):
             if path is not None:
-                demand_free(path, self.overwrite)
+                require_free(path, self.overwrite)
 
     def write(self, result: CountResult) -> dict[str, Any]:
         """Write all files, and return the answer as plain values. Raises OutputError."""

@@ -23,18 +23,12 @@ from gigacount.regions import Region, Regions
 
 Floats = NDArray[np.float64]
 
-HEADS = 20
-"""Predicted people in a patch at the most: a person counts them in seconds."""
-
-LONGEST_PX = 2048
-"""The longest side of a patch, so that one without predicted people can be looked over, too."""
+HEADS = 20  # predicted people in a patch at the most: a person counts them in seconds
+LONGEST_PX = 2048  # the longest side of a patch, so that one without predicted people can be looked over, too
 
 STRATA = 8
-DRAWS = 4
-"""Draws that a stratum has, on average, before its own variance is estimated."""
-
-LEAST_IN_STRATUM = 4
-"""Patches that a stratum has at the least, on average; small pictures have fewer strata."""
+DRAWS = 4  # draws that a stratum has, on average, before its own variance is estimated
+LEAST_IN_STRATUM = 4  # patches that a stratum has at the least, on average; small pictures have fewer strata
 
 PRIOR = 0.25
 """Added to what is predicted, so that a patch in which the machine sees nobody may be drawn, too (DISCount)."""

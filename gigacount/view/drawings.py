@@ -37,8 +37,7 @@ MOST_FEATURES = 100_000
 ID = re.compile("[0-9a-f]{16}")
 """What a drawing is called: by whoever made it, so that it can be taken back and made again."""
 
-LONGEST_AREA_PX = 4096
-"""The longest side of an area that is cut out for training."""
+LONGEST_AREA_PX = 4096  # the longest side of an area that is cut out for training
 
 _writing = Lock()
 

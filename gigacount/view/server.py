@@ -55,11 +55,8 @@ FILES = {
 }
 """Name in the address -> file of the page and its type."""
 
-READERS = 2
-"""Tiles that are read at a time."""
-
-MOST_BODY = 4 * 2**20
-"""Bytes of a request."""
+READERS = 2  # tiles that are read at a time
+MOST_BODY = 4 * 2**20  # bytes of a request
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "

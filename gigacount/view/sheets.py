@@ -21,12 +21,10 @@ from gigacount.view.trail import Audit
 TABLE = "patches.csv"
 COLUMNS = ("patch", "picture", "left", "top", "width", "height", "heads")
 
-SIDE_PX = 1400
-"""Longest side of a patch's picture, at most ENLARGE times as large as in the photograph."""
+SIDE_PX = 1400  # longest side of a patch's picture, at most ENLARGE times as large as in the photograph
 
 ENLARGE = 4
-MARGIN = 0.1
-"""What is shown around a patch, as a share of its longer side, so that heads on its edge are seen whole."""
+MARGIN = 0.1  # what is shown around a patch, as a share of its longer side, so that heads on its edge are seen whole
 
 FRAME = (255, 220, 40)
 DIMMED = 0.45

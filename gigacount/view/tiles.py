@@ -24,15 +24,13 @@ from gigacount.output.overlay import SHADES, ColourScale, colour_map, encoded
 
 TILE_PX = 256
 CACHE_BYTES = 96 * 2**20
-LEGEND_WH = (1600, 1000)
-"""The size at which the density's colours are settled, as the overlay's are."""
+LEGEND_WH = (1600, 1000)  # the size at which the density's colours are settled, as the overlay's are
 
 SIGMA, AROUND, LEAST_CELL_PX = 1.5, 6, 2
 """Of the density's smoothing, in cells of LEAST_CELL_PX screen pixels or more; without it, people were single dots."""
 
 BIN_PX = 512
-MOST_HEADS = 2000
-"""Heads in a tile that are sent; of more, an even part."""
+MOST_HEADS = 2000  # heads in a tile that are sent; of more, an even part
 
 
 class Cache:

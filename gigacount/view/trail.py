@@ -40,8 +40,7 @@ BEGUN = {
 }
 COUNTED = {"patch": whole, "people": size, "heads": optional(lambda value: positions(value) is not None)}
 
-LEAST_PATCHES = 5
-"""Counted patches that a region must have a part in before it gets an interval."""
+LEAST_PATCHES = 5  # counted patches that a region must have a part in before it gets an interval
 
 
 @dataclass(frozen=True)
