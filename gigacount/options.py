@@ -327,7 +327,8 @@ class TrainOptions:
     held_out: instead, the `validation.txt` of an earlier run, so that its weights can be trained further and judged by
     the same pictures. skip_bad: leave out pictures that cannot be used instead of stopping. ema, batch, lr: instead of
     the recipe's. workers: threads that make crops; None is 1 beside a CPU that computes, up to 8 for a GPU. settings:
-    NAME=VALUE for the network's constructor, on top of those of `init`. labels: how labels are read.
+    NAME=VALUE for the network's constructor, on top of those of `init`. labels: how labels are read. compile: have
+    torch.compile make the forward pass and the loss faster, which takes minutes before the first step.
     """
 
     network: str
@@ -358,6 +359,7 @@ class TrainOptions:
     resume: bool = False
     settings: tuple[str, ...] = ()
     labels: LabelOptions = LabelOptions()
+    compile: bool = False
 
     @property
     def sets(self) -> tuple[str, ...]:

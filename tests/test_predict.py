@@ -261,6 +261,19 @@ def test_a_gpu_counts_as_the_processor_does(precision: str) -> None:
     assert found.density.sum() == pytest.approx(expected.density.sum(), rel=1e-3 if precision == "fp32" else 1e-2)
 
 
+@pytest.mark.gpu
+@pytest.mark.weights
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_counts_in_batches_as_one_by_one() -> None:
+    predictor = Predictor("light", "cuda", "fp32")
+    pictures = [picture(80, 45, seed).repeat(8, 0).repeat(8, 1) for seed in range(3)]
+    together = predictor.predict(pictures)
+    for found, alone in zip(together, pictures, strict=True):
+        np.testing.assert_allclose(found.density, predictor.predict([alone])[0].density, rtol=1e-3, atol=1e-5)
+    again = predictor.predict(pictures)
+    assert all(np.array_equal(one.density, other.density) for one, other in zip(together, again, strict=True))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_device_that_is_not_there_is_said() -> None:
     with pytest.raises(UsageError, match="not available"):

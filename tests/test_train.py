@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from train_fakes import Staged, Tiny, add_fakes, options, same, write_photos
 from untrained import untrained_light
 
@@ -360,3 +362,26 @@ def test_raz_net_is_trained_in_its_published_order(
     assert network.get_buffer("zooms")
     fitted = network.get_buffer("theta_f")
     assert (fitted < 1e9).any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own
+def test_a_compiled_run_has_the_same_losses(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Dropout2d, "forward", lambda self, x: x)  # a compiled one draws its own random numbers
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    losses = []
+    for name, compiled in (("plain", False), ("compiled", True)):
+        train(options(photos, tmp_path / name, steps=2, validation=0.0, compile=compiled))
+        losses.append(log(tmp_path / name)[-1]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_what_cannot_be_compiled_is_said(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Module, "compile", lambda self: setattr(self, "forward", refuse))
+    with pytest.raises(UsageError, match="--compile failed: no compiler here; train without it"):
+        train(options(photos, tmp_path / "out", steps=1, validation=0.0, compile=True))
+
+
+def refuse(*arguments: object) -> None:
+    raise torch._dynamo.exc.TorchDynamoException("no compiler here")

@@ -96,6 +96,10 @@ class Training:
         int | None, typer.Option(help="Threads that make crops; default: 1 on a CPU, up to 8 for a GPU.")
     ] = DEFAULTS.workers
     seed: Annotated[int, typer.Option(help="Of the held-out split, the crops and the fresh weights.")] = DEFAULTS.seed
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the network first: minutes, for faster steps after them on a GPU."),
+    ] = False
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False
 
     def options(self, labels: LabelOptions) -> TrainOptions:

@@ -21,9 +21,10 @@ def ahead(make: Callable[[int], Batch], steps: Iterable[int], workers: int) -> G
     """`make(step)` for each of `steps`, in their order however many workers there are; an error there is raised here.
 
     Threads, not processes: they share the decoded pictures, and decoding and resampling leave Python's lock alone.
+    Each of several takes one core: PyTorch would have each of them ask for all.
     """
     remaining = iter(steps)
-    pool = ThreadPoolExecutor(workers, "crops")
+    pool = ThreadPoolExecutor(workers, "crops", *([torch.set_num_threads, (1,)] if workers > 1 else []))
     try:
         waiting: deque[Future[Batch]] = deque(pool.submit(make, step) for step in islice(remaining, workers + AHEAD))
         while waiting:

@@ -6,8 +6,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Any
@@ -51,6 +51,20 @@ class LossModule(nn.Module):
     def forward(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         loss = self.network.loss(images, targets)
         return loss if self.hints is None else loss + self.hints.loss(images)
+
+
+def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on the device; on its way to a GPU while the host goes on, which takes page-locked memory."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """UsageError for what torch.compile raises, as where there is no C++ compiler."""
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        raise UsageError(f"--compile failed: {str(error).strip().splitlines()[0]}; train without it") from error
 
 
 @dataclass
@@ -215,7 +229,10 @@ class Trainer:
         for network in (self.network, self.average) if stages else ():
             network.begin_stage(stages[self.position.stage])
         self.optimiser = make_optimiser(self.network, self.recipe, self.hints)
-        self.module = self.team.joined(LossModule(self.network, self.hints))
+        module = LossModule(self.network, self.hints)
+        if self.options.compile:
+            module.compile()
+        self.module = self.team.joined(module)
 
     def _next_stage(self) -> None:
         """Go on from the best that the last stage has found."""
@@ -239,12 +256,13 @@ class Trainer:
             for module in self.module.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        images = batch[0].to(device, non_blocking=True)
-        targets = {name: target.to(device, non_blocking=True) for name, target in batch[1].items()}
-        with torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
+        images = uploaded(batch[0], device)
+        targets = {name: uploaded(target, device) for name, target in batch[1].items()}
+        with compiling(), torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
             loss: Tensor = self.module(images, targets)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with compiling():
+            loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimiser.step()
@@ -261,11 +279,12 @@ class Trainer:
         """Exponential moving average of weights and batch norm statistics, short at first."""
         done = self.position.stage_step + 1
         decay = min(self.recipe.ema, done / (done + 19)) if self.recipe.ema else 0.0
-        for mean, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(new, 1 - decay)
-            else:
-                mean.copy_(new)
+        pairs = list(zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True))
+        means, new = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(means, new, 1 - decay)  # all at once: a GPU waits for each call that it is given
+        for mean, counter in pairs:
+            if not mean.is_floating_point():
+                mean.copy_(counter)
 
     def _judge(self) -> None:
         """Keep the averaged weights when they are the best of their stage on held-out pictures."""
