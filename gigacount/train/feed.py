@@ -24,7 +24,7 @@ def ahead(make: Callable[[int], Batch], steps: Iterable[int], workers: int) -> G
     Each of several takes one core: PyTorch would have each of them ask for all.
     """
     remaining = iter(steps)
-    pool = ThreadPoolExecutor(workers, "crops", *([torch.set_num_threads, (1,)] if workers > 1 else []))
+    pool = ThreadPoolExecutor(workers, "crops", (lambda: torch.set_num_threads(1)) if workers > 1 else None)
     try:
         waiting: deque[Future[Batch]] = deque(pool.submit(make, step) for step in islice(remaining, workers + AHEAD))
         while waiting:
