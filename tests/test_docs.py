@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from gigacount.networks.record import NetworkRecord
+from gigacount.output import WRITERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,6 +67,26 @@ def test_files_that_code_mentions_exist() -> None:
     for source in sources:
         for page in re.findall(r"docs/[\w/-]+\.(?:md|json|jpg)\b", source.read_text(encoding="utf-8")):
             assert (ROOT / page).exists(), f"{source.relative_to(ROOT)} mentions {page}"
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    """Files of new entries are called x; paths are relative to the package, or to the repository."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "gigacount"
+    for name in re.findall(r"`([\w./-]+(?:\.py|/))`", page):
+        if Path(name).stem == "x":
+            assert (package / name).parent.is_dir(), name
+        else:
+            assert (ROOT / name).exists() or list(package.rglob(name.rstrip("/"))), name
+
+
+def test_the_page_of_files_has_every_field_of_a_record_and_every_format() -> None:
+    page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    fields = {field.name for field in dataclasses.fields(NetworkRecord)} - {"folder"}
+    for name in fields - {"graphs", "resolution", "training", "cost", "errors"} | set(WRITERS):
+        assert f"`{name}`" in page, name
+    for table in ("[graphs.fp32]", "[resolution]", "[training]", "[cost]", "[[errors]]"):
+        assert table in page, table
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
