@@ -70,7 +70,7 @@ class CropMaker:
                 tile = replace(self.recipe, crop_wh=(right - left, bottom - top))
                 pixels[:, top:bottom, left:right], heads = self._crop(tile, rng)
                 parts.append(heads.moved((left, top)))
-        return pixels, Heads.joined(parts)
+        return pixels, Heads.joined(parts).clipped(self.recipe.crop_wh)  # moving may round a head onto the edge
 
     def _crop(self, recipe: Recipe, rng: np.random.Generator) -> Crop:
         """A crop of a picture of one of the sources, any picture of a source as likely."""

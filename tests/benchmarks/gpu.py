@@ -243,14 +243,18 @@ def main() -> None:
     show(bench.start(), bench.windows(), bench.batches())
     drawing.wait()
     image = draw(arguments.folder, sizes)
-    show(bench.agreement(image), bench.training(), bench.counts(image))
+    show(bench.agreement(image), bench.counts(image), bench.training())
     print(f"| this table | {time.perf_counter() - started:.0f} s |")
 
 
 def show(*parts: Iterator[Row]) -> None:
+    """Print the lines of each part; one that fails does not take the others along."""
     for rows in parts:
-        for what, figure in rows:
-            print(f"| {what} | {figure} |", flush=True)
+        try:
+            for what, figure in rows:
+                print(f"| {what} | {figure} |", flush=True)
+        except (SystemExit, Exception) as error:
+            print(f"| failed | {type(error).__name__}: {error} |", flush=True)
 
 
 if __name__ == "__main__":
