@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.geometry import Size, Window, whole
+from gigacount.geometry import Size, Window, cells_of, whole
 from gigacount.resolution import SQUARE
 
 if TYPE_CHECKING:
@@ -87,10 +87,7 @@ class DensityMap:
         ends = ((window.right, self.size_wh[0]), (window.bottom, self.size_wh[1]))
         if window.left % cell or window.top % cell or any(end % cell and end != side for end, side in ends):
             raise ValueError(f"{window} is not on the grid of {cell} px cells")
-        return (
-            slice(window.top // cell, math.ceil(window.bottom / cell)),
-            slice(window.left // cell, math.ceil(window.right / cell)),
-        )
+        return cells_of(window, cell)
 
 
 def people_in(density: DensityMap, left: float, top: float, right: float, bottom: float) -> float:

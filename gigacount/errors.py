@@ -1,13 +1,13 @@
 """Everything that gigacount raises on purpose.
 
 GigacountError          one line for the user: what is wrong, where, what to do
-├── UsageError          what cannot be done as it was asked: options that make no sense, no picture there; exit status 2
+├── UsageError          what cannot be done as it was asked: options that make no sense, no image there; exit status 2
 │   └── UnknownNameError     a name that is not in its table; lists the choices
-├── ImageError          a picture that cannot be read: missing, not a picture, damaged
+├── ImageError          an image that cannot be read: missing, not an image, damaged
 ├── WeightsError        network weights that are missing, altered or of another network
 ├── DataError           labels, data sets, regions or result files that cannot be used
 │   ├── NotFoundError        a data set, or a split of it, that is not where it was looked for
-│   └── EntryError           one picture or label file of a data set; `data check` counts them by kind
+│   └── EntryError           one image or label file of a data set; `data check` counts them by kind
 └── OutputError         results that cannot be written: no permission, no folder
     ├── NoSpaceError         a full disk: no other result can be written, either
     └── ExistsError          something stands there that only --overwrite replaces; exit status 2
@@ -38,7 +38,7 @@ class UnknownNameError(UsageError):
 
 
 class ImageError(GigacountError):
-    """A picture that cannot be read."""
+    """An image that cannot be read."""
 
 
 class WeightsError(GigacountError):
@@ -54,7 +54,7 @@ class NotFoundError(DataError):
 
 
 class EntryError(DataError):
-    """One picture or label file of a data set: `EntryError("picture without labels", "a.jpg: no a.txt")`.
+    """One image or label file of a data set: `EntryError("picture without labels", "a.jpg: no a.txt")`.
 
     times: how often it occurs there.
     """

@@ -87,6 +87,14 @@ def whole(size_wh: Size) -> Window:
     return Window(0, 0, *size_wh)
 
 
+def cells_of(window: Window, cell_px: int) -> tuple[slice, slice]:
+    """The rows and columns of a window on the cell grid; the last ones may reach past the picture's edge."""
+    return (
+        slice(window.top // cell_px, -(-window.bottom // cell_px)),
+        slice(window.left // cell_px, -(-window.right // cell_px)),
+    )
+
+
 def fit(window_wh: Size, max_wh: Size, enlarge: float = 1.0) -> Size:
     """The size at which a window is read when `max_wh` is the most that the network takes.
 

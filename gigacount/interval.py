@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from gigacount.density import BAND_CELLS, DensityMap, spread_of
-from gigacount.geometry import View
+from gigacount.geometry import View, cells_of
 from gigacount.points import Ownership
 from gigacount.resolution import BLOCK_PX, FEW, SQUARE, Resolution
 from gigacount.results import Interval, Looked
@@ -31,7 +31,7 @@ def interval_of(
         measured &= resolution is not None
         resolution = resolution or Resolution()
         block = max(round(BLOCK_PX / look.view.scale / density.cell_px), 1)
-        rows, cols = ownership.cells_of(look.view.window)
+        rows, cols = cells_of(look.view.window, ownership.cell_px)
         step = max(BAND_CELLS // (cols.stop - cols.start) // (block * SQUARE), 1) * block * SQUARE
         for first in range(rows.start, rows.stop, step):
             part = slice(first, min(first + step, rows.stop)), cols

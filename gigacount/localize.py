@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.density import BAND_CELLS, DensityMap, block_sums
-from gigacount.geometry import View
+from gigacount.geometry import View, cells_of
 from gigacount.points import NOBODY, Ownership, Points, gather
 from gigacount.results import Located, LocatedHeads, Looked
 
@@ -67,7 +67,7 @@ def _owned_blocks(
     order = np.argsort(owners, kind="stable")
     ends = np.searchsorted(owners[order], np.arange(len(looks) + 1))
     for number, (view, _) in enumerate(looks):
-        rows, cols = ownership.cells_of(view.window)
+        rows, cols = cells_of(view.window, ownership.cell_px)
         block = max(round(BLOCK_PX / view.scale / density.cell_px), 1)
         band = max(BAND_CELLS // (cols.stop - cols.start) // block, 1) * block  # whole blocks, at once
         sums = []

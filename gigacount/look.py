@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.density import Density, crop
+from gigacount.density import Density, block_sums, crop
 from gigacount.geometry import Size, View, Window, fit, whole
 from gigacount.results import Looked
 
@@ -250,10 +250,10 @@ def kind_of(view: View) -> tuple[Size, bool]:
 def on_ground(found: Found, valid: NDArray[np.float32], stride: int) -> Found:
     """Without those whom the network saw where there is no ground: `valid` is its share of each pixel (H, W)."""
     rows, cols = (np.arange(0, side, stride) for side in valid.shape)
-    ground = np.add.reduceat(np.add.reduceat(valid, rows, axis=0), cols, axis=1)
     areas = np.outer(np.diff(rows, append=valid.shape[0]), np.diff(cols, append=valid.shape[1]))
     points = found.points
     if points is not None:
         col, row = (np.clip(points[:, axis].astype(int), 0, valid.shape[1 - axis] - 1) for axis in (0, 1))
         points = points[valid[row, col] >= 0.5]
-    return replace(found, density=np.asarray(found.density * (ground / areas), np.float32), points=points)
+    density = np.asarray(found.density * (block_sums(valid, stride) / areas), np.float32)
+    return replace(found, density=density, points=points)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from gigacount.density import Density
-from gigacount.geometry import Size, View, Window
+from gigacount.density import Density, block_sums
+from gigacount.geometry import Size, View, Window, cells_of
 
 Heads = NDArray[np.float32]
 """(N, 3) x, y and score 0..1, or (N, 8) these with left, top, right and bottom of the head's box, and its area."""
@@ -34,7 +34,7 @@ PEAK_CELL_PX = 8
 
 @dataclass(frozen=True)
 class Points:
-    """The located heads of a picture.
+    """The located heads of an image.
 
     xy: (N, 2) float32, full-resolution pixels. score: (N,) float32, 0..1. level, window: (N,) int32, the zoom level
     and the number of the look that each comes from, counted from 0 in the order of looking. boxes: (N, 5) left, top,
@@ -67,21 +67,12 @@ class Ownership:
         """Of windows on the cell grid, in the order of looking; they are half-open, as cells are."""
         shape = -(-size_wh[1] // cell_px), -(-size_wh[0] // cell_px)
         owner = np.full(shape, len(windows), np.min_scalar_type(len(windows)))
-        painted = cls(owner, size_wh, cell_px)
         for number, window in enumerate(windows):
-            owner[painted.cells_of(window)] = number
-        return painted
-
-    def cells_of(self, window: Window) -> tuple[slice, slice]:
-        """The rows and columns of a window on the cell grid."""
-        cell = self.cell_px
-        return (
-            slice(window.top // cell, -(-window.bottom // cell)),
-            slice(window.left // cell, -(-window.right // cell)),
-        )
+            owner[cells_of(window, cell_px)] = number
+        return cls(owner, size_wh, cell_px)
 
     def at(self, xy: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The owners of points (N, 2); one beyond the picture's edge counts as on it."""
+        """The owners of points (N, 2); one beyond the image's edge counts as on it."""
         cells = (xy / self.cell_px).astype(np.int64)
         rows, cols = (np.clip(cells[:, 1 - axis], 0, side - 1) for axis, side in enumerate(self.owner.shape))
         return self.owner[rows, cols].astype(np.int64)
@@ -96,7 +87,7 @@ def gather(views: Sequence[View], heads: Sequence[Heads], ownership: Ownership) 
     """
     boxed = any(array.shape[1] == BOXED for array in heads)
     seen = np.concatenate([NOBODY, *(array[:, :3] for array in heads)])
-    # A head at the very edge may be placed just outside the picture; float32 has no number nearer to the far edges.
+    # A head at the very edge may be placed just outside the image; float32 has no number nearer to the far edges.
     xy = np.clip(seen[:, :2], 0, np.nextafter(np.array(ownership.size_wh, np.float32), np.float32(0)))
     look = np.repeat(np.arange(len(views)), [len(array) for array in heads])
     reach = np.round([SEAM_PX / view.scale for view in views], 3)[look]
@@ -200,8 +191,7 @@ def density_peaks(density: Density, stride: float) -> Heads:
     any 3 x 3 around; its score is those people, at most 1, and its position their centre of mass.
     """
     factor = max(round(PEAK_CELL_PX / stride), 1)
-    rows, cols = (np.arange(0, side, factor) for side in density.shape)
-    cells = np.add.reduceat(np.add.reduceat(density.astype(np.float64), rows, axis=0), cols, axis=1)
+    cells = block_sums(density.astype(np.float64), factor)
     people = 9 * ndimage.uniform_filter(cells, 3, mode="constant")
     # Running sums leave rounding errors, which would split a plateau into many peaks.
     summit = (people >= ndimage.maximum_filter(people, 3, mode="constant") - 1e-6) & (people >= PEAK_SCORE)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label
 
+from gigacount.density import block_sums
 from gigacount.errors import DataError
 from gigacount.labels import (
     MASK_RECIPES,
@@ -24,7 +25,6 @@ from gigacount.labels import (
     gaussian_density,
     iknn_map,
     instance_mask,
-    sum_pool,
 )
 
 Floats = NDArray[np.float64]
@@ -76,7 +76,7 @@ def test_adaptive_density_sums_to_the_head_count(crowd, stride):
 def test_coarse_density_is_the_sum_pooled_fine_one(crowd, sigma, stride):
     points, size_wh = crowd
     fine = gaussian_density(points, size_wh, sigma)
-    np.testing.assert_allclose(gaussian_density(points, size_wh, sigma, stride), sum_pool(fine, stride), atol=1e-5)
+    np.testing.assert_allclose(gaussian_density(points, size_wh, sigma, stride), block_sums(fine, stride), atol=1e-5)
 
 
 @law
@@ -137,9 +137,9 @@ def test_density_of_nobody_is_zero():
     assert gaussian_density([], (30, 17), 4, 8).shape == (3, 4)
 
 
-def test_sum_pool_keeps_ragged_edges():
+def test_block_sums_keep_ragged_edges():
     density = np.arange(15, dtype=np.float32).reshape(3, 5)
-    np.testing.assert_array_equal(sum_pool(density, 2), [[12, 20, 13], [21, 25, 14]])
+    np.testing.assert_array_equal(block_sums(density, 2), [[12, 20, 13], [21, 25, 14]])
 
 
 @law

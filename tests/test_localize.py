@@ -22,7 +22,7 @@ from untrained import untrained, untrained_light
 from gigacount.count import Counter, count_image, localize_image
 from gigacount.density import DensityMap, crop, points_to_density
 from gigacount.errors import UsageError
-from gigacount.geometry import Size, View, Window, whole
+from gigacount.geometry import Size, View, Window, cells_of, whole
 from gigacount.key import RunKey, records_of
 from gigacount.localize import judge
 from gigacount.look import REMEMBERED, Heads, Looker
@@ -119,7 +119,7 @@ def test_full_write_areas_partition_the_picture(tile: Size) -> None:
     density, _, views, ownership = survey(people, StrategyOptions(tile=tile))
     painted = np.zeros(density.cells.shape, int)
     for view in views:
-        painted[ownership.cells_of(view.window)] += 1
+        painted[cells_of(view.window, ownership.cell_px)] += 1
     assert (painted == 1).all()
     assert sum(view.window.pixels for view in views) == SIZE[0] * SIZE[1]
 

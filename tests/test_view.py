@@ -26,7 +26,7 @@ from gigacount.options import RegionOptions
 from gigacount.output import files
 from gigacount.regions import read_regions
 from gigacount.view.opening import open_scene
-from gigacount.view.server import FILES, PAGE, Scene, make_app
+from gigacount.view.server import FILES, PAGE, Viewed, make_app
 from gigacount.view.tiles import MOST_HEADS, Cache, HeadTiles, most_level, tile_window
 
 TOKEN, PORT = "t0ken", 8123
@@ -35,18 +35,18 @@ HEADS = 200
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Iterator[Viewed]:
     with open_scene(stored_result(tmp_path, heads=HEADS)) as opened:
         yield opened
 
 
-def client_of(scene: Scene) -> TestClient:
+def client_of(scene: Viewed) -> TestClient:
     made = make_app(scene, TOKEN, PORT)
     return TestClient(made, base_url=f"http://127.0.0.1:{PORT}", headers=OWN)
 
 
 @pytest.fixture
-def client(scene: Scene) -> TestClient:
+def client(scene: Viewed) -> TestClient:
     return client_of(scene)
 
 
@@ -90,7 +90,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_its_licence_is_shipped() -> N
     assert "Redistribution" in (PAGE / "LICENSE_OPENSEADRAGON").read_text()
 
 
-def test_tiles_are_the_picture(client: TestClient, scene: Scene) -> None:
+def test_tiles_are_the_picture(client: TestClient, scene: Viewed) -> None:
     most = most_level(SIZE)
     answer = client.get(f"/{TOKEN}/tile/picture/{most}/1/2")
     tile = np.asarray(Image.open(BytesIO(answer.content)), np.int16)
@@ -128,7 +128,7 @@ def test_tiles_that_there_are_not_are_refused(reader: TestClient, place: str) ->
     assert reader.get(f"/{TOKEN}/tile/{place}").status_code == 400
 
 
-def test_heads_are_served_by_tile_and_thinned_where_there_are_many(client: TestClient, scene: Scene) -> None:
+def test_heads_are_served_by_tile_and_thinned_where_there_are_many(client: TestClient, scene: Viewed) -> None:
     most, found, total = most_level(SIZE), 0, 0
     for x in range(7):
         for y in range(5):
@@ -144,7 +144,7 @@ def test_heads_are_served_by_tile_and_thinned_where_there_are_many(client: TestC
     assert MOST_HEADS / 2 < len(some) <= MOST_HEADS
 
 
-def test_the_visible_rectangle_and_polygons_are_counted(client: TestClient, scene: Scene) -> None:
+def test_the_visible_rectangle_and_polygons_are_counted(client: TestClient, scene: Viewed) -> None:
     everything = client.get(f"/{TOKEN}/count?left=0&top=0&right={SIZE[0]}&bottom={SIZE[1]}").json()
     assert everything["people"] == pytest.approx(CROWD.count, rel=1e-6)
     assert everything["heads"] == HEADS
@@ -155,7 +155,7 @@ def test_the_visible_rectangle_and_polygons_are_counted(client: TestClient, scen
     assert "redraw it" in client.post(f"/{TOKEN}/count", json=crossing).json()["error"]
 
 
-def test_regions_and_zones_are_saved_as_count_takes_them(client: TestClient, scene: Scene, tmp_path: Path) -> None:
+def test_regions_and_zones_are_saved_as_count_takes_them(client: TestClient, scene: Viewed, tmp_path: Path) -> None:
     for kind in ("regions", "exclude"):
         client.post(f"/{TOKEN}/drawing/{kind}", json={"add": [polygon(*SQUARE, name="<gate>")]})
         (region,) = read_regions(RegionOptions(tmp_path / f"crowd.png.{kind}.geojson"), SIZE).regions
@@ -166,7 +166,7 @@ def test_regions_and_zones_are_saved_as_count_takes_them(client: TestClient, sce
 
 
 def test_heads_are_corrected_beside_the_result_and_the_machines_stay(
-    client: TestClient, scene: Scene, tmp_path: Path
+    client: TestClient, scene: Viewed, tmp_path: Path
 ) -> None:
     before = (tmp_path / "crowd.png.gigacount" / "points.csv").read_bytes()
     x, y = scene.machine[0, :2].round(2).tolist()
@@ -200,13 +200,13 @@ def test_heads_are_corrected_beside_the_result_and_the_machines_stay(
         {"type": "Feature", "properties": {"correction": "added"}},
     ],
 )
-def test_what_is_no_correction_is_refused_and_nothing_written(client: TestClient, scene: Scene, feature: Any) -> None:
+def test_what_is_no_correction_is_refused_and_nothing_written(client: TestClient, scene: Viewed, feature: Any) -> None:
     answer = client.post(f"/{TOKEN}/drawing/corrections", json={"add": [feature]})
     assert answer.status_code == 400
     assert not scene.corrections.path.exists()
 
 
-def test_checked_areas_are_a_data_set(client: TestClient, scene: Scene, tmp_path: Path) -> None:
+def test_checked_areas_are_a_data_set(client: TestClient, scene: Viewed, tmp_path: Path) -> None:
     area = polygon((200, 100), (600.5, 100), (600.5, 420), (200, 420), correction="checked")
     client.post(f"/{TOKEN}/drawing/corrections", json={"add": [area, point(210.5, 110.25, "added")]})
     (sample,) = read(f"corrections:{tmp_path}")
@@ -231,7 +231,7 @@ def test_two_viewers_of_one_result_keep_each_others_work(tmp_path: Path) -> None
         assert len(one.corrections.features()) == 2
 
 
-def test_a_full_disk_loses_no_correction(client: TestClient, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_no_correction(client: TestClient, scene: Viewed, monkeypatch: pytest.MonkeyPatch) -> None:
     client.post(f"/{TOKEN}/drawing/corrections", json={"add": [point(1, 1, "added")]})
     kept = scene.corrections.path.read_bytes()
 
@@ -247,7 +247,7 @@ def test_a_full_disk_loses_no_correction(client: TestClient, scene: Scene, monke
     assert not list(scene.corrections.path.parent.glob(f".*{files.writer()}*"))
 
 
-def test_a_damaged_file_of_corrections_is_not_written_over(client: TestClient, scene: Scene) -> None:
+def test_a_damaged_file_of_corrections_is_not_written_over(client: TestClient, scene: Viewed) -> None:
     scene.corrections.path.write_text('{"features": [')
     answer = client.post(f"/{TOKEN}/drawing/corrections", json={"add": [point(2, 2, "added")]})
     assert "move it away" in answer.json()["error"]
@@ -264,7 +264,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_drawings_that_are_none_of_ours_are_told_and_left_alone(client: TestClient, scene: Scene, name: str) -> None:
+def test_drawings_that_are_none_of_ours_are_told_and_left_alone(client: TestClient, scene: Viewed, name: str) -> None:
     scene.corrections.path.write_text(FOREIGN[name])
     for answer in (
         client.get(f"/{TOKEN}/count?left=0&top=0&right=900&bottom=900"),
@@ -276,7 +276,7 @@ def test_drawings_that_are_none_of_ours_are_told_and_left_alone(client: TestClie
     assert scene.corrections.path.read_text() == FOREIGN[name]
 
 
-def test_a_line_too_deep_in_an_audit_is_passed_over(client: TestClient, scene: Scene) -> None:
+def test_a_line_too_deep_in_an_audit_is_passed_over(client: TestClient, scene: Viewed) -> None:
     assert scene.result is not None
     scene.result.beside("audit.jsonl").write_text("[" * 200_000 + "\n")
     assert client.get(f"/{TOKEN}/audit").json()["patch"] == 1
@@ -289,7 +289,7 @@ def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
         assert str(done.exception) == f"{tmp_path / 'none.jpg'}: no such file or directory"
 
 
-def test_an_audit_of_five_patches_in_the_viewer(client: TestClient, scene: Scene) -> None:
+def test_an_audit_of_five_patches_in_the_viewer(client: TestClient, scene: Viewed) -> None:
     state = client.get(f"/{TOKEN}/audit").json()
     for number in range(1, 6):
         assert state["patch"] == number
@@ -322,7 +322,7 @@ def test_the_token_is_needed(reader: TestClient, path: str) -> None:
     assert reader.get(path).status_code == 403
 
 
-def test_a_change_needs_an_origin(scene: Scene) -> None:
+def test_a_change_needs_an_origin(scene: Viewed) -> None:
     bare = TestClient(make_app(scene, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}")
     assert bare.post(f"/{TOKEN}/drawing/corrections", json={"add": []}).text == "no origin"
 
@@ -356,7 +356,7 @@ def test_too_much_at_once_and_no_json_are_refused(reader: TestClient) -> None:
         assert reader.post(f"/{TOKEN}/drawing/regions", content=content).status_code == 400
 
 
-def test_a_tile_that_nobody_waits_for_is_not_made(scene: Scene) -> None:
+def test_a_tile_that_nobody_waits_for_is_not_made(scene: Viewed) -> None:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -374,7 +374,7 @@ def test_a_tile_that_nobody_waits_for_is_not_made(scene: Scene) -> None:
     assert ("picture", 11, 1, 1) not in scene.cache
 
 
-def test_checked_areas_are_not_counted_with_the_folder(client: TestClient, scene: Scene, tmp_path: Path) -> None:
+def test_checked_areas_are_not_counted_with_the_folder(client: TestClient, scene: Viewed, tmp_path: Path) -> None:
     area = polygon((200, 100), (600, 100), (600, 420), (200, 420), correction="checked")
     client.post(f"/{TOKEN}/drawing/corrections", json={"add": [area]})
     assert list((tmp_path / "crowd.png.corrections").glob("*.png"))

@@ -155,7 +155,8 @@ def header_of(plan: TiffPlan, shown: str) -> VipsImage:
                 dtype = np.dtype(np.uint8) if main.photometric == PALETTE else dtype
                 return header_only(main.size_wh, bands, dtype, _interpretation(main, dtype), _fields(main))
     except (VipsError, *ODD) as error:
-        raise ImageError(f"{shown}: damaged, or a TIFF file of an odd kind ({brief(error)}); get it anew") from error
+        reason = f"damaged, or a TIFF file of an odd kind ({brief(error)})"
+        raise ImageError(f"{shown}: {reason}; copy or download it again") from error
     what = reason or plan.by_tifffile or "samples of this kind"
     more = "" if find_spec("imagecodecs") else "install more codecs (pip install 'gigacount[codecs]') or "
     raise ImageError(f"{shown}: TIFF with {what} is not supported here; {more}save it with deflate or JPEG compression")

@@ -97,7 +97,7 @@ def _guarded(foreign: Foreign, call: Callable[[], Any], shown: str) -> Any:
         raise ImageError(f"{shown}: {foreign.name} {error}") from error
     except Exception as error:
         reason = f"damaged, or of a kind of {foreign.name} that is not supported here ({brief(error)})"
-        raise ImageError(f"{shown}: {reason}; get it anew, or {foreign.instead}") from error
+        raise ImageError(f"{shown}: {reason}; copy or download it again, or {foreign.instead}") from error
 
 
 def _whole(decode: Callable[[Path], Any]) -> Callable[[Path], ReadRows]:
@@ -152,7 +152,7 @@ def _decode_pillow(path: Path) -> NDArray[Any]:
 
 
 def _heif(page: int | None, path: Path) -> tuple[Any, int]:
-    """The picture that is asked for, else the one that the file says is to be shown; how many there are."""
+    """The image that is asked for, else the one that the file says is to be shown; how many there are."""
     import pillow_heif
 
     file = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
@@ -209,7 +209,7 @@ def _raw_form(path: Path) -> Form:
 
 
 def _decode_raw(path: Path) -> NDArray[Any]:
-    """Developed with the white balance that the camera found, the brightness that the picture wants, as sRGB."""
+    """Developed with the white balance that the camera found, the brightness that the image wants, as sRGB."""
     import rawpy
 
     with rawpy.imread(str(path)) as raw:

@@ -171,7 +171,7 @@ class ImageFile:
         if room.is_short():
             return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
         advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
-        return ImageError(f"{self.name}: damaged or cut short ({error.reason}); get it anew{advice}")
+        return ImageError(f"{self.name}: damaged or cut short ({error.reason}); copy or download it again{advice}")
 
 
 def shown(path: Path) -> str:
@@ -258,7 +258,7 @@ def _header(
     if plan is not None:  # tags that libtiff does not like, and others do
         plan = replace(plan, by_tifffile="tags of an odd kind")
         return codecs.header_of(plan, name), plan
-    raise ImageError(f"{name}: damaged, or not the picture that it claims to be ({reason}); get it anew")
+    raise ImageError(f"{name}: damaged, or not the picture that it claims to be ({reason}); copy or download it again")
 
 
 def _check_page(name: str, header: VipsImage, page: int | None) -> None:

@@ -41,16 +41,7 @@ class Orientation:
         return pixels[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
 
 
-ORIENTATIONS = {
-    1: Orientation(False, False, False),
-    2: Orientation(False, True, False),
-    3: Orientation(False, True, True),
-    4: Orientation(False, False, True),
-    5: Orientation(True, False, False),
-    6: Orientation(True, True, False),
-    7: Orientation(True, True, True),
-    8: Orientation(True, False, True),
-}
+ORIENTATIONS = {n: Orientation(n > 4, n in (2, 3, 6, 7), n in (3, 4, 7, 8)) for n in range(1, 9)}
 """By EXIF tag 274."""
 
 

@@ -1,6 +1,6 @@
 """Whether the smaller copies in a file show what its full resolution shows.
 
-Overviews may be laid out and never filled, older than the picture, or another image altogether. A few places of each
+Overviews may be laid out and never filled, older than the image, or another image altogether. A few places of each
 are compared with the next finer copy that has been found good.
 """
 
@@ -34,7 +34,7 @@ def trusted(levels: Sequence[PyramidLevel]) -> Iterator[tuple[int, str | None]]:
 
 
 def compare(finer: PyramidLevel, copy: PyramidLevel) -> str | None:
-    """Why a copy does not show what a finer level shows; None if it does, as far as it can be told."""
+    """Why a copy does not show what a finer level shows; None if it does, as far as places show it."""
     step_xy = tuple(max(1, round(b / a)) for a, b in zip(finer.factor_xy, copy.factor_xy, strict=True))
     different = empty = lively = compared = 0
     shifts: list[NDArray[np.float64]] = []

@@ -1,7 +1,7 @@
-"""The merged picture of Photoshop files, PSD and PSB, read some rows at a time (Adobe Photoshop File Formats).
+"""The merged image of Photoshop files, PSD and PSB, read some rows at a time (Adobe Photoshop File Formats).
 
-Layers are not looked at: the file holds the picture that they make, if it was saved for compatibility. Its bands lie
-one after the other, raw or packed row by row.
+Layers are left aside: the file holds the image that they make, if it was saved for compatibility. Its bands lie one
+after the other, raw or packed row by row.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from .formats import Form, NotReadError, ReadRows
 
 BITMAP, GREY, INDEXED, RGB, CMYK, DUOTONE, LAB = 0, 1, 2, 3, 4, 8, 9
 COLOURS = {BITMAP: 1, GREY: 1, INDEXED: 1, RGB: 3, CMYK: 4, DUOTONE: 1, LAB: 3}
-PROFILE, VERSION_INFO = 1039, 1057
-RAW, PACKED = 0, 1
+KINDS = {1: "u1", 8: "u1", 16: ">u2", 32: ">f4"}  # of numbers, by their bits
+MEANINGS = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
+PROFILE, VERSION_INFO = 1039, 1057  # image resources
+RAW, PACKED, PACK_BITS = 0, 1, 32773  # compressions of Photoshop, and of TIFF
 MAX_RESOURCES = 2**28  # bytes of everything that is not pixels, such as previews and profiles
 
 
 @dataclass(frozen=True)
 class Layout:
-    """bands: in the file, of which `seen` are read. bits: of a number. table: colours of an indexed picture, (256, 3).
+    """bits: of a number. bands: that are read, of those in the file. table: colours of an indexed image, (256, 3).
+
     rows: where the packed rows of all bands lie, and how long they are, (bands, height); of raw ones None. start: of
     the pixels.
     """
@@ -34,28 +37,21 @@ class Layout:
     size_wh: tuple[int, int]
     mode: int
     bits: int
-    seen: int
+    bands: int
     profile: bytes
     table: NDArray[np.uint8]
     rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None
     start: int
 
-    @property
-    def alpha(self) -> bool:
-        return self.seen > COLOURS[self.mode]
-
 
 def read_form(path: Path) -> Form:
     """Raises NotReadError, ValueError, OSError."""
     one = _layout(path)
-    kind = {1: "uint8", 8: "uint8", 16: "uint16", 32: "float32"}[one.bits]
-    bands = (3 if one.mode == INDEXED else COLOURS[one.mode]) + one.alpha
+    bands = one.bands + (2 if one.mode == INDEXED else 0)
     if one.mode in (CMYK, LAB):
-        kind = "float32" if one.mode == LAB else "uint8"
-        return Form(one.size_wh, bands, kind, "lab" if one.mode == LAB else "cmyk", one.profile)
-    coloured = bands > 2
-    deep = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}[kind]
-    return Form(one.size_wh, bands, kind, deep[coloured], one.profile if kind != "float32" else b"")
+        return Form(one.size_wh, bands, *(("float32", "lab") if one.mode == LAB else ("uint8", "cmyk")), one.profile)
+    kind = np.dtype(KINDS[one.bits]).newbyteorder("=").name
+    return Form(one.size_wh, bands, kind, MEANINGS[kind][bands > 2], one.profile if kind != "float32" else b"")
 
 
 def open_rows(path: Path) -> ReadRows:
@@ -64,7 +60,7 @@ def open_rows(path: Path) -> ReadRows:
 
     def read(top: int, count: int) -> NDArray[Any]:
         with path.open("rb") as file:
-            bands = [_band_rows(file, one, band, top, count) for band in range(one.seen)]
+            bands = [_band_rows(file, one, band, top, count) for band in range(one.bands)]
         return _meaning(np.stack(bands, axis=2), one)
 
     return read
@@ -74,19 +70,17 @@ def _layout(path: Path) -> Layout:
     with path.open("rb") as file:
         version, bands, height, width, bits, mode = struct.unpack(">4xH6xHIIHH", _take(file, 26))
         large = version == 2
-        if mode not in COLOURS or bits not in (1, 8, 16, 32) or bands < COLOURS[mode] or not width * height:
+        if mode not in COLOURS or bits not in KINDS or bands < COLOURS[mode] or not width * height:
             raise NotReadError(
                 f"with {bands} bands of the kind {mode} in {bits} bits is not supported here; save it as TIFF"
             )
-        table = np.frombuffer(_block(file, 4), np.uint8)[:768]
-        resources = _resources(_block(file, 4))
+        table = np.frombuffer(_block(file), np.uint8)[:768]
+        resources = _resources(_block(file))
         if resources.get(VERSION_INFO, bytes(4) + b"\1")[4:5] == b"\0":
             raise NotReadError("without the picture of its layers; save it with 'Maximize Compatibility', or as TIFF")
-        opaque = not _first_extra_band_is_opacity(file, large)
-        seen = COLOURS[mode] + (bands > COLOURS[mode] and not opaque)
+        alpha = _first_extra_band_is_opacity(file, large)
         (compression,) = struct.unpack(">H", _take(file, 2))
-        start = file.tell()
-        rows = None
+        rows, start = None, file.tell()
         if compression == PACKED:
             counts = np.frombuffer(_take(file, bands * height * (4 if large else 2)), ">u4" if large else ">u2")
             lengths = counts.astype(np.int64)
@@ -95,17 +89,19 @@ def _layout(path: Path) -> Layout:
         elif compression != RAW:
             raise NotReadError(f"with compression number {compression} is not supported here; save it as TIFF")
     colours = table.reshape(3, 256).T if mode == INDEXED and len(table) == 768 else np.zeros((256, 3), np.uint8)
-    return Layout((width, height), mode, bits, seen, resources.get(PROFILE, b""), colours, rows, start)
+    bands = COLOURS[mode] + (bands > COLOURS[mode] and alpha)
+    return Layout((width, height), mode, bits, bands, resources.get(PROFILE, b""), colours, rows, start)
 
 
 def _first_extra_band_is_opacity(file: BinaryIO, large: bool) -> bool:
     """Whether the number of layers is negative, which says so; leaves the file where the pixels begin."""
     form = ">Q" if large else ">I"
-    (length,) = struct.unpack(form, _take(file, struct.calcsize(form)))
+    size = struct.calcsize(form)
+    (length,) = struct.unpack(form, _take(file, size))
     end = file.tell() + length
     negative = False
-    if length >= struct.calcsize(form) + 2:
-        (layers,) = struct.unpack(form, _take(file, struct.calcsize(form)))
+    if length >= size + 2:
+        (layers,) = struct.unpack(form, _take(file, size))
         negative = layers >= 2 and struct.unpack(">h", _take(file, 2))[0] < 0
     file.seek(end)
     return negative
@@ -138,17 +134,17 @@ def _band_rows(file: BinaryIO, one: Layout, band: int, top: int, count: int) -> 
 
         offsets, lengths = (part[band, top : top + count].tolist() for part in one.rows)
         file.seek(offsets[0])
-        unpack, packed, parts, at = TIFF.DECOMPRESSORS[32773], _take(file, sum(lengths)), [], 0
-        for length in lengths:
-            parts.append(bytes(unpack(packed[at : at + length])))
-            at += length
+        packed, ends = _take(file, sum(lengths)), np.cumsum(lengths).tolist()
+        parts = [
+            bytes(TIFF.DECOMPRESSORS[PACK_BITS](packed[end - length : end]))
+            for end, length in zip(ends, lengths, strict=True)
+        ]
         if any(len(part) != row_bytes for part in parts):
             raise ValueError("a packed row has another length")
         data = b"".join(parts)
     if one.bits == 1:
         return np.unpackbits(np.frombuffer(data, np.uint8).reshape(count, -1), axis=1)[:, :width]
-    kind = {8: "u1", 16: ">u2", 32: ">f4"}[one.bits]
-    return np.frombuffer(data, kind).reshape(count, width)
+    return np.frombuffer(data, KINDS[one.bits]).reshape(count, width)
 
 
 def _meaning(numbers: NDArray[Any], one: Layout) -> NDArray[Any]:
@@ -163,16 +159,13 @@ def _meaning(numbers: NDArray[Any], one: Layout) -> NDArray[Any]:
     if one.mode == CMYK:
         return np.concatenate([255 - numbers[:, :, :4], numbers[:, :, 4:]], axis=2)  # 0 is full ink
     if one.mode == LAB:
-        lab = numbers.astype(np.float32)
-        lab[:, :, 0] *= 100 / 255
-        lab[:, :, 1:3] -= 128
-        lab[:, :, 3:] /= 255
-        return lab
+        zero, unit = np.array([[0, 128, 128, 0], [100 / 255, 1, 1, 1 / 255]], np.float32)[:, : one.bands]
+        return np.asarray((numbers - zero) * unit, np.float32)
     return numbers
 
 
-def _block(file: BinaryIO, size: int) -> bytes:
-    (length,) = struct.unpack(">I", _take(file, size))
+def _block(file: BinaryIO) -> bytes:
+    (length,) = struct.unpack(">I", _take(file, 4))
     if length > MAX_RESOURCES:
         raise ValueError("a part of it is too long")
     return _take(file, length)

@@ -43,7 +43,7 @@ def free_bytes() -> int:
 
 @contextmanager
 def reserved(info: ImageInfo, name: str) -> Iterator[None]:
-    """Have memory for decoding a picture, after others that have theirs; `name` is for messages.
+    """Have memory for decoding an image, after others that have theirs; `name` is for messages.
 
     Raises ImageError when there would be too little even if nobody else had any.
     """

@@ -75,11 +75,6 @@ class Kind:
         return LARGEST.get(self.format, 1)
 
 
-def is_whole(span: Span, kind: Kind) -> bool:
-    """Whether a span is the whole range of the type."""
-    return span == (0, kind.largest)
-
-
 def span_of_tags(kind: Kind, directory: Directory | None) -> Span | None:
     """What SMinSampleValue and SMaxSampleValue say, else MinSampleValue and MaxSampleValue.
 
@@ -110,7 +105,7 @@ def span_of_statistics(stated: BandMetadata, bands: Sequence[int]) -> Span | Non
 def sample_of(read: ReadNumbers, size_wh: Size, bands: int, piece_wh: Size) -> NDArray[Any]:
     """Numbers of some pixels (N, bands), from places all over an image that is decoded in pieces of `piece_wh`.
 
-    Places that are damaged or left out are passed over: the damage is told when it is looked at.
+    Places that are damaged or left out are skipped: damage is reported when it is read.
     """
     decoded = max(piece_wh[0] * piece_wh[1], PLACE**2)
     most = min(max(math.isqrt(DECODED_PIXELS // decoded), 3), 8)
@@ -227,7 +222,7 @@ class Samples:
         return replace(samples, alpha_full=top)
 
     def _spanned(self, span: Span | None, said_by: str) -> Samples:
-        if span is None or is_whole(span, self.kind):
+        if span is None or span == (0, self.kind.largest):  # the whole range of the type
             return replace(self, span=None, span_from=said_by)
         words = {"tags": "as its tags say", "statistics": "as its statistics say", "pixels": "as found in its pixels"}
         note = f"values from {span[0]:g} to {span[1]:g} are shown from black to white"

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_BYTES, SUB_IFDS = 284, 317, 322
 EXTRA_SAMPLES, SAMPLE_FORMAT, S_MIN_SAMPLE, S_MAX_SAMPLE = 338, 339, 340, 341
 ICC_PROFILE, GDAL_METADATA, GDAL_NODATA, DNG_VERSION = 34675, 42112, 42113, 50706
 
-REDUCED, MASK = 1, 4  # bits of NewSubfileType: a smaller copy of another picture; a mask of another picture
+REDUCED, MASK = 1, 4  # bits of NewSubfileType: a smaller copy of another image; a mask of another image
 
 MAX_PAGES = 1000
-"""Directories of one chain that are read; beyond, a file is no picture, and libtiff takes ever longer over it."""
+"""Directories of one chain that are read; beyond, a file is no image, and libtiff takes ever longer over it."""
 
 MAX_TAGS = 4096  # tags of one directory; the standard has a few hundred
 INLINE_BYTES = 65_536  # values up to this length are read with their directory; longer ones when they are asked for
@@ -49,9 +49,14 @@ class Tag:
         return self.count * np.dtype(self.kind).itemsize
 
 
+def _first(tag: int, default: int) -> Any:
+    """A property: the first value of a tag, or `default`."""
+    return property(lambda directory: directory.number(tag, default))
+
+
 @dataclass(frozen=True)
 class Directory:
-    """One picture of a TIFF file. page: its place in the main chain; inner: among that page's SubIFDs, or None.
+    """One image of a TIFF file. page: its place in the main chain; inner: among that page's SubIFDs, or None.
 
     in_order: whether each tag occurs once and they are sorted, as they should be.
     """
@@ -97,21 +102,10 @@ class Directory:
     def pixels(self) -> int:
         return self.size_wh[0] * self.size_wh[1]
 
-    @property
-    def samples(self) -> int:
-        return self.number(SAMPLES, 1)
-
-    @property
-    def bits(self) -> int:
-        return self.number(BITS, 1)
-
-    @property
-    def compression(self) -> int:
-        return self.number(COMPRESSION, 1)
-
-    @property
-    def photometric(self) -> int:
-        return self.number(PHOTOMETRIC, 1)
+    samples: ClassVar[int] = _first(SAMPLES, 1)
+    bits: ClassVar[int] = _first(BITS, 1)
+    compression: ClassVar[int] = _first(COMPRESSION, 1)
+    photometric: ClassVar[int] = _first(PHOTOMETRIC, 1)
 
     @property
     def separate(self) -> bool:
@@ -124,7 +118,7 @@ class Directory:
 
     @property
     def segment_wh(self) -> tuple[int, int]:
-        """Width and height of the pieces in which the picture is compressed: tiles or strips."""
+        """Width and height of the segments in which the image is compressed: tiles or strips."""
         if self.tiled:
             return self.number(TILE_WIDTH), self.number(TILE_HEIGHT)
         width, height = self.size_wh
@@ -132,7 +126,7 @@ class Directory:
 
     @property
     def reduced(self) -> bool:
-        """Whether the file says that this is a smaller copy of another picture."""
+        """Whether the file says that this is a smaller copy of another image."""
         return bool(self.number(SUBFILE_TYPE) & REDUCED)
 
     @property
@@ -145,18 +139,18 @@ class Directory:
         return self.numbers(TILE_BYTES if self.tiled else STRIP_BYTES).astype(np.int64)
 
 
-def directories(path: Path, most: int = 64) -> list[Directory]:
-    """The first pages of a TIFF file, at most `most`, without SubIFDs; none of a file that cannot be read."""
+def directories(path: Path) -> list[Directory]:
+    """The first 64 pages of a TIFF file, without SubIFDs; none of a file that cannot be read."""
     try:
-        return [one for one in read_directories(path, most - 1) if one.inner is None]
+        return [one for one in read_directories(path, 63) if one.inner is None]
     except OSError:
         return []
 
 
 def read_directories(path: Path, most: int = MAX_PAGES) -> list[Directory]:
-    """The pictures of a TIFF file in the file's order, each page followed by its SubIFDs; none for another file.
+    """The images of a TIFF file in the file's order, each page followed by its SubIFDs; none for another file.
 
-    At most `most` + 1 pages, so that more than MAX_PAGES can be told. Raises OSError.
+    At most `most` + 1 pages, so that a file with more than MAX_PAGES is recognised. Raises OSError.
     """
     found: list[Directory] = []
     with path.open("rb") as file:
@@ -243,5 +237,5 @@ def _read(file: BinaryIO, tag: Tag) -> NDArray[Any]:
 
 
 def scenes(directories: Sequence[Directory]) -> list[Directory]:
-    """The pictures that are neither masks nor said to be smaller copies of others."""
+    """The images that are neither masks nor said to be smaller copies of others."""
     return [one for one in directories if not (one.reduced or one.mask) and one.pixels > 0]

@@ -74,14 +74,6 @@ def adaptive_sigmas(points_xy: ArrayLike, size_wh: Size, beta: float = 0.3, neig
     return sigmas
 
 
-def sum_pool(density: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Cells of `factor` x `factor` cells, summed: (rows, cols) -> (ceil(rows / factor), ceil(cols / factor))."""
-    rows, cols = density.shape
-    bands = np.add.reduceat(density, np.arange(0, rows, factor), axis=0)
-    pooled: NDArray[np.float32] = np.add.reduceat(bands, np.arange(0, cols, factor), axis=1)
-    return pooled
-
-
 def _paint(
     centres_xy: Floats, sigmas: Floats, spans: tuple[Spans, Spans], size_wh: Size, stride: int
 ) -> NDArray[np.float32]:

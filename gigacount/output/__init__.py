@@ -1,4 +1,4 @@
-"""Results on disk: one writer per file, one folder per picture, all or nothing.
+"""Results on disk: one writer per file, one folder per image, all or nothing.
 
 The writers bring libvips and scipy, which looking for finished results does without: they are imported on first use.
 """

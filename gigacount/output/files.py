@@ -178,7 +178,7 @@ _known_leftovers = lru_cache(maxsize=256)(_leftovers)
 def _discard(leftovers: list[Path], path: Path | None) -> None:
     for leftover in leftovers:
         if leftover.name.endswith(".old") and (path is None or not path.exists()):
-            # Killed between two renames: the old result comes back, by whoever knows its place.
+            # Killed between two renames. The old result comes back where its place is known.
             if path is not None:
                 leftover.rename(path)
         elif leftover.is_dir():

@@ -1,4 +1,4 @@
-"""`<image name>.gigacount/`: the results of one picture, all there or not there at all."""
+"""`<image name>.gigacount/`: the results of one image, all there or not there at all."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ COUNT_FILE, REPORT_FILE = "count.json", "report.html"
 INDEX_FILE = "index.html"  # of the reports of a batch
 RESULT_ENDING, CHECKED_ENDING = ".gigacount", ".corrections"
 OWN_ENDINGS = RESULT_ENDING, CHECKED_ENDING
-"""Of our own folders beside pictures: results, and what a person has checked in the viewer."""
+"""Of our own folders beside images: results, and what a person has checked in the viewer."""
 
 
 def result_folder(image: Path, out: Path | None) -> Path:
-    """Where the results of a picture go: beside it, or in `out`."""
+    """Where the results of an image go: beside it, or in `out`."""
     return (out or image.parent) / fitting_name(image.name, RESULT_ENDING)
 
 
 class ResultFolder:
-    """The results of one picture at `path`."""
+    """The results of one image at `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The picture to look at: photograph, density or heads over it, windows, regions and their names, count and legend."""
+"""The image to look at: photograph, density or heads over it, windows, regions and their names, count and legend."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DOT_COLOUR, RIM_COLOUR = (255, 220, 40), (40, 20, 0)
 TEXT_COLOUR, BACKGROUND = (255, 255, 255), (0, 0, 0, 190)
 
 MAX_SIDE = 65_000  # pixels of a side; a JPEG has at most 65,535, and libjpeg writes 65,500
-LEGEND_WH = (420, 260)  # the smallest picture in which a legend does not hide what it explains
+LEGEND_WH = (420, 260)  # the smallest image in which a legend does not hide what it explains
 
 
 def draw_overlay(result: CountResult) -> Pixels:
@@ -72,7 +72,7 @@ def counted(result: CountResult) -> str:
 
 
 def ground_of(result: CountResult) -> float | None:
-    """Square metres that a pixel in the middle of the picture covers; None where that is unknown."""
+    """Square metres that a pixel in the middle of the image covers; None where that is unknown."""
     return result.georeference.square_metres_of(result.size_wh) if result.georeference else None
 
 
@@ -89,7 +89,7 @@ def save_jpeg(picture: Pixels, path: Path) -> None:
 
 
 def within_limits(picture: Pixels) -> Image.Image:
-    """The picture, shrunk where a side is longer than a JPEG's may be."""
+    """The image, shrunk where a side is longer than a JPEG's may be."""
     image = Image.fromarray(picture)
     shrink = max(image.size) / MAX_SIDE
     if shrink > 1:
@@ -113,8 +113,8 @@ class ColourScale:
 
     @classmethod
     def of(cls, density: DensityMap, size_wh: Size) -> ColourScale:
-        """For a picture drawn at `size_wh`."""
-        from scipy import ndimage  # not before the picture is under way
+        """For an image drawn at `size_wh`."""
+        from scipy import ndimage  # not before the image is under way
 
         pooled = density.pooled(size_wh)
         people = np.asarray(ndimage.gaussian_filter(pooled, 1.5), np.float32)
@@ -136,7 +136,7 @@ class ColourScale:
 
 
 class Sheet:
-    """A picture of `size_wh` full-resolution pixels, shrunk to `image`, to draw on.
+    """An image of `size_wh` full-resolution pixels, shrunk to `image`, to draw on.
 
     Lines, dots and letters are in proportion to the short side, so that a strip is not hidden by them. crowd: where
     people are, for what is written to keep out of their way.
@@ -161,7 +161,7 @@ class Sheet:
         self.image = Image.fromarray(blend(np.asarray(self.image), scale.strength))
 
     def frame(self, windows: Sequence[Window]) -> None:
-        """Draw the windows' edges; the whole picture has none."""
+        """Draw the windows' edges; the whole image has none."""
         draw = ImageDraw.Draw(self.image, "RGBA")
         scale_x, scale_y = self.scale_xy
         for window in {window for window in windows if window.size_wh != self.full_wh}:
@@ -260,7 +260,7 @@ class Sheet:
         font: ImageFont.FreeTypeFont,
         centred: bool = False,
     ) -> None:
-        """White letters on a dark box whose top left corner, or middle, is at `xy`; moved into the picture."""
+        """White letters on a dark box whose top left corner, or middle, is at `xy`; moved into the image."""
         pad = max(round(font.size / 4), 1)
         left, top, right, bottom = font.getbbox(text)
         box = np.array([right - left + 2 * pad, bottom - top + 2 * pad])

@@ -33,7 +33,7 @@ ROWS = 10_000  # filled in at once
 PIXEL, MAP, LONLAT = "pixel", "map", "wgs84"
 
 OWN_SYSTEM = {".csv": MAP, ".geojson": LONLAT, ".gpkg": MAP}
-"""Extension -> the coordinates that a georeferenced picture's heads are written in unless others are asked for."""
+"""Extension -> the coordinates that a georeferenced image's heads are written in unless others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Placed:
 
 
 def require_coordinates(wanted: str, place: Georeference | None) -> None:
-    """Raise DataError where a picture does not have the coordinates that were asked for, or pyproj is missing."""
+    """Raise DataError where an image does not have the coordinates that were asked for, or pyproj is missing."""
     if wanted in ("auto", PIXEL):
         return
     if place is None:
@@ -84,7 +84,7 @@ def _is_convertible(place: Georeference) -> bool:
 
 
 def coordinates_note(result: CountResult, suffix: str) -> str | None:
-    """A line for the user where heads are written in pixels though the picture has a coordinate system."""
+    """A line for the user where heads are written in pixels though the image has a coordinate system."""
     place, wanted = result.georeference, result.options.coordinates
     if suffix != ".geojson" or wanted != "auto" or place is None or place.crs is None:
         return None
@@ -110,7 +110,7 @@ def placed(result: CountResult, suffix: str) -> Placed:
 def csv_text(result: CountResult) -> Iterator[str]:
     """x and y in full-resolution pixels, score, and the zoom level and number of the look that each head is from.
 
-    Where the network gives boxes, left, top, right, bottom and area besides; of a georeferenced picture map_x, map_y.
+    Where the network gives boxes, left, top, right, bottom and area besides; of a georeferenced image map_x, map_y.
     """
     points, there = heads_of(result), placed(result, ".csv")
     columns = [*points.xy.T, points.score, points.level, points.window]
@@ -128,7 +128,7 @@ def csv_text(result: CountResult) -> Iterator[str]:
 def geojson_text(result: CountResult) -> Iterator[str]:
     """A FeatureCollection (RFC 7946) of a Point feature a head, with properties as QuPath imports them: as detections.
 
-    Of a georeferenced picture in longitude and latitude; each feature has its pixels as the property `pixel`, too.
+    Of a georeferenced image in longitude and latitude; each feature has its pixels as the property `pixel`, too.
     Other map coordinates are named by the member `crs` of GeoJSON 2008.
     """
     points, there = heads_of(result), placed(result, ".geojson")
@@ -152,7 +152,7 @@ def geojson_text(result: CountResult) -> Iterator[str]:
 
 
 def nwpu_text(result: CountResult) -> Iterator[str]:
-    """One line as the NWPU-Crowd benchmark takes it: the picture's name, how many, and x y of each in whole pixels."""
+    """One line as the NWPU-Crowd benchmark takes it: the image's name, how many, and x y of each in whole pixels."""
     name, points = re.sub(r"\s+", "_", Path(result.name).stem), heads_of(result)
     yield f"{name} {len(points)}"
     yield from rows(" %d %d", [*points.xy.T])
@@ -177,7 +177,7 @@ def coco_text(result: CountResult) -> Iterator[str]:
 
 
 def geopackage(result: CountResult) -> Iterator[bytes]:
-    """A GeoPackage with a layer `heads` of points, made in memory; in pixels where the picture has no georeference."""
+    """A GeoPackage with a layer `heads` of points, made in memory; in pixels where the image has no georeference."""
     import pyogrio
     import shapely
 
@@ -233,7 +233,7 @@ def find_writer(path: Path) -> PointWriter:
 def write_points(result: CountResult, path: Path, overwrite: bool = False) -> None:
     """Write the located heads in the format of the file's extension.
 
-    Raises UnknownNameError for another extension, DataError for coordinates that the picture does not have, OutputError
+    Raises UnknownNameError for another extension, DataError for coordinates that the image does not have, OutputError
     for a file that stands already or cannot be written.
     """
     content = find_writer(path)(result)

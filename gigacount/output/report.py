@@ -54,7 +54,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 @dataclass(frozen=True)
 class Pictures:
-    """The two pictures of a report as JPEG: the density over the photograph, and where it was looked at."""
+    """The two images of a report as JPEG: the density over the photograph, and the windows."""
 
     density: bytes
     looked: bytes
@@ -89,7 +89,7 @@ def draw_pictures(
     square_metres: float | None,
     counts: Sequence[RegionCount],
 ) -> Pictures:
-    """From a small copy of the picture (H, W, 3); square_metres: that a full-resolution pixel covers."""
+    """From a small copy of the image (H, W, 3); square_metres: that a full-resolution pixel covers."""
     image = Image.fromarray(preview)
     image.thumbnail(PICTURE_WH)
     coloured, looked = Sheet(image, density.size_wh), Sheet(image.copy(), density.size_wh)
@@ -187,7 +187,7 @@ def notes_html(notes: Sequence[str]) -> str:
 
 
 def facts(content: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """Picture, options, weights and versions, a line each."""
+    """Image, options, weights and versions, a line each."""
     image, options = content["image"], content["options"]
     looking = options.get("looking", {})
     asked = {**{n: v for n, v in options.items() if n not in ("looking", "reading")}, **options.get("reading", {})}

@@ -166,7 +166,7 @@ def write_result(result: CountResult, folder: ResultFolder, formats: Collection[
 
 @dataclass(frozen=True)
 class LooseFiles:
-    """The files of one picture whose people were located: the heads, maybe a JPEG of them, maybe a table of regions."""
+    """The files of one image whose people were located: the heads, maybe a JPEG of them, maybe a table of regions."""
 
     heads: Path
     overlay: Path | None = None

@@ -1,4 +1,4 @@
-"""An audit: a person counts some patches of the picture, and an unbiased total with its interval follows.
+"""An audit: a person counts some patches of the image, and an unbiased total with its interval follows.
 
 After DISCount (Perez, Maji, Sheldon, AAAI 2024): patches are drawn with a chance that grows with what the machine
 predicts there, and what the person finds corrects the machine's total. Three things are done otherwise, to learn more
@@ -28,14 +28,14 @@ LONGEST_PX = 2048  # the longest side of a patch, so that one without predicted 
 
 STRATA = 8
 DRAWS = 4  # draws that a stratum has, on average, before its own variance is estimated
-LEAST_IN_STRATUM = 4  # patches that a stratum has at the least, on average; small pictures have fewer strata
+LEAST_IN_STRATUM = 4  # patches that a stratum has at the least, on average; small images have fewer strata
 
 PRIOR = 0.25
 """Added to what is predicted, so that a patch in which the machine sees nobody may be drawn, too (DISCount)."""
 
 LEAST_NOISE = 0.05
 """Variance of the machine's error in a patch by predicted people: no interval is narrower than with this. Without it
-five empty patches would prove a picture empty."""
+five empty patches would prove an image empty."""
 
 LEVEL = 0.95
 
@@ -44,7 +44,7 @@ LEVEL = 0.95
 class Plan:
     """Which patches are counted, in which order: all of them in the end.
 
-    windows: the patches, a partition of the picture, neighbours after each other. predicted: (N,) people in each by
+    windows: the patches, a partition of the image, neighbours after each other. predicted: (N,) people in each by
     the machine. stratum: (N,) numbers from 0. order: (N,) patches as they are to be counted.
     """
 
@@ -91,7 +91,7 @@ class Estimate:
 
 
 def split(density: DensityMap, heads: float = HEADS) -> list[Window]:
-    """Patches on the cell grid that partition the picture, neighbours after each other.
+    """Patches on the cell grid that partition the image, neighbours after each other.
 
     A patch with more than `heads` people, or longer than LONGEST_PX, is cut across its longer side, into halves of as
     many people or, where it holds few, of as much area.

@@ -1,4 +1,4 @@
-"""What a person draws on a picture: regions, zones that do not count, and corrections of heads, each in a GeoJSON file.
+"""What a person draws on an image: regions, zones that do not count, and corrections of heads, each in a GeoJSON file.
 
 A file is changed by what is added to it and what is taken away, read and written whole under a lock: several viewers
 of one result do not undo each other's work. Coordinates are full-resolution pixels, which the member `crs` says.
@@ -35,15 +35,15 @@ ADDED, REMOVED, MOVED, CHECKED = "added", "removed", "moved", "checked"
 
 MOST_FEATURES = 100_000
 ID = re.compile("[0-9a-f]{16}")
-"""What a drawing is called: by whoever made it, so that it can be taken back and made again."""
+"""The id of a drawing. The page chooses it, so that a drawing can be undone and redone."""
 
 LONGEST_AREA_PX = 4096  # the longest side of an area that is cut out for training
 
 _writing = Lock()
 
 
-class Drawing:
-    """The features of one file of a picture of `size_wh`, for one of REGIONS, ZONES, CORRECTIONS."""
+class DrawingFile:
+    """The features of one file of an image of `size_wh`, for one of REGIONS, ZONES, CORRECTIONS."""
 
     def __init__(self, path: Path, kind: str, size_wh: Size, picture: str) -> None:
         self.path, self.kind, self.size_wh, self.picture = path, kind, size_wh, picture
@@ -53,8 +53,8 @@ class Drawing:
         try:
             features = list(json.loads(self.path.read_text(encoding="utf-8"))["features"])
             for feature in features:
-                self._checked(feature, None)
-                if not ID.fullmatch(feature["id"]):  # pictures are named by it
+                self._checked(feature)
+                if not ID.fullmatch(feature["id"]):  # images are named by it
                     raise ValueError("an id that is none of ours")
         except FileNotFoundError:
             return []
@@ -64,12 +64,12 @@ class Drawing:
             raise DataError(f"{self.path}: damaged; move it away, so that nothing in it is lost") from error
         return features
 
-    def change(self, add: Sequence[Any], remove: Sequence[Any], by: str | None = None) -> list[dict[str, Any]]:
-        """Add features and take away those of some ids; all that there are then. Each says by whom, when, and its id.
+    def change(self, add: Sequence[Any], remove: Sequence[Any]) -> list[dict[str, Any]]:
+        """Add features, remove those of some ids, and return all. Each says by whom and when it was drawn, and its id.
 
         Raises DataError for what is no drawing of this kind, OutputError where it cannot be written: then nothing is.
         """
-        fresh = [self._checked(feature, by) for feature in add]
+        fresh = [self._checked(feature) for feature in add]
         with locked(self.path):
             gone = [*remove, *(feature["id"] for feature in fresh)]
             features = [feature for feature in self.features() if feature.get("id") not in gone] + fresh
@@ -84,13 +84,13 @@ class Drawing:
         lines = ",\n".join(map(to_json, features))
         write_whole(self.path, f'{head[:-1]}, "features": [\n{lines}\n]}}\n'.encode())
 
-    def _checked(self, feature: Any, by: str | None) -> dict[str, Any]:
+    def _checked(self, feature: Any) -> dict[str, Any]:
         """A feature with what we know of it, and nothing else. Raises DataError."""
         properties = feature.get("properties") if isinstance(feature, dict) else None
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
         if not isinstance(properties, dict) or not isinstance(geometry, dict):
             raise DataError("a drawing is a GeoJSON feature with properties")
-        kept: dict[str, Any] = {"by": by or user(), "when": now()}
+        kept: dict[str, Any] = {"by": user(), "when": now()}
         if self.kind != CORRECTIONS:
             if not rings_in(read_shape(self.path, 1, feature).polygon, self.size_wh):
                 raise DataError("a region lies in the picture")
@@ -113,7 +113,7 @@ class Drawing:
         return {"type": "Feature", "id": name, "geometry": plain, "properties": kept}
 
     def _holds(self, place: Any) -> bool:
-        """Whether this is a position in the picture."""
+        """Whether this is a position in the image."""
         return (
             isinstance(place, list)
             and len(place) == 2
@@ -121,7 +121,7 @@ class Drawing:
         )
 
     def _window(self, geometry: dict[str, Any]) -> Window:
-        """The rectangle that a polygon is, in whole pixels, as far as it lies in the picture."""
+        """The rectangle that a polygon is, in whole pixels, as far as it lies in the image."""
         try:
             ring = np.array(geometry["coordinates"][0], np.float64)
             (left, top), (right, bottom) = ring.min(axis=0), ring.max(axis=0)
@@ -138,10 +138,10 @@ class Drawing:
         return window
 
 
-class Corrections(Drawing):
+class Corrections(DrawingFile):
     """A person's corrections of the machine's heads (N, 3), which stay as they are.
 
-    A head that is moved is still one. An area that was checked is cut out, beside the file, as a picture with its
+    A head that is moved is still one. An area that was checked is cut out, beside the file, as an image with its
     heads: that is what `gigacount train --data corrections:FOLDER` learns from.
     """
 
@@ -151,7 +151,7 @@ class Corrections(Drawing):
 
     @property
     def areas(self) -> Path:
-        """The folder of the pictures that were cut out."""
+        """The folder of the images that were cut out."""
         return self.path.with_suffix("")  # square.tif.corrections, which counting a folder leaves out
 
     def heads(self, features: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
@@ -176,7 +176,7 @@ class Corrections(Drawing):
         super()._write(features)
 
     def _cut(self, name: str, window: Window) -> str:
-        """The picture of an area, made where it is not there; its path from the file's folder."""
+        """The image of an area, made where it is not there; its path from the file's folder."""
         path = self.areas / f"{name}.png"
         if not path.is_file():
             with replacing(path, overwrite=True) as fresh, explained(path):

@@ -17,7 +17,7 @@ from gigacount.regions import Regions, read_regions
 from gigacount.view.trail import Audit
 
 if TYPE_CHECKING:
-    from gigacount.view.server import Scene
+    from gigacount.view.server import Viewed
 
 MANY_LOOKS = 1000
 """As many as a person may take: a file without tiles is decoded once, to where it can be read anywhere."""
@@ -38,15 +38,15 @@ def open_audit(
 
 
 def open_regions(result: StoredResult, file: Path) -> Regions:
-    """Polygons of a file in the pixels of a result's picture. Raises DataError, ImageError."""
+    """Polygons of a file in the pixels of a result's image. Raises DataError, ImageError."""
     with GigaImage.open(result.image, result.reading) as image:
         return read_regions(RegionOptions(file), result.size_wh, image.georeference)
 
 
 @contextmanager
-def open_scene(path: Path, image: Path | None = None, exclude: Path | None = None) -> Iterator[Scene]:
-    """What the viewer shows: a result, or a picture without one. Raises DataError, ImageError, UsageError."""
-    from gigacount.view.server import Scene
+def open_scene(path: Path, image: Path | None = None, exclude: Path | None = None) -> Iterator[Viewed]:
+    """What the viewer shows: a result, or an image without one. Raises DataError, ImageError, UsageError."""
+    from gigacount.view.server import Viewed
 
     plain = path.is_file() and path.name != COUNT_FILE and ResultFolder(result_folder(path, None)).finished() is None
     result = None if plain else open_result(path, image)
@@ -54,8 +54,8 @@ def open_scene(path: Path, image: Path | None = None, exclude: Path | None = Non
     with GigaImage.open(picture, reading) as opened:
         opened.prepare(MANY_LOOKS)
         if result is None:
-            yield Scene(opened, lambda ending: path.with_name(f"{path.name}.{ending}"))
+            yield Viewed(opened, lambda ending: path.with_name(f"{path.name}.{ending}"))
         elif opened.size_wh != result.size_wh:
             raise DataError(f"{picture}: another picture than the one that was counted; say where that is with --image")
         else:
-            yield Scene(opened, result.beside, result, lambda: open_audit(result, exclude))
+            yield Viewed(opened, result.beside, result, lambda: open_audit(result, exclude))

@@ -1,4 +1,4 @@
-"""The viewer's server: one picture and its result, for one browser on this machine, and nothing else.
+"""The viewer's server: one image and its result, for one browser on this machine, and nothing else.
 
 Every address begins with a token that only this browser was told. Requests for another host (a rebound name), and
 those that another page sends, are refused. Files are served from a table of names, so no path leads out of it.
@@ -11,14 +11,16 @@ import hmac
 import json
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -34,7 +36,7 @@ from gigacount.output.stored import INTERVAL, fits, number
 from gigacount.regions import Region, Regions
 from gigacount.regions.polygons import read_shape, rings_in
 from gigacount.results import Interval
-from gigacount.view.drawings import ADDED, REGIONS, REMOVED, ZONES, Corrections, Drawing, places_of
+from gigacount.view.drawings import ADDED, REGIONS, REMOVED, ZONES, Corrections, DrawingFile, places_of
 from gigacount.view.tiles import (
     TILE_PX,
     Cache,
@@ -67,8 +69,11 @@ HEADERS = {
 }
 
 
-class Scene:
-    """A picture with whatever is known of it: a result, its audit, and what a person drew.
+Inside = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+
+
+class Viewed:
+    """An image with whatever is known of it: a result, its audit, and what a person drew.
 
     people: of the result; None where nobody was counted, or the result has no map. begin: the audit of a result, which
     takes a while to plan where there are many people, so it is asked for when it is first needed.
@@ -92,8 +97,8 @@ class Scene:
         if self.people is not None:
             ground = image.georeference.square_metres_of(image.size_wh) if image.georeference else None
             self.density = DensityTiles(self.people, ground)
-        self.drawings: dict[str, Drawing] = {
-            kind: Drawing(beside(f"{kind}.geojson"), kind, image.size_wh, self.name) for kind in (REGIONS, ZONES)
+        self.drawings: dict[str, DrawingFile] = {
+            kind: DrawingFile(beside(f"{kind}.geojson"), kind, image.size_wh, self.name) for kind in (REGIONS, ZONES)
         }
         self.corrections = Corrections(beside("corrections.geojson"), image, self.machine, self.name)
         self.drawings["corrections"] = self.corrections
@@ -132,12 +137,11 @@ class Scene:
         """People and heads in left, top, right, bottom; and the people with what was corrected there."""
         left, top, right, bottom = rectangle
         people = people_in(self.people, *rectangle) if self.people else None
-        features = self.corrections.features()
 
-        def inside(kind: str) -> int:
-            return sum(left <= x < right and top <= y < bottom for x, y in places_of(features, kind))
+        def inside(xy: NDArray[np.float32]) -> NDArray[np.bool_]:
+            return np.asarray(((xy >= (left, top)) & (xy < (right, bottom))).all(axis=1))
 
-        return counted(people, len(self.heads.inside(*rectangle)), inside(ADDED), inside(REMOVED))
+        return self._counted(people, len(self.heads.inside(*rectangle)), inside)
 
     def count_polygon(self, feature: dict[str, Any]) -> dict[str, float | int | None]:
         """The same of a drawn polygon. Raises DataError."""
@@ -145,12 +149,14 @@ class Scene:
         drawn = Regions((Region("drawn", tuple(rings_in(polygon, self.image.size_wh)), polygon.area),))
         density = self.people or DensityMap.empty(self.image.size_wh, max(self.image.size_wh))
         (found,) = drawn.measure(density, self.machine[:, :2])
+        return self._counted(found.count if self.people else None, found.points or 0, drawn.contain)
+
+    def _counted(self, people: float | None, heads: int, inside: Inside) -> dict[str, float | int | None]:
         features = self.corrections.features()
-
-        def inside(kind: str) -> int:
-            return int(drawn.contain(np.array(places_of(features, kind), np.float32).reshape(-1, 2)).sum())
-
-        return counted(found.count if self.people else None, found.points or 0, inside(ADDED), inside(REMOVED))
+        places = (np.array(places_of(features, kind), np.float32).reshape(-1, 2) for kind in (ADDED, REMOVED))
+        added, removed = (int(inside(xy).sum()) for xy in places)
+        corrected = None if people is None else people + added - removed
+        return {"people": people, "heads": heads, "corrected": corrected, "corrected_heads": heads + added - removed}
 
     @cached_property
     def audit(self) -> Audit:
@@ -186,27 +192,27 @@ def range_of(content: dict[str, Any]) -> str | None:
     return str(Interval(**content["interval"])) if fits(content.get("interval"), INTERVAL) else None
 
 
-def counted(people: float | None, heads: int, added: int, removed: int) -> dict[str, float | int | None]:
-    corrected = None if people is None else people + added - removed
-    return {"people": people, "heads": heads, "corrected": corrected, "corrected_heads": heads + added - removed}
-
-
 class Guard:
-    """Lets through what the browser sends that was told the token, from the page that it was told of."""
+    """Lets through what the browser sends that was told the token, from the page that it was told of.
+
+    Its answers may not be used or framed by another page.
+    """
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self.app, self.token = app, token
         self.hosts = {f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            refusal = self._refusal(scope)
-            if refusal is not None:
-                await Response(refusal, 403, HEADERS, "text/plain")(scope, receive, send)
-                return
-        elif scope["type"] != "lifespan":
-            return
-        await self.app(scope, receive, send)
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+            await send(message)
+
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            await Response(refusal, 403, media_type="text/plain")(scope, receive, with_headers)
+        elif scope["type"] in ("http", "lifespan"):
+            await self.app(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> str | None:
         headers = dict(scope["headers"])
@@ -223,15 +229,15 @@ class Guard:
         return None if hmac.compare_digest(given.encode(), self.token.encode()) else "wrong token"
 
 
-def make_app(scene: Scene, token: str, port: int) -> ASGIApp:
-    """The application of a scene, behind its guard."""
+def make_app(scene: Viewed, token: str, port: int) -> ASGIApp:
+    """The application of a viewed image, behind its guard."""
     pool, waiting = ThreadPoolExecutor(READERS, "tile"), asyncio.Semaphore(READERS)
 
     async def run(function: Callable[..., Any], *values: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *values)
 
     async def page(request: Request) -> Response:
-        name, kind = FILES.get(request.path_params["name"], ("", ""))
+        name, kind = FILES.get(request.path_params.get("name", ""), ("", ""))
         return Response((PAGE / name).read_bytes(), media_type=kind) if name else Response("not found", 404)
 
     async def about(request: Request) -> Response:
@@ -239,13 +245,10 @@ def make_app(scene: Scene, token: str, port: int) -> ASGIApp:
 
     async def tile(request: Request) -> Response:
         key = tuple(request.path_params[part] for part in ("layer", "level", "x", "y"))
-        if key not in scene.cache:
-            async with waiting:
-                if await request.is_disconnected():  # the view has moved on while this tile waited
-                    return Response(status_code=499)
-                made = await run(scene.cache.get, key, lambda: scene.tile(*key))
-        else:
-            made = scene.cache.get(key, lambda: scene.tile(*key))
+        async with nullcontext() if key in scene.cache else waiting:
+            if await request.is_disconnected():  # the view has moved on while this tile waited
+                return Response(status_code=499)
+            made = await run(scene.cache.get, key, lambda: scene.tile(*key))
         kind = "image/jpeg" if key[0] == "picture" else "image/png"
         return Response(made, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
@@ -296,18 +299,10 @@ def make_app(scene: Scene, token: str, port: int) -> ASGIApp:
         Route("/drawing/{kind}", drawing, methods=["GET", "POST"]),
         Route("/audit", audit, methods=["GET", "POST"]),
         Route("/{name}", page),
-        Route("/", page_of_root(page)),
+        Route("/", page),
     ]
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)], exception_handlers={GigacountError: complain})
-    return Guard(with_headers(app), token, port)
-
-
-def page_of_root(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    async def root(request: Request) -> Response:
-        request.path_params["name"] = ""
-        return await page(request)
-
-    return root
+    return Guard(app, token, port)
 
 
 async def complain(request: Request, error: Exception) -> Response:
@@ -331,20 +326,6 @@ async def body(request: Request) -> dict[str, Any]:
     return value
 
 
-def with_headers(app: ASGIApp) -> ASGIApp:
-    """Answers that no other page may use or frame."""
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            await send(message)
-
-        await app(scope, receive, sent)
-
-    return wrapped
-
-
 def listen() -> tuple[socket.socket, int, str]:
     """A socket that only this machine reaches, its port, and a token."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -352,8 +333,8 @@ def listen() -> tuple[socket.socket, int, str]:
     return bound, bound.getsockname()[1], secrets.token_urlsafe(24)
 
 
-def serve(scene: Scene, bound: socket.socket, port: int, token: str) -> None:
-    """Serve a scene until the process is told to stop."""
+def serve(scene: Viewed, bound: socket.socket, port: int, token: str) -> None:
+    """Serve it until the process is told to stop."""
     import uvicorn
 
     config = uvicorn.Config(make_app(scene, token, port), log_level="error", access_log=False, server_header=False)

@@ -1,4 +1,4 @@
-"""Patches of an audit as pictures with a table to fill in, for counting without the viewer."""
+"""Patches of an audit as images with a table to fill in, for counting without the viewer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gigacount.view.trail import Audit
 TABLE = "patches.csv"
 COLUMNS = ("patch", "picture", "left", "top", "width", "height", "heads")
 
-SIDE_PX = 1400  # longest side of a patch's picture, at most ENLARGE times as large as in the photograph
+SIDE_PX = 1400  # longest side of a patch's image, at most ENLARGE times as large as in the photograph
 
 ENLARGE = 4
 MARGIN = 0.1  # what is shown around a patch, as a share of its longer side, so that heads on its edge are seen whole
@@ -31,7 +31,7 @@ DIMMED = 0.45
 
 
 def export_patches(audit: Audit, image: GigaImage, folder: Path, patches: int, overwrite: bool = False) -> list[int]:
-    """Write the next patches as pictures, and `patches.csv` with an empty column `heads`; their numbers.
+    """Write the next patches as images, and `patches.csv` with an empty column `heads`; their numbers.
 
     A patch lies within the yellow frame; what is around it is dimmed. Raises OutputError.
     """

@@ -1,7 +1,7 @@
-"""What the viewer draws, tile by tile: the picture, the density over it, what is no ground, and the heads.
+"""What the viewer draws, tile by tile: the image, the density over it, what is no ground, and the heads.
 
-Level `most` of the pyramid is the full resolution; each level below it is half as large. Only the tiles that are looked
-at are made; encoded ones are kept up to CACHE_BYTES.
+Level `most` of the pyramid is the full resolution; each level below it is half as large. Tiles are
+made when they are asked for; encoded ones are kept up to CACHE_BYTES.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def most_level(size_wh: Size) -> int:
 
 
 def tile_window(size_wh: Size, level: int, x: int, y: int) -> tuple[Window, Size]:
-    """What a tile shows of the picture, and its size in pixels. Raises DataError for a tile that there is not."""
+    """What a tile shows of the image, and its size in pixels. Raises DataError for a tile that there is not."""
     down = most_level(size_wh) - level
     if not 0 <= down <= most_level(size_wh):
         raise DataError(f"there is no level {level}")
@@ -84,7 +84,7 @@ def picture_tile(image: GigaImage, level: int, x: int, y: int) -> bytes:
 
 
 def ground_tile(image: GigaImage, level: int, x: int, y: int) -> bytes:
-    """A PNG with stripes where the picture's file says that there is no ground."""
+    """A PNG with stripes where the image's file says that there is no ground."""
     window, (width, height) = tile_window(image.size_wh, level, x, y)
     pixels = np.zeros((height, width, 4), np.uint8)
     valid = image.valid(window, (width, height))

@@ -2,7 +2,7 @@
 
 A line begins an audit and says all that its plan follows from; the lines after it are counts, one a patch, with the
 heads where they were clicked. A patch that is counted again gets another line, and the last one holds. So a third
-person can repeat the audit from the picture, the result and this file.
+person can repeat the audit from the image, the result and this file.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Audit:
         self.counted = {}
         if self._fresh:
             return
-        for line in self._lines():
+        for line in read_lines(self.path):
             if "plan" in line:
                 self.counted = {}
             elif fits(line, COUNTED) and 1 <= line["patch"] <= self.patches:
@@ -181,11 +181,8 @@ class Audit:
 
     def _begun(self) -> dict[str, Any] | None:
         """What the last audit in the file was begun with."""
-        found = [line["plan"] for line in self._lines() if fits(line, BEGUN)]
+        found = [line["plan"] for line in read_lines(self.path) if fits(line, BEGUN)]
         return found[-1] if found else None
-
-    def _lines(self) -> list[dict[str, Any]]:
-        return read_lines(self.path)
 
 
 def positions(heads: Any) -> Floats | None:
