@@ -204,3 +204,8 @@ def density_peaks(density: Density, stride: float) -> Heads:
     ]
     columns = [centre[row, col] * factor * stride for centre in centres]
     return np.stack([*columns, np.minimum(people[row, col], 1)], axis=1).astype(np.float32)
+
+
+def heads_in(maps: NDArray[np.float32]) -> list[Heads]:
+    """Maps (B, 3, h, w) of x, y and score, which is 0 where no head is -> for each picture its heads (N, 3)."""
+    return [picture[:, *picture[2].nonzero()].T.astype(np.float32) for picture in maps]

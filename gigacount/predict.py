@@ -99,7 +99,7 @@ def with_fusion(found: Found, record: NetworkRecord, size_wh: Size) -> Found:
     import torch
 
     from gigacount.networks.peaks import points_to_cells
-    from gigacount.networks.raznet.fusion import GRID, fuse  # brings all of RAZ-Net along
+    from gigacount.networks.raznet.decisions import GRID, fuse  # brings all of RAZ-Net along
 
     theta = torch.tensor(record.fusion_theta or [math.inf] * GRID**2)
     located = points_to_cells(found.points, (size_wh[1], size_wh[0]), record.stride)

@@ -53,9 +53,9 @@ from gigacount.image.georeference import WGS84, Georeference, transform
 from gigacount.image.geotags import georeference_of
 from gigacount.networks import NETWORKS, build, find_class
 from gigacount.networks.published import read_tensors, unwrapped
-from gigacount.networks.recognise import belonging
 from gigacount.networks.record import hash_file
 from gigacount.networks.settings import read_settings
+from gigacount.networks.weights import belonging
 from gigacount.options import BatchOptions, CountOptions, ReadOptions, RegionOptions, StrategyOptions
 from gigacount.output.files import process_space
 from gigacount.output.writers import geo_tags

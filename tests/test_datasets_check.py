@@ -16,7 +16,7 @@ from gigacount.datasets.check import (
     REPEATED,
     SAME_FILE,
     SIZE_DIFFERS,
-    Report,
+    CheckReport,
     check,
     check_dataset,
 )
@@ -41,12 +41,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check_csv(folder: Path, *rows: str) -> Report:
+def check_csv(folder: Path, *rows: str) -> CheckReport:
     (folder / "heads.csv").write_text("\n".join(["image,x,y", *rows]))
     return check_dataset(f"csv:{folder}")
 
 
-def found(report: Report) -> list[tuple[str, int]]:
+def found(report: CheckReport) -> list[tuple[str, int]]:
     return [(finding.kind, finding.times) for finding in report.findings]
 
 
@@ -149,7 +149,7 @@ def test_lines_count_and_name_at_most_so_many(folder):
 def test_samples_can_be_checked_without_a_spec(tmp_path):
     root = tiny.beijing_brt(tmp_path)
     assert check(read(f"beijing-brt:{root}", "test")).heads == 1
-    assert check([]) == Report(0, 0, 0, ())
+    assert check([]) == CheckReport(0, 0, 0, ())
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_lies_about_sizes_are_not_believed(lie: str) -> None:
 
 
 def test_a_bomb_is_refused_before_it_goes_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(matlab, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(matlab, "MAX_BYTES", 2**20)
     bomb = zlib.compress(array_of(6, (2**9, 2**9), element(9, bytes(2**21))))
     with pytest.raises(MatlabError, match="unpacks to more than 1 MiB"):
         read_matlab(file_of(struct.pack("<II", 15, len(bomb)) + bomb))
@@ -127,7 +127,7 @@ def test_a_bomb_is_refused_before_it_goes_off(monkeypatch: pytest.MonkeyPatch, t
     assert read_matlab(file_of(packed))["loc"].shape == (256, 256)
     with pytest.raises(MatlabError, match="unpacks to more than 1 MiB"):
         read_matlab(file_of(packed, packed, packed))
-    monkeypatch.setattr("gigacount.datasets.files.MOST_BYTES", 2**20)
+    monkeypatch.setattr("gigacount.datasets.files.MAX_BYTES", 2**20)
     (tmp_path / "a.mat").write_bytes(bytes(2**21))
     with pytest.raises(EntryError, match=r"a\.mat: larger than 1 MiB"):
         load_mat(tmp_path / "a.mat")

@@ -14,7 +14,7 @@ import pytest
 from tiny_datasets import TINY
 
 from gigacount.datasets import read
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Sample
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
 from gigacount.evaluate import (

@@ -18,7 +18,7 @@ from gigacount.interval import interval_of
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.resolution import Resolution, deviation
 from gigacount.results import Interval, Looked
-from gigacount.train.calibrate import Looks, Seen
+from gigacount.train.calibrate import Looks, Measured
 from gigacount.train.resolution import fit_resolution
 
 MEASURED = Resolution((8.0, 32.0), (-0.3, 0.0), (0.5, 0.1), resolved_px=20, kinds=0.24)
@@ -101,14 +101,14 @@ def test_a_range_is_told_in_two_digits_and_outwards(ends: tuple[float, float], w
     assert range_line({"count": 1.0, "interval": {"low": "x"}}) == ""
 
 
-def photographs(number: int, sigma: float, steps: tuple[int, ...], seed: int = 0) -> list[Seen]:
+def photographs(number: int, sigma: float, steps: tuple[int, ...], seed: int = 0) -> list[Measured]:
     """Pictures of 512 x 512 px with people in a lattice, counted with a factor of their own from exp(N(0, sigma))."""
     chance, found = np.random.default_rng(seed), []
     for index in range(number):
         step = steps[index % len(steps)]
         canvas, truth = evenly((512, 512), step), lattice(step)
         cells = torch.from_numpy(canvas.cells * np.float32(math.exp(chance.normal(0, sigma))))
-        found.append(Seen(f"{index}", float(cells.sum()), truth, np.zeros((0, 3), np.float32), (512, 512), cells))
+        found.append(Measured(f"{index}", float(cells.sum()), truth, np.zeros((0, 3), np.float32), (512, 512), cells))
     return found
 
 
@@ -117,15 +117,15 @@ def lattice(step: int) -> NDArray[np.float64]:
     return np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
 
 
-def coarser(seen: list[Seen], loses: float) -> list[Seen]:
+def coarser(seen: list[Measured], loses: float) -> list[Measured]:
     """The same pictures at half the size, where the network loses a share of the people."""
     return [
-        Seen(one.name, one.count * (1 - loses), one.truth_xy, one.points, one.size_hw, halved(one) * (1 - loses))
+        Measured(one.name, one.count * (1 - loses), one.truth_xy, one.points, one.size_hw, halved(one) * (1 - loses))
         for one in seen
     ]
 
 
-def halved(one: Seen) -> torch.Tensor:
+def halved(one: Measured) -> torch.Tensor:
     rows, cols = one.density.shape
     return one.density.reshape(rows // 2, 2, cols // 2, 2).sum(dim=(1, 3))
 
@@ -142,7 +142,7 @@ def test_nine_of_ten_pictures_lie_in_their_ranges() -> None:
     assert 0.85 <= np.mean(unseen) <= 0.95
 
 
-def covered(one: Seen, resolution: Resolution) -> bool:
+def covered(one: Measured, resolution: Resolution) -> bool:
     canvas = DensityMap(one.density.numpy(), (512, 512), 8)
     interval = interval_of(canvas, seen_whole(canvas, (512, 512)), lambda view: resolution)
     return interval.low <= len(one.truth_xy) <= interval.high
@@ -161,7 +161,7 @@ def test_people_are_resolved_where_a_closer_look_saves_nobody() -> None:
 
 
 def test_pictures_without_people_measure_nothing() -> None:
-    nobody = Seen("a", 0.0, np.zeros((0, 2)), np.zeros((0, 3), np.float32), (64, 64), torch.zeros(8, 8))
+    nobody = Measured("a", 0.0, np.zeros((0, 2)), np.zeros((0, 3), np.float32), (64, 64), torch.zeros(8, 8))
     assert fit_resolution({1.0: [[nobody]]}, 1.0, 8) is None
 
 

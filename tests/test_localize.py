@@ -26,13 +26,12 @@ from gigacount.geometry import Size, View, Window, cells_of, whole
 from gigacount.key import RunKey, records_of
 from gigacount.localize import judge
 from gigacount.look import REMEMBERED, Heads, Looker
-from gigacount.networks.heads import heads_in
 from gigacount.networks.peaks import summits
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.options import CountOptions, RegionOptions, StrategyOptions
 from gigacount.output import ResultFolder, write_result
 from gigacount.output.opened import Wanted
-from gigacount.points import NOBODY, Ownership, Points, gather
+from gigacount.points import NOBODY, Ownership, Points, gather, heads_in
 from gigacount.predict import Found, Predictor, with_fusion, with_heads
 from gigacount.results import Located
 from gigacount.strategies import find_strategy

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gigacount.errors import WeightsError
-from gigacount.networks.depthwise import DepthwiseConv
-from gigacount.networks.efficientnet import ConvUnit, EfficientNetLite2, fold, published_layer
+from gigacount.networks.efficientnet import ConvUnit, DepthwiseConv, EfficientNetLite2, fold, published_layer
 from gigacount.networks.light import Light
 
 # (name here, convolution, batch norm, shape of the weights), from the package's code.

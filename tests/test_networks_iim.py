@@ -18,13 +18,19 @@ from gigacount.networks.hrnet import HRNetW48
 from gigacount.networks.iim import (
     IIM,
     IIMVGG,
+    TILING,
+    Binarise,
     IIMHRNet,
     ImageBinarisation,
     PixelBinarisation,
-    binarise,
     compressed_sigmoid,
     find_instances,
 )
+from gigacount.networks.windows import whole_or_tiled
+
+
+def binarise(confidence: Tensor, threshold: Tensor) -> Tensor:
+    return Binarise.apply(confidence, threshold.expand_as(confidence))
 
 
 class Made(IIM):
@@ -218,20 +224,19 @@ def test_components_by_hand() -> None:
     confidence[3, 1] = 0.75
     found = find_instances(binary, confidence)
     # Corners do not connect, and the last two pixels are too few.
-    assert found.count == 3
-    order = np.lexsort((found.points[:, 0], found.points[:, 1]))
+    assert len(found) == 3
+    order = np.lexsort((found[:, 0], found[:, 1]))
     thirds = 0.5 + 1 / 3
     np.testing.assert_allclose(
-        found.points[order], [[thirds, thirds, 0.5], [5.0, 1.5, 0.5], [0.5 + 4 / 3, 0.5 + 8 / 3, 0.75]], rtol=1e-6
+        found[order, :3], [[thirds, thirds, 0.5], [5.0, 1.5, 0.5], [0.5 + 4 / 3, 0.5 + 8 / 3, 0.75]], rtol=1e-6
     )
-    np.testing.assert_array_equal(found.boxes_xyxy[order], [[0, 0, 2, 2], [4, 0, 6, 3], [1, 2, 3, 4]])
-    assert found.areas[order].tolist() == [3, 4, 3]
+    np.testing.assert_array_equal(found[order, 3:7], [[0, 0, 2, 2], [4, 0, 6, 3], [1, 2, 3, 4]])
+    assert found[order, 7].tolist() == [3, 4, 3]
 
 
 def test_an_empty_map_has_nobody() -> None:
     found = find_instances(np.zeros((4, 5), bool), np.zeros((4, 5), np.float32))
-    assert found.points.shape == (0, 3)
-    assert found.boxes_xyxy.shape == (0, 4)
+    assert found.shape == (0, 8)
 
 
 def test_each_component_is_one_person_in_the_cell_of_its_centre() -> None:
@@ -246,7 +251,6 @@ def test_each_component_is_one_person_in_the_cell_of_its_centre() -> None:
     assert prediction.points is not None
     boxed = [[7.5, 3.5, 0.9, 6, 2, 9, 5, 9], [27, 19, 0.6, 24, 17, 30, 21, 24]]  # x, y, score, box, area
     np.testing.assert_allclose(prediction.points[0], boxed, rtol=1e-6)
-    np.testing.assert_array_equal(Made().instances(images)[0].boxes_xyxy, [[6, 2, 9, 5], [24, 17, 30, 21]])
 
 
 def test_large_pictures_are_tiled_and_the_tiles_meet_exactly() -> None:
@@ -255,8 +259,8 @@ def test_large_pictures_are_tiled_and_the_tiles_meet_exactly() -> None:
     images[0, 0, 508:516, 1020:1028] = 0.9  # where four tiles meet
     images[0, 0, 1020:1030, 2050:2060] = 0.9
     made = Made()
-    assert torch.equal(made.confidence_and_threshold(images), images[:, :2])
-    assert made.instances(images)[0].count == 2
+    assert torch.equal(whole_or_tiled(images, made, TILING), images[:, :2])
+    assert made.predict(images).density.sum() == 2
 
 
 # ---- published names

@@ -19,11 +19,12 @@ from untrained import fresh_light
 from gigacount.networks import NETWORKS, build
 from gigacount.networks.backends.torch import rounding_to_tf32
 from gigacount.networks.base import Network
-from gigacount.networks.iim import IIM, IIMVGG, IIMHRNet
+from gigacount.networks.iim import IIM, IIMVGG, TILING, IIMHRNet
 from gigacount.networks.mudiknn import MudIknn
 from gigacount.networks.pyramid import VGGPyramid
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.weights import save_weights
+from gigacount.networks.windows import whole_or_tiled
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def continuous(made: Network, images: Tensor) -> Tensor:
     """The network's output before thresholds: a density that counts components or peaks jumps by whole people."""
     with torch.no_grad():
         if isinstance(made, IIM):
-            return made.confidence_and_threshold(images)
+            return whole_or_tiled(images, made, TILING)
         if isinstance(made, VGGPyramid):
             return made(images)
         if isinstance(made, RazNet):

@@ -16,18 +16,21 @@ from gigacount.errors import UnknownNameError, UsageError
 from gigacount.geometry import Window
 from gigacount.networks.raznet import RazNet
 from gigacount.networks.raznet.branches import attention_loss, counting_loss, localization_loss
-from gigacount.networks.raznet.fusion import NO_THETA, fit_theta, fuse, sub_counts, sub_images
-from gigacount.networks.raznet.network import PART_HW, Streams, heads_in, magnify
-from gigacount.networks.raznet.regions import (
-    ProposalOptions,
+from gigacount.networks.raznet.decisions import (
+    NO_THETA,
     anchors,
     boxes_around,
+    fit_theta,
+    fuse,
     intersection_over_union,
     mean_inside,
     propose_regions,
     replace_points,
+    sub_counts,
+    sub_images,
     suppress,
 )
+from gigacount.networks.raznet.network import PART_HW, Streams, heads_in, magnify
 
 
 def parameters(*modules: torch.nn.Module) -> int:
@@ -113,7 +116,7 @@ def test_mean_inside_boxes() -> None:
 def test_intersection_over_union_and_suppression_by_hand() -> None:
     ranked = np.array([[0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 5], [20, 0, 30, 10], [40, 0, 50, 10]])
     np.testing.assert_allclose(intersection_over_union(ranked[0], ranked), [1, 0.6, 0.5, 0, 0])
-    kept = suppress(ranked, ProposalOptions(most=3))
+    kept = suppress(ranked, 3)
     assert kept.tolist() == [[0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10]]  # 0.5 is not above 0.5
 
 
@@ -127,7 +130,7 @@ def crowd_map() -> NDArray[np.float32]:
 
 def test_regions_lie_on_the_crowds_best_first() -> None:
     attention = crowd_map()
-    regions = propose_regions(attention, ProposalOptions(most=40))
+    regions = propose_regions(attention, 40)
     assert regions[:10] == propose_regions(attention)
     boxes = np.array([(r.left, r.top, r.right, r.bottom) for r in regions])
     means = mean_inside(attention, boxes)
@@ -145,9 +148,10 @@ def test_the_same_map_gives_the_same_regions() -> None:
     assert propose_regions(crowd_map()) == propose_regions(crowd_map())
 
 
-def test_options_are_obeyed() -> None:
-    assert len(propose_regions(crowd_map(), ProposalOptions(most=1))) == 1
-    assert propose_regions(crowd_map(), ProposalOptions(least_attention=0.9)) == []
+def test_limits_are_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(propose_regions(crowd_map(), 1)) == 1
+    monkeypatch.setattr("gigacount.networks.raznet.decisions.MIN_ATTENTION", 0.9)
+    assert propose_regions(crowd_map()) == []
 
 
 def test_an_empty_street_is_not_zoomed() -> None:

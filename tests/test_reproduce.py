@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from gigacount.ablate import TABLES, Method
 from gigacount.cli import app
 from gigacount.datasets import DATASETS
-from gigacount.networks import NETWORKS
+from gigacount.networks import HELPERS, NETWORKS
 from gigacount.networks.settings import settings_in_use
 from gigacount.train.recipes import RECIPES
 
@@ -55,7 +55,7 @@ def parameters(words: list[str]) -> dict[str, Any]:
 def network_of(value: str) -> str:
     """The network of weights that a page names: a network's own name, or the file that a training writes."""
     name = value if value in NETWORKS else Path(value).stem
-    assert name in NETWORKS, value
+    assert name in NETWORKS | HELPERS, value
     return name
 
 

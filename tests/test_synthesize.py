@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gigacount.datasets import read
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Sample
 from gigacount.errors import DataError, OutputError, UsageError
 from gigacount.geometry import Window, whole
 from gigacount.image.vips import load_drawing, to_array
@@ -31,11 +32,9 @@ from gigacount.synthesize import (
     write_scene,
     write_truth,
 )
-from gigacount.synthesize.composed import estimate_head_px
-from gigacount.synthesize.crowd import Person, visible
+from gigacount.synthesize.composed import Composition, estimate_head_px
+from gigacount.synthesize.crowd import Build, Person, make_build, visible
 from gigacount.synthesize.drawn import HALO, PERSON, Drawing
-from gigacount.synthesize.patches import Composition
-from gigacount.synthesize.person import Build, make_build
 from gigacount.synthesize.wardrobe import Taste, person_svg
 
 SMALL = SceneOptions(size_wh=(900, 600), people=60, seed=5, head_px=(5.0, 40.0))
@@ -65,6 +64,11 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 @pytest.fixture(scope="module")
 def composed(photographs: list[Sample]) -> Scene:
     return compose_scene(replace(SMALL, people=50), photographs)
+
+
+def painter(scene: Scene) -> Any:
+    """What paints it."""
+    return getattr(scene.paint, "__self__")  # noqa: B009
 
 
 def texts(truth: Truth, folder: Path) -> list[bytes]:
@@ -120,7 +124,7 @@ def test_default_heads_suit_the_picture() -> None:
 
 def test_heads_are_painted_where_the_truth_says(drawn: Scene) -> None:
     """Against the same drawing without its people: changed at every head, unchanged where nobody reaches."""
-    drawing, window = drawn.painter, whole(drawn.size_wh)
+    drawing, window = painter(drawn), whole(drawn.size_wh)
     assert isinstance(drawing, Drawing)
     is_thing = np.array([figure.kind != PERSON for figure in drawing.figures])
     things = tuple(figure for figure in drawing.figures if figure.kind != PERSON)
@@ -201,7 +205,7 @@ def test_outline_is_what_is_painted(seed: int) -> None:
 
 
 def test_photograph_is_found_at_its_place(composed: Scene, photographs: list[Sample]) -> None:
-    composition = composed.painter
+    composition = painter(composed)
     assert isinstance(composition, Composition)
     by_path = {sample.image: sample for sample in photographs}
     placed = []
@@ -236,7 +240,7 @@ def test_a_placed_point_shows_what_it_showed(tmp_path: Path) -> None:
 
 
 def test_photographs_do_not_touch(composed: Scene) -> None:
-    composition = composed.painter
+    composition = painter(composed)
     assert isinstance(composition, Composition)
     assert len(composition.patches) > 1
     covered = np.zeros((600, 900), int)
@@ -260,7 +264,7 @@ def test_photographs_without_boxes_give_points(photographs: list[Sample]) -> Non
 
 def test_repeated_photographs_are_mirrored(photographs: list[Sample]) -> None:
     options = SceneOptions(size_wh=(3000, 2000), people=24, seed=1, head_px=(5.0, 40.0))
-    composition = compose_scene(options, photographs[:1]).painter
+    composition = painter(compose_scene(options, photographs[:1]))
     assert isinstance(composition, Composition)
     assert [patch.mirrored for patch in composition.patches] in ([True, False], [False, True])
 
@@ -275,9 +279,9 @@ def test_people_free_backgrounds_add_nobody(photographs: list[Sample]) -> None:
     options = SceneOptions(size_wh=(3000, 2000), people=20, seed=1, head_px=(5.0, 40.0))
     plain, filled = (compose_scene(options, photographs, extra) for extra in ([], [photographs[0].image]))
     assert np.array_equal(plain.truth.points_xy, filled.truth.points_xy)
-    assert isinstance(plain.painter, Composition)
-    assert isinstance(filled.painter, Composition)
-    assert len(filled.painter.patches) == len(plain.painter.patches) + 1
+    assert isinstance(painter(plain), Composition)
+    assert isinstance(painter(filled), Composition)
+    assert len(painter(filled).patches) == len(painter(plain).patches) + 1
 
 
 def test_head_height_is_estimated_from_spacing() -> None:
@@ -320,7 +324,7 @@ def test_many_bands_make_one_picture(drawn: Scene, tmp_path: Path, monkeypatch: 
 def test_unknown_suffix_and_oversized_jpeg(drawn: Scene, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.tif or \.jpg"):
         write_scene(drawn, tmp_path / "scene.png")
-    wide = Scene(Truth((70000, 100), np.zeros((0, 2))), drawn.painter)
+    wide = Scene(Truth((70000, 100), np.zeros((0, 2))), drawn.paint)
     with pytest.raises(UsageError, match="65535"):
         write_scene(wide, tmp_path / "scene.jpg")
 
@@ -411,7 +415,7 @@ def test_absurd_options(change: dict[str, object]) -> None:
 
 
 def test_pictures_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gigacount.synthesize.pictures.MOST_PIXELS", 1.3e6)  # no zoom: quick
+    monkeypatch.setattr("gigacount.synthesize.drawn.MAX_PIXELS", 1.3e6)  # no zoom: quick
     several = [draw_picture(seed) for seed in range(2)]
     for pixels, points in several:
         height, width, bands = pixels.shape

@@ -14,11 +14,10 @@ from train_fakes import RECIPE, Tiny, options, same, write_photos
 
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
-from gigacount.train.crops import CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
+from gigacount.train.crops import CropHeads, CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
-from gigacount.train.heads import Heads
-from gigacount.train.recipe import Augmentation, PeopleFree, Recipe
-from gigacount.train.sources import KEPT, Picture, Source, open_sources
+from gigacount.train.recipes import Augmentation, PeopleFree, Recipe
+from gigacount.train.sources import KEPT, TrainingPicture, TrainingSet, open_sources
 from gigacount.train.validate import heads_in, views_of
 
 
@@ -27,14 +26,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("photos"))
 
 
-def picture(photos: Path, points: list[tuple[float, float]], name: str = "0.png") -> Picture:
-    return Picture(Sample(photos / name, np.array(points, np.float64).reshape(-1, 2)))
+def picture(photos: Path, points: list[tuple[float, float]], name: str = "0.png") -> TrainingPicture:
+    return TrainingPicture(Sample(photos / name, np.array(points, np.float64).reshape(-1, 2)))
 
 
-def sized(tmp_path: Path, width: int, height: int, heads: int = 1) -> Picture:
+def sized(tmp_path: Path, width: int, height: int, heads: int = 1) -> TrainingPicture:
     path = tmp_path / f"{width}x{height}.png"
     pyvips.Image.black(width, height, bands=3).write_to_file(str(path))
-    return Picture(Sample(path, np.full((heads, 2), 5.0)))
+    return TrainingPicture(Sample(path, np.full((heads, 2), 5.0)))
 
 
 class HeadsOnly(Tiny):
@@ -65,7 +64,7 @@ def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentatio
     pixels[70:90, 110:130] = 255
     pyvips.Image.new_from_array(pixels).write_to_file(str(photos / "square.png"))
     sample = Sample(photos / "square.png", np.array([[120.0, 80.0]]), np.array([[110.0, 70.0, 130.0, 90.0]]))
-    source = Source("csv", 1, [Picture(sample)], [])
+    source = TrainingSet("csv", 1, [TrainingPicture(sample)], [])
     recipe = Recipe(crop_wh=(128, 96), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     seen = 0
     for step in range(60):
@@ -148,7 +147,7 @@ def test_places_lie_inside_or_hang_over() -> None:
 
 
 def test_a_crop_around_a_head_holds_it_anywhere(tmp_path: Path) -> None:
-    lone = Picture(Sample(sized(tmp_path, 1000, 400).sample.image, np.array([[970.5, 200.2]])))
+    lone = TrainingPicture(Sample(sized(tmp_path, 1000, 400).sample.image, np.array([[970.5, 200.2]])))
     rng = np.random.default_rng(0)
     recipe = Recipe(crop_wh=(100, 100), augmentation=Augmentation(crowd=1.0))
     windows = [choose(lone, recipe, rng)[0] for _ in range(300)]
@@ -220,7 +219,7 @@ def test_crops_are_resampled_by_the_kernels_of_the_recipe(photos: Path, monkeypa
     assert (one - other).abs().max() > 0.01
     used: set[str] = set()
 
-    def told(picture: Picture, window: Window, size_wh: tuple[int, int], kernel: str) -> torch.Tensor:
+    def told(picture: TrainingPicture, window: Window, size_wh: tuple[int, int], kernel: str) -> torch.Tensor:
         used.add(kernel)
         return cut(picture, window, size_wh, kernel)
 
@@ -246,14 +245,14 @@ def test_people_free_pictures_are_enlarged_further(tmp_path: Path) -> None:
     assert max(draw_scale(empty, replace(augmentation, people_free=PeopleFree()), rng) for _ in range(300)) <= 2
 
 
-def black_and_grey(folder: Path) -> list[Source]:
+def black_and_grey(folder: Path) -> list[TrainingSet]:
     """A black picture with a head in its middle, and one without that is dark on the left and light on the right."""
     ramp = np.zeros((64, 64, 3), np.uint8)
     pyvips.Image.new_from_array(ramp).write_to_file(str(folder / "head.png"))
     ramp[:] = np.linspace(100, 200, 64)[None, :, None]
     pyvips.Image.new_from_array(ramp).write_to_file(str(folder / "nobody.png"))
     return [
-        Source(name, 1.0, [picture(folder, points, f"{name}.png")], [])
+        TrainingSet(name, 1.0, [picture(folder, points, f"{name}.png")], [])
         for name, points in (("head", [(32.0, 32.0)]), ("nobody", []))
     ]
 
@@ -304,7 +303,7 @@ def test_pictures_from_above_are_turned_by_any_angle(tmp_path: Path) -> None:
     pixels[90:110, 290:310] = 255
     pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "above.png"))
     sample = Sample(tmp_path / "above.png", np.array([[300.0, 100.0]]), np.array([[290.0, 90.0, 310.0, 110.0]]))
-    source = Source("csv", 1.0, [Picture(sample)], [], from_above=True)
+    source = TrainingSet("csv", 1.0, [TrainingPicture(sample)], [], from_above=True)
     augmentation = Augmentation(flip=0.0, above=1.0, kernels=("bilinear", "bicubic"))
     recipe = Recipe(crop_wh=(192, 128), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     corners, sides = 0, set()
@@ -322,8 +321,8 @@ def test_pictures_from_above_are_turned_by_any_angle(tmp_path: Path) -> None:
 
 
 def test_a_crop_knows_the_boxes_of_some_heads_alone() -> None:
-    boxed = Heads(np.array([[5.0, 5.0], [50.0, 50.0]]), np.array([[2.0, 2.0, 8.0, 8.0], [60.0, 60.0, 70.0, 70.0]]))
-    both = Heads.joined([boxed, Heads.of(Sample(Path("a.png"), np.array([[3.0, 4.0]])))]).inside((55, 55))
+    boxed = CropHeads(np.array([[5.0, 5.0], [50.0, 50.0]]), np.array([[2.0, 2.0, 8.0, 8.0], [60.0, 60.0, 70.0, 70.0]]))
+    both = CropHeads.joined([boxed, CropHeads.of(Sample(Path("a.png"), np.array([[3.0, 4.0]])))]).inside((55, 55))
     assert len(both.points_xy) == 3
     assert both.boxes_xyxy[0].tolist() == [2, 2, 8, 8]
     assert np.isnan(both.boxes_xyxy[1:]).all()  # one is labelled beside its head, the other has none
@@ -335,7 +334,7 @@ def test_gigazooms_network_is_validated_in_the_windows_of_its_zoom_levels(tmp_pa
     """The whole picture, and two zooms of ten levels into the dense places, down to its own size."""
     crowded = sized(tmp_path, 3840, 2160, heads=0)
     points = np.concatenate([np.random.default_rng(0).normal(at, 40, (50, 2)) for at in ((900, 700), (3000, 1500))])
-    crowded = Picture(Sample(crowded.sample.image, points))
+    crowded = TrainingPicture(Sample(crowded.sample.image, points))
     views = views_of(crowded, Recipe(augmentation=Augmentation(zoom_wh=(384, 216))))
     assert [view.level for view in views] == [0] + [level for level in range(1, 11) for _ in range(2)]
     assert views[0].window == Window(0, 0, 3840, 2160)
@@ -347,7 +346,7 @@ def test_gigazooms_network_is_validated_in_the_windows_of_its_zoom_levels(tmp_pa
 
 def test_crops_lie_at_all_positions_one_as_likely_as_the_other(tmp_path: Path) -> None:
     """A picture with 101 x 1 positions for a crop, and one with a single position, is drawn as often as it has some."""
-    source = Source("csv", 1, [sized(tmp_path, 200, 100), sized(tmp_path, 100, 100)], [])
+    source = TrainingSet("csv", 1, [sized(tmp_path, 200, 100), sized(tmp_path, 100, 100)], [])
     recipe = Recipe(crop_wh=(100, 100), batch=1, augmentation=Augmentation(everywhere=True))
     maker, rng = CropMaker([source], HeadsOnly(), recipe, seed=0), np.random.default_rng(0)
     drawn = [maker._draw_picture(source, recipe, rng) for _ in range(2000)]

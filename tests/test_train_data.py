@@ -26,8 +26,8 @@ from gigacount.points import Points
 from gigacount.results import CountResult, Located, LocatedHeads
 from gigacount.train import train
 from gigacount.train.crops import CropMaker
-from gigacount.train.mix import LABELS, agreed, mixed_source, people, scatter
 from gigacount.train.processes import Team
+from gigacount.train.pseudo_labels import LABELS, agreed, mixed_source, people, scatter
 from gigacount.train.sources import KEPT, open_sources, split_weight
 from gigacount.train.validate import Errors, mean_score
 

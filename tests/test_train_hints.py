@@ -18,7 +18,7 @@ from gigacount.networks.light import Light
 from gigacount.networks.record import NetworkRecord, write_record
 from gigacount.train import TrainOptions, train
 from gigacount.train.hints import Hints
-from gigacount.train.recipe import Recipe
+from gigacount.train.recipes import Recipe
 
 CPU = torch.device("cpu")
 

@@ -20,8 +20,7 @@ from gigacount.networks.iim import IIMVGG
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import TrainOptions
 from gigacount.train.rates import make_optimiser, schedule, warm_up
-from gigacount.train.recipe import Recipe
-from gigacount.train.recipes import OWN, RECIPES, adapted, recipe_name, settings_of
+from gigacount.train.recipes import OWN, RECIPES, Recipe, adapted, recipe_name, settings_of
 
 
 def wish(network: str = "csrnet", recipe: str | None = None, **more: object) -> TrainOptions:

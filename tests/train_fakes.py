@@ -17,8 +17,7 @@ from gigacount.errors import UnknownNameError
 from gigacount.networks import NETWORKS
 from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
 from gigacount.options import TrainOptions
-from gigacount.train.recipe import Augmentation, Recipe
-from gigacount.train.recipes import RECIPES, Published
+from gigacount.train.recipes import RECIPES, Augmentation, Published, Recipe
 
 RECIPE = Recipe(
     lr=1e-2,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gigacount.ablate.looks import Account, SharedLooks
 from gigacount.ablate.tables import Row
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Sample
 from gigacount.density import DensityMap
 from gigacount.geometry import Size, View
 from gigacount.metrics.counting import ImageCount, grid_of_density, grid_of_points

@@ -42,7 +42,7 @@ class Material:
     def read(self, labels: LabelOptions) -> tuple[list[Sample], list[Path]]:
         """Labelled photographs and people-free pictures. Raises DataError where the list leaves no photograph."""
         from gigacount.datasets import load
-        from gigacount.datasets.people_free import read_people_free
+        from gigacount.datasets.published import read_people_free
 
         photos, listed = self.photos or [], read_listed(self.only)
         samples = [

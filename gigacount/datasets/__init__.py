@@ -13,11 +13,10 @@ from gigacount.datasets.coco import read_coco
 from gigacount.datasets.corrections import read_corrections
 from gigacount.datasets.csv_points import read_csv
 from gigacount.datasets.cvat import read_cvat
-from gigacount.datasets.entries import ALL, NOTICES, OnError, Reader, strict
+from gigacount.datasets.entries import ALL, NOTICES, OnError, Reader, Sample, strict
 from gigacount.datasets.geojson import read_geojson
 from gigacount.datasets.labelme import read_labelme
 from gigacount.datasets.panda import read_panda
-from gigacount.datasets.people_free import read_people_free
 from gigacount.datasets.published import (
     read_beijing_brt,
     read_fdst,
@@ -26,12 +25,12 @@ from gigacount.datasets.published import (
     read_nwpu,
     read_part_a,
     read_part_b,
+    read_people_free,
     read_ucf_cc_50,
     read_ucf_qnrf,
     read_worldexpo,
 )
 from gigacount.datasets.reading import samples
-from gigacount.datasets.sample import Sample
 from gigacount.datasets.yolo import read_yolo
 from gigacount.errors import DataError, EntryError, NotFoundError, UnknownNameError, UsageError
 from gigacount.options import LabelOptions
@@ -62,11 +61,7 @@ DATASETS: dict[str, Reader] = {
 
 
 def parse_spec(spec: str) -> tuple[str, Path]:
-    """Name and path of a data set given as NAME:PATH.
-
-    UsageError where there is no name, UnknownNameError for one that is not in `DATASETS`, NotFoundError for a path
-    that does not exist.
-    """
+    """Name and path of a data set given as NAME:PATH. Raises UsageError, UnknownNameError or NotFoundError."""
     name, colon, path = spec.partition(":")
     if not colon or not path:
         raise UsageError(f"'{spec}' does not say which data set it is; write NAME:PATH, such as csv:photos/heads.csv")
@@ -82,11 +77,9 @@ def read(
 ) -> Iterator[Sample]:
     """The samples of a data set given as NAME:PATH, in an order that never changes.
 
-    split: train, val, test, or 'all' for every split that is there. A folder of one's own that is not divided gives
-    all its pictures for any split.
-    on_error: gets the EntryError of each picture or label file that cannot be used; by default raises it. It gets
-    notices too (`NOTICES`): what was passed over or assumed.
-    NotFoundError where the folder has no such split; EntryError too where the split has no labelled picture.
+    split: train, val, test, or all; a folder that is not divided gives all its pictures for any. on_error: gets the
+    EntryError of each picture or label file that cannot be used, by default raises it; it gets notices (`NOTICES`) too.
+    NotFoundError where the folder has no such split; EntryError where the split has no labelled picture.
     """
     name, path = parse_spec(spec)
     return samples(DATASETS[name], spec, path, split, on_error, options or LabelOptions())

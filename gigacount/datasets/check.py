@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.datasets import read
-from gigacount.datasets.entries import ALL, NOTICES, UNREADABLE
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import ALL, NOTICES, UNREADABLE, Sample
 from gigacount.errors import EntryError, ImageError
 from gigacount.geometry import Size, whole
 from gigacount.image import GigaImage
@@ -52,7 +51,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """What `check` saw. pictures, heads: of samples that could be read; empty: pictures without a head."""
 
     pictures: int
@@ -62,7 +61,6 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there is nothing, or nothing but notices."""
         return all(finding.notice for finding in self.findings)
 
     def counts(self) -> dict[str, int]:
@@ -83,17 +81,15 @@ class Report:
                 yield f"  ... and {len(those) - most} more"
 
 
-def check_dataset(spec: str, split: str = ALL, options: LabelOptions | None = None) -> Report:
-    """Check a data set given as NAME:PATH; NotFoundError or UsageError if there is none."""
+def check_dataset(spec: str, split: str = ALL, options: LabelOptions | None = None) -> CheckReport:
     errors: list[EntryError] = []
     return check(read(spec, split, errors.append, options), errors)
 
 
-def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Report:
-    """Check labels against pictures, and pictures against each other.
+def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> CheckReport:
+    """Check labels against pictures, each read once at low resolution, and pictures against each other.
 
-    Every picture is opened and read once at low resolution. errors: what the reader of the samples reported; looked
-    at after the last sample.
+    errors: what the reader of the samples reported; looked at after the last sample.
     """
     pictures = heads = empty = 0
     findings: list[Finding] = []
@@ -110,7 +106,7 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Repor
         findings += _repeated(sample)
     findings += _alike(looks)
     findings += [Finding(error.kind, str(error), error.times) for error in errors]
-    return Report(pictures, heads, empty, tuple(findings))
+    return CheckReport(pictures, heads, empty, tuple(findings))
 
 
 def _look(path: Path) -> tuple[Size, Look]:
@@ -141,7 +137,6 @@ def _repeated(sample: Sample) -> Iterator[Finding]:
 
 
 def _some(sample: Sample, chosen: NDArray[np.int64]) -> str:
-    """Begin of a message about some heads: how many, and where the first is."""
     x, y = sample.points_xy[chosen[0]]
     return f"{sample.image}: {len(chosen)} of {len(sample.points_xy)} heads, such as that at ({x:g}, {y:g}),"
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.entries import NO_ENTRY, REPEATED_ID, Entry, Heads, OnError, read_listed, shown, strict
+from gigacount.datasets.entries import NO_ENTRY, REPEATED_ID, Entry, LabelledHeads, OnError, read_listed, shown, strict
 from gigacount.datasets.files import bad, guarded, load_json
 from gigacount.datasets.forms import picture_folders, read_files
-from gigacount.datasets.shapes import Drawing, Shape, around, key_points, people_classes, run_lengths
+from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, key_points, people_classes, run_lengths
 from gigacount.errors import EntryError
 
 UNKNOWN = "category that the file does not have"
@@ -43,10 +43,9 @@ def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
 def load_coco(
     path: Path, on_error: OnError = strict
 ) -> tuple[list[tuple[str, Any]], dict[str, list[tuple[str, Any]]], frozenset[str]]:
-    """Images by id, classes and annotations by the id of their image, and the classes that are people.
+    """Images by id; classes and annotations by the id, as text, of their image; and the classes that are people.
 
-    Ids are compared as text. Raises EntryError for an id that two images or two categories have, and where no
-    annotation belongs to any image.
+    Raises EntryError for an id that two images or categories have, and where no annotation belongs to any image.
     """
     with guarded(path):
         content = load_json(path)
@@ -86,17 +85,15 @@ def _id(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def heads(path: Path, image: Any, annotations: list[tuple[str, Any]], people: frozenset[str]) -> Heads:
-    """The heads of one image. Raises the file's EntryError."""
+def heads(path: Path, image: Any, annotations: list[tuple[str, Any]], people: frozenset[str]) -> LabelledHeads:
     with guarded(path):
         size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
-        return Drawing(annotations, partial(annotation_shape, image=image), size).heads(people)
+        return DrawnHeads(annotations, partial(annotation_shape, image=image), size).heads(people)
 
 
-def annotation_shape(annotation: Any, image: Any) -> Shape:
-    """The head of an annotation of `image`."""
+def annotation_shape(annotation: Any, image: Any) -> HeadShape:
     if annotation.get("iscrowd"):
-        return Shape(no_head="crowd region (iscrowd)")
+        return HeadShape(no_head="crowd region (iscrowd)")
     box, drawn = annotation.get("bbox"), annotation.get("segmentation")
     found = None
     if box:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gigacount.datasets.entries import NO_PICTURE, Entry, Heads, OnError, divided, natural, points_only, strict
+from gigacount.datasets.entries import NO_PICTURE, Entry, LabelledHeads, OnError, divided, natural, points_only, strict
 from gigacount.datasets.files import guarded, load_json
 from gigacount.errors import EntryError, NotFoundError
 
@@ -18,7 +18,6 @@ ENDING = ".corrections.geojson"
 
 
 def read_corrections(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """The checked areas of all corrections in a folder and those inside it, or in one file."""
     parts = [root] if root.is_file() else [path for part in divided(root, split) for path in part.rglob(f"*{ENDING}")]
     found = sorted(parts, key=natural)
     if not found:
@@ -37,7 +36,6 @@ def read_corrections(root: Path, split: str, on_error: OnError = strict) -> Iter
 
 
 def _areas(path: Path) -> list[dict[str, Any]]:
-    """The properties of the checked areas of a file."""
     content = load_json(path)
     with guarded(path):
         properties = [feature["properties"] for feature in content["features"]]
@@ -51,4 +49,4 @@ def _entry(path: Path, area: dict[str, Any]) -> Entry:
         if not image.is_file():
             raise EntryError(NO_PICTURE, f"{path}: the picture {name} of a checked area is missing")
         width, height = area["window"][2:]
-        return Entry(image, path, Heads(heads.points_xy, size_wh=(int(width), int(height))), name)
+        return Entry(image, path, LabelledHeads(heads.points_xy, size_wh=(int(width), int(height))), name)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gigacount.datasets.entries import Entry, Heads, OnError, read_listed, shown, strict
+from gigacount.datasets.entries import Entry, LabelledHeads, OnError, read_listed, shown, strict
 from gigacount.datasets.files import bad, csv_rows
 from gigacount.datasets.forms import picture_folders, read_files
-from gigacount.datasets.shapes import Drawing, Shape, people_classes
+from gigacount.datasets.shapes import DrawnHeads, HeadShape, people_classes
 
 POSITION = ("x", "y")
 BOX = ("left", "top", "right", "bottom")
@@ -54,9 +54,9 @@ def row_class(cells: dict[str, str]) -> str:
     return next((cells[name] for name in CLASS if name in cells), "")
 
 
-def _heads(rows: list[Row], people: frozenset[str]) -> Heads:
-    drawn = Drawing(rows, lambda values: Shape([values[:2]])).heads(people)
+def _heads(rows: list[Row], people: frozenset[str]) -> LabelledHeads:
+    drawn = DrawnHeads(rows, lambda values: HeadShape([values[:2]])).heads(people)
     boxes = [values[2:] for label, values in rows if label in people and len(values) > 2]
     if len(boxes) < len(drawn.points_xy) or not rows:
         return drawn
-    return Heads(drawn.points_xy, np.array(boxes, np.float64).reshape(-1, 4), passed=drawn.passed)
+    return LabelledHeads(drawn.points_xy, np.array(boxes, np.float64).reshape(-1, 4), passed=drawn.passed)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.datasets.entries import ALL, SPLITS, Entry, Heads, OnError, read_listed, strict
+from gigacount.datasets.entries import ALL, SPLITS, Entry, LabelledHeads, OnError, read_listed, strict
 from gigacount.datasets.files import bad, guarded, load_xml
 from gigacount.datasets.forms import picture_folders, read_files
-from gigacount.datasets.shapes import Drawing, Shape, around, ellipse, key_points, people_classes, rectangle
+from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, ellipse, key_points, people_classes, rectangle
 from gigacount.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -60,18 +60,18 @@ def _of_split(images: list[Element], split: str, path: Path) -> list[Element]:
     return chosen
 
 
-def _heads(path: Path, image: Element, people: frozenset[str]) -> Heads:
+def _heads(path: Path, image: Element, people: frozenset[str]) -> LabelledHeads:
     with guarded(path):
         size = int(image.attrib["width"]), int(image.attrib["height"])
-        return Drawing([(shape.get("label", ""), shape) for shape in image], _shape, size).heads(people)
+        return DrawnHeads([(shape.get("label", ""), shape) for shape in image], _shape, size).heads(people)
 
 
-def _shape(shape: Element) -> Shape:
+def _shape(shape: Element) -> HeadShape:
     def numbers(*names: str) -> list[float]:
         return [float(shape.attrib[name]) for name in names]
 
     if shape.tag == "points":
-        return Shape(_vertices(shape).tolist())
+        return HeadShape(_vertices(shape).tolist())
     if shape.tag == "box":
         return rectangle(numbers("xtl", "ytl", "xbr", "ybr"), float(shape.get("rotation", 0)))
     if shape.tag == "ellipse":
@@ -86,7 +86,7 @@ def _shape(shape: Element) -> Shape:
     if shape.tag == "skeleton":
         joints = [(*_vertices(joint)[0], joint.get("outside") != "1") for joint in shape.iter("points")]
         return key_points(joints, None)
-    return Shape(no_head=f"{shape.tag} without a position")
+    return HeadShape(no_head=f"{shape.tag} without a position")
 
 
 CORNERS = ("tl1", "tr1", "bl1", "br1", "tl2", "tr2", "bl2", "br2")

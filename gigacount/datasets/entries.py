@@ -13,10 +13,36 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from gigacount.datasets.sample import Boxes, Points
 from gigacount.errors import EntryError, NotFoundError
+
+Points = NDArray[np.float64]
+Boxes = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and its heads.
+
+    image: file path. points_xy: (N, 2) head positions in pixels of the upright picture, x right, y down.
+    boxes_xyxy: (N, 4) head boxes (left, top, right, bottom) in pixels, or None where the set has only points.
+    size_wh: the picture's size according to its labels, or None where they do not say.
+    labels: the file that holds the labels, or None for a set without label files.
+    region_xy: (V, 2) corners of the part of the picture in which the data set's protocol counts; None is all of it.
+    """
+
+    image: Path
+    points_xy: Points
+    boxes_xyxy: Boxes | None = None
+    size_wh: tuple[int, int] | None = None
+    labels: Path | None = None
+    region_xy: Points | None = None
+
+    @property
+    def name(self) -> str:
+        return self.image.stem
+
 
 NO_LABELS = "picture without labels"
 NO_PICTURE = "labels without a picture"
@@ -44,23 +70,22 @@ PICTURE_SUFFIXES = frozenset(
 
 OnError = Callable[[EntryError], None]
 
-LONGEST = 160
+MAX_SHOWN = 160
 
 
-def shown(text: object, most: int = LONGEST) -> str:
+def shown(text: object, most: int = MAX_SHOWN) -> str:
     """Text of a file for a message: one line, at most so long, control characters escaped."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: most + 1])
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def strict(error: EntryError) -> None:
-    """Raise it, except for a notice."""
     if error.kind not in NOTICES:
         raise error
 
 
 @dataclass(frozen=True)
-class Heads:
+class LabelledHeads:
     """What a label file says about one picture.
 
     points_xy, boxes_xyxy, size_wh as in `Sample`, but in the unit and the orientation of the labels. fractions: they
@@ -81,29 +106,31 @@ class Entry:
 
     image: Path
     labels: Path | None
-    heads: Heads
+    heads: LabelledHeads
     name: str | None = None
 
 
 Reader = Callable[[Path, str, OnError], Iterator[Entry]]
 
 
-def points_only(points: ArrayLike) -> Heads:
+def points_only(points: ArrayLike) -> LabelledHeads:
     """Heads from (N, 2) positions; an empty array of any shape is nobody. ValueError if they are not N x 2 numbers."""
     array = np.asarray(points, np.float64)
     if array.size and (array.ndim != 2 or array.shape[1] != 2):
         raise ValueError(f"positions are not N x 2 but {' x '.join(map(str, array.shape))}")
-    return Heads(array.reshape(-1, 2))
+    return LabelledHeads(array.reshape(-1, 2))
 
 
-def from_boxes(boxes: ArrayLike, size_wh: tuple[int, int] | None = None) -> Heads:
+def from_boxes(boxes: ArrayLike, size_wh: tuple[int, int] | None = None) -> LabelledHeads:
     """Heads at the centres of (N, 4) boxes: left, top, right, bottom."""
     array = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return Heads(array[:, :2] / 2 + array[:, 2:] / 2, array, size_wh)  # halved first: sums of huge ones are infinite
+    return LabelledHeads(
+        array[:, :2] / 2 + array[:, 2:] / 2, array, size_wh
+    )  # halved first: sums of huge ones are infinite
 
 
 def read_pairs(
-    images: Mapping[str, Path], labels: Mapping[str, Path], parse: Callable[[Path], Heads], on_error: OnError
+    images: Mapping[str, Path], labels: Mapping[str, Path], parse: Callable[[Path], LabelledHeads], on_error: OnError
 ) -> Iterator[Entry]:
     """Entries of a set with one label file per picture; both are given by the key that they have in common."""
     for key, image in images.items():
@@ -126,13 +153,12 @@ class Claim:
     name: str
     labels: Path
     folders: Sequence[Path]
-    heads: Callable[[], Heads]
+    heads: Callable[[], LabelledHeads]
 
 
 def read_listed(
-    entries: Iterable[tuple[str, Callable[[], Heads]]], labels: Path, folders: Sequence[Path], on_error: OnError
+    entries: Iterable[tuple[str, Callable[[], LabelledHeads]]], labels: Path, folders: Sequence[Path], on_error: OnError
 ) -> Iterator[Entry]:
-    """Entries of a label file that names its pictures, which are looked for in `folders`."""
     yield from read_claims([Claim(name, labels, folders, heads) for name, heads in entries], on_error)
 
 
@@ -160,9 +186,8 @@ def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
 
 
 def report_unlisted(entries: Iterable[Entry], split: str, on_error: OnError) -> Iterator[Entry]:
-    """Pass entries on, then report pictures beside them that no label file named.
-
-    Only where all splits are read: the pictures of another split may lie in the same folder.
+    """Pass entries on, then report pictures beside them that none names: where all splits are read, as these may share
+    folders.
     """
     seen: dict[Path, Path | None] = {}
     for entry in entries:
@@ -186,7 +211,6 @@ def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, in natural order: 2.jpg before 10.jpg."""
     return files(folder, PICTURE_SUFFIXES)
 
 
@@ -211,7 +235,7 @@ def natural(path: Path | str) -> tuple[list[tuple[int, str]], str]:
 def by_stem(paths: Iterable[Path], on_error: OnError, prefix: str = "", suffix: str = "") -> dict[str, Path]:
     """Paths by their stem without `prefix` and `suffix`; those whose stem lacks them are left out.
 
-    Of two of the same stem nobody can say which labels belong to which picture: that is told, and both are left out.
+    Of two of one stem nobody can say which labels belong to which picture: that is told, and both are left out.
     """
     found: dict[str, list[Path]] = {}
     for path in paths:

@@ -13,8 +13,8 @@ from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 
-from gigacount.datasets.entries import BAD_LABELS, Heads, shown
-from gigacount.datasets.matlab import MOST_BYTES, MatlabError, read_matlab
+from gigacount.datasets.entries import BAD_LABELS, LabelledHeads, shown
+from gigacount.datasets.matlab import MAX_BYTES, MatlabError, read_matlab
 from gigacount.errors import EntryError
 
 PARSING = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError, csv.Error)
@@ -22,7 +22,6 @@ PARSING = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxE
 
 
 def bad(path: Path, problem: str, line: int | None = None) -> EntryError:
-    """The error of a label file that cannot be used."""
     return EntryError(BAD_LABELS, f"{path}{'' if line is None else f', line {line}'}: {shown(problem, 400)}")
 
 
@@ -46,20 +45,17 @@ def guarded(path: Path) -> Iterator[None]:
         raise bad(path, f"not in the expected form ({shown(error)})") from error
 
 
-def parse_content(path: Path, content: Any, parse: Callable[[Any], Heads]) -> Heads:
-    """`parse(content)`, where content that is not as expected becomes the file's EntryError."""
+def parse_content(path: Path, content: Any, parse: Callable[[Any], LabelledHeads]) -> LabelledHeads:
     with guarded(path):
         return parse(content)
 
 
 def read_text(path: Path) -> str:
-    """A text file as UTF-8, with or without a byte order mark."""
     with guarded(path):
         return path.read_text(encoding="utf-8-sig")
 
 
 def load_json(path: Path) -> Any:
-    """The content of a JSON file."""
     with guarded(path):
         return json.loads(read_text(path))
 
@@ -76,7 +72,6 @@ def load_xml(path: Path) -> Element:
 
 
 def load_yaml(path: Path) -> Any:
-    """The content of a YAML file: plain values only."""
     import yaml
 
     with guarded(path):
@@ -87,12 +82,11 @@ def load_yaml(path: Path) -> Any:
 
 
 def load_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file up to version 7, as `read_matlab` gives them."""
     with guarded(path):
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise bad(path, f"larger than {MOST_BYTES >> 20} MiB, which no labels are")
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise bad(path, f"larger than {MAX_BYTES >> 20} MiB, which no labels are")
         try:
             return read_matlab(content)
         except MatlabError as error:

@@ -19,7 +19,7 @@ from gigacount.datasets.entries import (
     read_pairs,
     report_unlisted,
 )
-from gigacount.datasets.shapes import Drawing, Drawings
+from gigacount.datasets.shapes import DrawnFiles, DrawnHeads
 from gigacount.errors import NotFoundError
 
 SPLIT_NAMES = tuple(name for names in SPLITS.values() for name in names)
@@ -42,14 +42,14 @@ def paired_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
 def read_drawings(
     parts: list[tuple[Path, Path]],
     suffix: str,
-    parse: Callable[[Path], Drawing],
+    parse: Callable[[Path], DrawnHeads],
     where: Path,
     on_error: OnError,
     declared: Collection[str] | None = None,
 ) -> Iterator[Entry]:
     """Entries of a form with a label file of shapes beside each picture; `declared` as in `Drawings`."""
     found = {labels: [path for path in files(labels, {suffix}) if path.name not in CLASS_FILES] for _, labels in parts}
-    drawings = Drawings([path for paths in found.values() for path in paths], parse, where, on_error, declared)
+    drawings = DrawnFiles([path for paths in found.values() for path in paths], parse, where, on_error, declared)
     for images, labels in parts:
         named = by_stem(pictures(images), on_error), by_stem(found[labels], on_error)
         yield from read_pairs(*named, drawings.heads, on_error)
@@ -58,7 +58,6 @@ def read_drawings(
 def read_files(
     root: Path, split: str, suffix: str, read: Callable[[Path], Iterator[Entry]], on_error: OnError
 ) -> Iterator[Entry]:
-    """Entries of a form with one label file for many pictures."""
     entries = (entry for path in label_files(root, split, suffix) for entry in read(path))
     yield from report_unlisted(entries, split, on_error)
 
@@ -99,7 +98,6 @@ def _only(found: list[Path], folder: Path, suffix: str) -> Path:
 
 
 def words(path: Path) -> set[str]:
-    """The words in a file's name: instances, train of instances_train2017.json."""
     return set(re.findall("[a-z]+", path.stem.lower()))
 
 

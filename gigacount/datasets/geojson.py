@@ -18,7 +18,7 @@ from typing import Any
 from gigacount.datasets.entries import Entry, OnError, strict
 from gigacount.datasets.files import load_json
 from gigacount.datasets.forms import paired_folders, read_drawings
-from gigacount.datasets.shapes import Drawing, Shape, around
+from gigacount.datasets.shapes import DrawnHeads, HeadShape, around
 
 CLASS_PROPERTIES = ("classification", "class", "label", "category")
 PARTS = {"MultiPoint": "Point", "MultiLineString": "LineString", "MultiPolygon": "Polygon"}
@@ -29,17 +29,16 @@ def read_geojson(root: Path, split: str, on_error: OnError = strict) -> Iterator
     yield from read_drawings(paired_folders(root, split), SUFFIX, _parse, root, on_error)
 
 
-def _parse(path: Path) -> Drawing:
+def _parse(path: Path) -> DrawnHeads:
     things: list[tuple[str, Any]] = []
     for feature in load_json(path)["features"]:
         label = feature_class(feature)
         for kind, coordinates in feature_parts(feature):
             things.append((label, (kind, coordinates)))
-    return Drawing(things, part_shape)
+    return DrawnHeads(things, part_shape)
 
 
 def feature_class(feature: Any) -> str:
-    """The class of a feature, '' where it has none."""
     properties = feature.get("properties") or {}
     found = next((properties[name] for name in CLASS_PROPERTIES if properties.get(name)), "")
     return str(found.get("name") or "" if isinstance(found, dict) else found)
@@ -63,11 +62,10 @@ def simple_parts(geometry: Any) -> list[tuple[str, Any]]:
     return [(kind, geometry["coordinates"])]
 
 
-def part_shape(thing: tuple[str, Any]) -> Shape:
-    """The head of a point, line or polygon."""
+def part_shape(thing: tuple[str, Any]) -> HeadShape:
     kind, coordinates = thing
     if kind == "Point":
         x, y, *_ = coordinates
-        return Shape([[float(x), float(y)]])
+        return HeadShape([[float(x), float(y)]])
     vertices = chain.from_iterable(coordinates) if kind == "Polygon" else coordinates
     return around([(float(x), float(y)) for x, y, *_ in vertices])

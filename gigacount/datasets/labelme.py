@@ -28,13 +28,13 @@ from gigacount.datasets.entries import (
 )
 from gigacount.datasets.files import load_json
 from gigacount.datasets.forms import paired_folders
-from gigacount.datasets.shapes import Drawing, Drawings, Shape, around, ellipse
+from gigacount.datasets.shapes import DrawnFiles, DrawnHeads, HeadShape, around, ellipse
 from gigacount.errors import EntryError
 
 
 def read_labelme(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
     parts = [(images, labels, files(labels, {".json"})) for images, labels in paired_folders(root, split)]
-    drawings = Drawings([path for _, _, paths in parts for path in paths], _parse, root, on_error)
+    drawings = DrawnFiles([path for _, _, paths in parts for path in paths], _parse, root, on_error)
     for images, labels, paths in parts:
         beside = {image.stem: image.name for image in pictures(images)}
         claims = []
@@ -50,10 +50,10 @@ def read_labelme(root: Path, split: str, on_error: OnError = strict) -> Iterator
         yield from read_claims(claims, on_error)
 
 
-def _parse(path: Path) -> Drawing:
+def _parse(path: Path) -> DrawnHeads:
     content = load_json(path)
     size = content.get("imageWidth"), content.get("imageHeight")
-    return Drawing(
+    return DrawnHeads(
         [(str(shape["label"]), shape) for shape in content["shapes"]],
         _shape,
         (int(size[0]), int(size[1])) if all(size) else None,
@@ -61,11 +61,11 @@ def _parse(path: Path) -> Drawing:
     )
 
 
-def _shape(shape: Any) -> Shape:
+def _shape(shape: Any) -> HeadShape:
     corners = np.array(shape["points"], np.float64).reshape(-1, 2)
     kind = shape.get("shape_type", "polygon")
     if kind in ("point", "points"):
-        return Shape(corners.tolist())
+        return HeadShape(corners.tolist())
     if kind == "circle":  # its centre and a point on it
         return ellipse(corners[0], [np.hypot(*(corners[1] - corners[0]))] * 2)
     return around(corners)

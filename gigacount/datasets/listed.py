@@ -21,7 +21,6 @@ class PictureList:
         self._depths = {len(parts) for _, parts in self._entries}
 
     def holds(self, name: str, picture: Path) -> bool:
-        """Whether the picture of data set `name` is in the list."""
         return any((name, picture.parts[-depth:]) in self._entries for depth in self._depths)
 
 

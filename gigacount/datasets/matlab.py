@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from gigacount.errors import DataError
 
 HEADER_BYTES = 128
-MOST_BYTES = 2**28
+MAX_BYTES = 2**28
 """What a file may unpack to; the labels of a picture are a few thousand times smaller."""
 
-MOST_NESTED = 20
+MAX_NESTED = 20
 
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """Types of data elements."""
@@ -43,14 +43,14 @@ class MatlabError(DataError):
 
 
 def read_matlab(content: bytes) -> dict[str, Any]:
-    """The variables of a file by name.
+    """The variables of a file by name. Raises MatlabError.
 
-    Numbers are arrays of MATLAB's shape. A cell is an object array of values, a struct one of dictionaries. What no
-    labels consist of (text, sparse and complex arrays, objects) is None. Raises MatlabError.
+    Numbers are arrays of MATLAB's shape, cells object arrays of values, structs ones of dictionaries. What no labels
+    consist of (text, sparse and complex arrays, objects) is None.
     """
     order = byte_order(content)
     variables: dict[str, Any] = {}
-    left = MOST_BYTES
+    left = MAX_BYTES
     for kind, payload in elements(memoryview(content)[HEADER_BYTES:], order):
         if kind == COMPRESSED:
             unpacked = unpack(payload, left)
@@ -64,7 +64,6 @@ def read_matlab(content: bytes) -> dict[str, Any]:
 
 
 def byte_order(content: bytes) -> str:
-    """`<` or `>`, after a look at the header."""
     marks = {b"IM": "<", b"MI": ">"}
     order = marks.get(content[126:HEADER_BYTES])
     if order is None:
@@ -95,13 +94,12 @@ def elements(data: Payload, order: str) -> Iterator[tuple[int, Payload]]:
 
 
 def unpack(payload: Payload, most: int) -> Payload:
-    """Decompress at most so many bytes."""
     try:
         unpacked = zlib.decompressobj().decompress(payload, most + 1)
     except zlib.error as error:
         raise MatlabError(f"damaged ({error})") from error
     if len(unpacked) > most:
-        raise MatlabError(f"unpacks to more than {MOST_BYTES >> 20} MiB, which no labels do")
+        raise MatlabError(f"unpacks to more than {MAX_BYTES >> 20} MiB, which no labels do")
     return memoryview(unpacked)
 
 
@@ -109,8 +107,8 @@ def read_array(payload: Payload, order: str, depth: int = 0) -> tuple[str, Any]:
     """Name and value of an array element."""
     if not payload:  # what a cell holds where nothing was put
         return "", np.zeros((0, 0))
-    if depth > MOST_NESTED:
-        raise MatlabError(f"nested more than {MOST_NESTED} deep")
+    if depth > MAX_NESTED:
+        raise MatlabError(f"nested more than {MAX_NESTED} deep")
     parts = elements(payload, order)
     flags = numbers(parts, order, "u4")
     shape = tuple(numbers(parts, order, "i4").tolist())
@@ -135,7 +133,6 @@ def read_array(payload: Payload, order: str, depth: int = 0) -> tuple[str, Any]:
 
 
 def inner(parts: Iterator[tuple[int, Payload]], order: str, depth: int) -> Any:
-    """The next value of a cell or struct."""
     kind, payload = next(parts, (0, Payload(b"")))
     if kind != MATRIX:
         raise MatlabError("a cell or struct with values missing")

@@ -25,7 +25,17 @@ from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.entries import ALL, Entry, Heads, OnError, choose, from_boxes, natural, read_listed, strict
+from gigacount.datasets.entries import (
+    ALL,
+    Entry,
+    LabelledHeads,
+    OnError,
+    choose,
+    from_boxes,
+    natural,
+    read_listed,
+    strict,
+)
 from gigacount.datasets.files import guarded, load_json, parse_content, read_text
 from gigacount.errors import NotFoundError
 
@@ -62,7 +72,6 @@ def _label_file(root: Path) -> Path:
 
 
 def _names(names: list[str], folder: Path, split: str) -> list[str]:
-    """The pictures of a split, of all pictures in their order."""
     if split == ALL:
         return names
     places = {name: folder / f"{name}.txt" for name in ("train", "val", "test")}
@@ -78,21 +87,20 @@ def _names(names: list[str], folder: Path, split: str) -> list[str]:
     return [name for i, name in enumerate(names) if i in chosen[split]]
 
 
-def _parse_persons(picture: Any) -> Heads:
+def _parse_persons(picture: Any) -> LabelledHeads:
     rects = [thing["rects"]["head"] for thing in picture["objects list"] if "rects" in thing]
     ignored = len(picture["objects list"]) - len(rects)
     return replace(_heads(rects, picture), passed={"region to be ignored": ignored} if ignored else {})
 
 
-def _parse_heads(picture: Any) -> Heads:
+def _parse_heads(picture: Any) -> LabelledHeads:
     return _heads([thing["rect"] for thing in picture["objects list"]], picture)
 
 
-def _heads(rects: list[Any], picture: Any) -> Heads:
-    """Head boxes or points in pixels, cut to the picture as PANDA's toolkit does."""
+def _heads(rects: list[Any], picture: Any) -> LabelledHeads:
     size_wh = picture["image size"]["width"], picture["image size"]["height"]
     if rects and "tl" not in rects[0]:
         points = np.array([(rect["x"], rect["y"]) for rect in rects], np.float64)
-        return Heads(np.clip(points, 0, 1) * size_wh, None, size_wh)
+        return LabelledHeads(np.clip(points, 0, 1) * size_wh, None, size_wh)
     corners = [[rect[corner][axis] for corner in ("tl", "br") for axis in ("x", "y")] for rect in rects]
     return from_boxes(np.clip(np.array(corners, np.float64).reshape(-1, 4), 0, 1) * (*size_wh, *size_wh), size_wh)

@@ -31,10 +31,12 @@ import numpy as np
 from gigacount.datasets.entries import (
     ALL,
     Entry,
-    Heads,
+    LabelledHeads,
     OnError,
+    Points,
     by_stem,
     choose,
+    divided,
     files,
     folders,
     from_boxes,
@@ -45,7 +47,6 @@ from gigacount.datasets.entries import (
     strict,
 )
 from gigacount.datasets.files import guarded, load_json, load_mat, number_lines, parse_content, read_text
-from gigacount.datasets.sample import Points
 from gigacount.errors import NotFoundError
 
 TRUTH_FOLDERS = ("ground-truth", "ground_truth")
@@ -54,7 +55,7 @@ TRAINING_FRAMES = 800
 REGION = "roi.mat"
 
 
-def mat_points(find: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Heads]:
+def mat_points(find: Callable[[dict[str, Any]], Any]) -> Callable[[Path], LabelledHeads]:
     """A parser of MATLAB files in which `find` finds the positions."""
     return lambda path: parse_content(path, load_mat(path), lambda content: points_only(find(content)))
 
@@ -76,7 +77,6 @@ def read_part_b(root: Path, split: str, on_error: OnError = strict) -> Iterator[
 
 
 def read_shanghaitech(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """A part by its own folder."""
     for folder in choose(split, {"train": root / "train_data", "test": root / "test_data"}):
         truth = next((folder / name for name in TRUTH_FOLDERS if (folder / name).is_dir()), None)
         if truth is None:
@@ -105,10 +105,9 @@ def read_ucf_qnrf(root: Path, split: str, on_error: OnError = strict) -> Iterato
 
 
 def read_ucf_cc_50(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """Fifty pictures, measured by five-fold cross-validation.
+    """Fifty pictures, measured by five-fold cross-validation: splits 'train-1' and 'test-1' to 'train-5' and 'test-5'.
 
-    The publication leaves the folds open; here fold k tests on the pictures 10 (k - 1) + 1 to 10 k and trains on the
-    others: splits 'train-1' and 'test-1' to 'train-5' and 'test-5'. 'train' and 'test' are those of fold 1.
+    The publication leaves the folds open; here fold k tests on pictures 10 (k - 1) + 1 to 10 k. 'train' is 'train-1'.
     """
     match = re.fullmatch(r"(train|test)(?:-([1-5]))?", split)
     if match is None and split != ALL:
@@ -146,7 +145,7 @@ def read_worldexpo(root: Path, split: str, on_error: OnError = strict) -> Iterat
         yield from read_pairs(images, labels, _parse_worldexpo, on_error)
 
 
-def _parse_worldexpo(path: Path) -> Heads:
+def _parse_worldexpo(path: Path) -> LabelledHeads:
     heads, roi = parse_point_position(path), path.parent / REGION
     return replace(heads, region_xy=_read_region(roi)) if roi.is_file() else heads
 
@@ -168,7 +167,6 @@ def _read_region(path: Path) -> Points:
 
 
 def _below(folder: Path, files_in: Callable[[Path], Iterable[Path]]) -> Iterator[Path]:
-    """The files in a folder and in those inside it."""
     return (path for place in (folder, *folders(folder)) for path in files_in(place))
 
 
@@ -193,11 +191,11 @@ def read_jhu(root: Path, split: str, on_error: OnError = strict) -> Iterator[Ent
         yield from read_pairs(by_stem(pictures(folder / "images"), on_error), labels, _parse_jhu, on_error)
 
 
-def _parse_jhu(path: Path) -> Heads:
+def _parse_jhu(path: Path) -> LabelledHeads:
     with guarded(path):
         heads = np.array([values[:4] for _, values in number_lines(path, 4)], np.float64).reshape(-1, 4)
         centre, half = heads[:, :2], heads[:, 2:] / 2
-        return Heads(centre, np.hstack([centre - half, centre + half]))
+        return LabelledHeads(centre, np.hstack([centre - half, centre + half]))
 
 
 def read_fdst(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
@@ -208,8 +206,8 @@ def read_fdst(root: Path, split: str, on_error: OnError = strict) -> Iterator[En
             yield from read_pairs(images, labels, _parse_fdst, on_error)
 
 
-def _parse_fdst(path: Path) -> Heads:
-    def heads(content: Any) -> Heads:
+def _parse_fdst(path: Path) -> LabelledHeads:
+    def heads(content: Any) -> LabelledHeads:
         (annotations,) = content.values()
         regions = annotations["regions"]
         shapes = [r["shape_attributes"] for r in (regions.values() if isinstance(regions, dict) else regions)]
@@ -230,12 +228,21 @@ def read_nwpu(root: Path, split: str, on_error: OnError = strict) -> Iterator[En
         yield from read_pairs(images_here, labels_here, _parse_nwpu, on_error)
 
 
-def _parse_nwpu(path: Path) -> Heads:
-    def heads(content: Any) -> Heads:
+def _parse_nwpu(path: Path) -> LabelledHeads:
+    def heads(content: Any) -> LabelledHeads:
         points = points_only(content["points"]).points_xy
         boxes = np.asarray(content["boxes"], np.float64).reshape(-1, 4)
         if len(boxes) != len(points):
             raise ValueError(f"{len(points)} points but {len(boxes)} boxes")
-        return Heads(points, boxes)
+        return LabelledHeads(points, boxes)
 
     return parse_content(path, load_json(path), heads)
+
+
+def read_people_free(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+    for folder in divided(root, split):
+        images = pictures(folder)
+        if not images:
+            raise NotFoundError(f"no pictures in {folder}")
+        for image in images:
+            yield Entry(image, None, LabelledHeads(np.zeros((0, 2))))

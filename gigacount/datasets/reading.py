@@ -20,13 +20,14 @@ from gigacount.datasets.entries import (
     TURNED,
     UNREADABLE,
     Entry,
-    Heads,
+    LabelledHeads,
     OnError,
+    Points,
     Reader,
+    Sample,
     shown,
 )
 from gigacount.datasets.forms import set_folder
-from gigacount.datasets.sample import Points, Sample
 from gigacount.errors import EntryError, ImageError, NotFoundError
 from gigacount.geometry import Size
 from gigacount.image import GigaImage
@@ -34,8 +35,8 @@ from gigacount.image.info import ORIENTATIONS, Orientation
 from gigacount.options import LabelOptions
 
 PERCENT = 100
-FEWEST = 8  # heads that must all lie within 100 x 100 before they are taken for percentages, in pictures
-LEAST_SIDE = 300  # of at least so many pixels
+MIN_HEADS = 8  # heads that must all lie within 100 x 100 before they are taken for percentages, in pictures
+MIN_SIDE_PX = 300  # of at least so many pixels
 
 
 def samples(
@@ -49,7 +50,7 @@ def samples(
     try:
         for entry in reader(path, split, on_error):
             try:
-                _demand_own(entry, seen, path, options)
+                _require_own(entry, seen, path, options)
                 sample, size_wh = place(entry, on_error, options)
             except EntryError as error:
                 on_error(error)
@@ -72,7 +73,7 @@ def samples(
             on_error(EntryError(EMPTY, f"{spec}: no labelled pictures in its '{split}' split"))
 
 
-def _demand_own(entry: Entry, seen: dict[str, Entry], path: Path, options: LabelOptions) -> None:
+def _require_own(entry: Entry, seen: dict[str, Entry], path: Path, options: LabelOptions) -> None:
     """Raise EntryError for a picture that another label file has claimed, or that labels name outside their set."""
     real = os.path.realpath(entry.image)
     earlier = seen.setdefault(real, entry)
@@ -86,7 +87,7 @@ def _demand_own(entry: Entry, seen: dict[str, Entry], path: Path, options: Label
 
 
 def place(entry: Entry, on_error: OnError, options: LabelOptions) -> tuple[Sample, Size | None]:
-    """The sample of an entry, and its picture's size; None where the picture cannot be read, which others will say.
+    """The sample of an entry, and its picture's size, None where it cannot be read, which others will say.
 
     Raises EntryError for positions that are not finite or cannot be pixels.
     """
@@ -119,7 +120,7 @@ def place(entry: Entry, on_error: OnError, options: LabelOptions) -> tuple[Sampl
     return _sample(entry, heads), size_wh
 
 
-def _sample(entry: Entry, heads: Heads) -> Sample:
+def _sample(entry: Entry, heads: LabelledHeads) -> Sample:
     return Sample(entry.image, heads.points_xy, heads.boxes_xyxy, heads.size_wh, entry.labels, heads.region_xy)
 
 
@@ -138,7 +139,7 @@ def _lies_stored(entry: Entry, size_wh: Size, stored_wh: Size, options: LabelOpt
     return False
 
 
-def _turned(heads: Heads, turn: Orientation, stored_wh: Size) -> Heads:
+def _turned(heads: LabelledHeads, turn: Orientation, stored_wh: Size) -> LabelledHeads:
     """Heads on the picture as stored, on the upright one: the axes swapped, then mirrored."""
     upright_wh = (1, 1) if heads.fractions else turn.size(stored_wh)
 
@@ -158,7 +159,7 @@ def _turned(heads: Heads, turn: Orientation, stored_wh: Size) -> Heads:
 def _percentages(extents: list[tuple[int, float, int]]) -> str:
     """What is wrong where all heads of a set lie within 100 x 100 pixels of pictures that are much larger."""
     many, furthest = sum(many for many, _, _ in extents), max((most for _, most, _ in extents), default=np.inf)
-    if many < FEWEST or furthest > PERCENT or min(side for _, _, side in extents) < LEAST_SIDE:
+    if many < MIN_HEADS or furthest > PERCENT or min(side for _, _, side in extents) < MIN_SIDE_PX:
         return ""
     unit = "fractions" if furthest <= 1 else "percentages"
     return f"all {many} heads lie within 0 to {furthest:.3g}, as {unit} of the sides do; positions must be in pixels"

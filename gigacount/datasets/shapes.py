@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gigacount.datasets.entries import ASSUMED, Heads, OnError, from_boxes, shown
+from gigacount.datasets.entries import ASSUMED, LabelledHeads, OnError, from_boxes, shown
 from gigacount.datasets.files import bad, guarded
 from gigacount.errors import EntryError
 
@@ -21,7 +21,7 @@ IGNORE = "ignore"  # how the names of classes begin that no tool means to be cou
 
 
 @dataclass(frozen=True)
-class Shape:
+class HeadShape:
     """Where a shape has heads: at each of `points` (N, 2), or in `box` (left, top, right, bottom), or why nowhere."""
 
     points: Sequence[Any] = ()
@@ -30,24 +30,23 @@ class Shape:
 
     @property
     def centres(self) -> list[list[float]]:
-        """Where its heads are: at the points, or in the middle of the box."""
         return from_boxes([self.box]).points_xy.tolist() if self.box is not None else list(self.points)
 
 
-def around(vertices: ArrayLike) -> Shape:
+def around(vertices: ArrayLike) -> HeadShape:
     """A head in the extent of (N, 2) vertices. ValueError where there is none."""
     corners = np.asarray(vertices, np.float64).reshape(-1, 2)
-    return Shape(box=[*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()])
+    return HeadShape(box=[*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()])
 
 
-def ellipse(centre: ArrayLike, half_axes: ArrayLike, degrees: float = 0.0) -> Shape:
+def ellipse(centre: ArrayLike, half_axes: ArrayLike, degrees: float = 0.0) -> HeadShape:
     """A head in the extent of an ellipse about its centre (x, y), its half axes (2,) turned by so much."""
     turn = _turn(degrees)
     half = np.sqrt(((turn * np.asarray(half_axes, np.float64)) ** 2).sum(axis=1))
     return around(np.asarray(centre, np.float64) + np.outer([-1, 1], half))
 
 
-def rectangle(corners: ArrayLike, degrees: float = 0.0) -> Shape:
+def rectangle(corners: ArrayLike, degrees: float = 0.0) -> HeadShape:
     """A head in the extent of a rectangle, given by two corners (2, 2), turned about its centre by so much."""
     two = np.asarray(corners, np.float64).reshape(2, 2)
     centre, half = two.mean(axis=0), np.abs(two[1] - two[0]) / 2
@@ -59,18 +58,18 @@ def _turn(degrees: float) -> NDArray[np.float64]:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def key_points(rows: ArrayLike, box: Shape | None) -> Shape:
+def key_points(rows: ArrayLike, box: HeadShape | None) -> HeadShape:
     """The head of (N, 3) key points x, y, visibility (0: unlabelled): at a single one, else in `box` or around them."""
     table = np.asarray(rows, np.float64).reshape(-1, 3)
     labelled = table[table[:, 2] > 0, :2]
     if len(table) == len(labelled) == 1:
-        return Shape(labelled.tolist())
+        return HeadShape(labelled.tolist())
     if box is not None and box.box is not None and any(box.box):
         return box
-    return around(labelled) if len(labelled) else Shape(no_head="key points that are not labelled")
+    return around(labelled) if len(labelled) else HeadShape(no_head="key points that are not labelled")
 
 
-def run_lengths(counts: Any, height: int) -> Shape:
+def run_lengths(counts: Any, height: int) -> HeadShape:
     """A head in the extent of a COCO mask: runs of 0 and 1 down the columns, as numbers or in COCO's packed text."""
     if height < 1:
         raise ValueError(f"a mask of {height} rows")
@@ -102,19 +101,19 @@ def unpacked(text: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawnHeads:
     """The shapes of one picture as a tool wrote them: class ('' for none) and what `shape` makes a Shape of.
 
     image: what the file calls its picture, None where it does not say.
     """
 
     things: Sequence[tuple[str, Any]]
-    shape: Callable[[Any], Shape]
+    shape: Callable[[Any], HeadShape]
     size_wh: tuple[int, int] | None = None
     fractions: bool = False
     image: str | None = None
 
-    def heads(self, people: Collection[str]) -> Heads:
+    def heads(self, people: Collection[str]) -> LabelledHeads:
         """The heads of the classes that are people; boxes only where all have one. Other shapes are counted."""
         passed: Counter[str] = Counter()
         points: list[Any] = []
@@ -133,22 +132,22 @@ class Drawing:
         positions, extents = heads.points_xy, heads.boxes_xyxy
         if points:
             positions, extents = np.concatenate([positions, np.asarray(points, np.float64).reshape(-1, 2)]), None
-        return Heads(positions, extents, self.size_wh, self.fractions, passed)
+        return LabelledHeads(positions, extents, self.size_wh, self.fractions, passed)
 
 
 @dataclass
-class Drawings:
+class DrawnFiles:
     """The label files of a set with one for each picture, all read at first: what all hold decides who is people.
 
     declared: the classes that the set says it has, None for those that occur. Raises EntryError where none is people.
     """
 
     paths: Iterable[Path]
-    parse: Callable[[Path], Drawing]
+    parse: Callable[[Path], DrawnHeads]
     where: Path
     on_error: OnError
     declared: Collection[str] | None = None
-    _found: dict[Path, Drawing | EntryError] = field(default_factory=dict)
+    _found: dict[Path, DrawnHeads | EntryError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -157,17 +156,15 @@ class Drawings:
                     self._found[path] = self.parse(path)
             except EntryError as error:
                 self._found[path] = error
-        drawn = [found for found in self._found.values() if isinstance(found, Drawing)]
+        drawn = [found for found in self._found.values() if isinstance(found, DrawnHeads)]
         classes = self.declared or {label for drawing in drawn for label, _ in drawing.things}
         self.people = people_classes(classes, self.where, self.on_error)
 
     def image(self, path: Path) -> str | None:
-        """What a file calls its picture."""
         found = self._found[path]
-        return found.image if isinstance(found, Drawing) else None
+        return found.image if isinstance(found, DrawnHeads) else None
 
-    def heads(self, path: Path) -> Heads:
-        """The heads in a file. Raises its EntryError."""
+    def heads(self, path: Path) -> LabelledHeads:
         found = self._found[path]
         if isinstance(found, EntryError):
             raise found
@@ -176,7 +173,6 @@ class Drawings:
 
 
 def class_name(label: str) -> str:
-    """A class in a message."""
     return f"class '{shown(label, 40)}'" if label else "no class"
 
 

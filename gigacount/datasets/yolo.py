@@ -20,7 +20,7 @@ import numpy as np
 from gigacount.datasets.entries import Entry, OnError, strict
 from gigacount.datasets.files import bad, guarded, load_yaml, number_lines, read_text
 from gigacount.datasets.forms import CLASS_FILES, paired_folders, read_drawings
-from gigacount.datasets.shapes import Drawing, Shape, around, key_points
+from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, key_points
 
 
 def read_yolo(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
@@ -48,7 +48,7 @@ def _described(root: Path, parts: list[tuple[Path, Path]]) -> tuple[Path | None,
     return path, dict(enumerate(lines)), None
 
 
-def _parse(path: Path, names: dict[int, str] | None, layout: Any) -> Drawing:
+def _parse(path: Path, names: dict[int, str] | None, layout: Any) -> DrawnHeads:
     things = []
     for line, (number, *values) in number_lines(path, 5):
         if names is None and number != 0:
@@ -56,11 +56,10 @@ def _parse(path: Path, names: dict[int, str] | None, layout: Any) -> Drawing:
         if names is not None and number not in names:
             raise bad(path, f"class {number:g}, which has no name among the {len(names)} of the data set", line)
         things.append(("" if names is None else names[int(number)], (values, layout)))
-    return Drawing(things, _shape, fractions=True)
+    return DrawnHeads(things, _shape, fractions=True)
 
 
-def _shape(thing: tuple[list[float], Any]) -> Shape:
-    """What the numbers after the class are is told by how many there are."""
+def _shape(thing: tuple[list[float], Any]) -> HeadShape:
     values, layout = thing
     x, y, width, height = values[:4]
     box = around([(x - width / 2, y - height / 2), (x + width / 2, y + height / 2)])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.sample import Points, Sample
+from gigacount.datasets.entries import Points, Sample
 from gigacount.density import DensityMap
 from gigacount.errors import DataError
 from gigacount.evaluate.options import EvaluateOptions

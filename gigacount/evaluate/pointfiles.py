@@ -27,7 +27,7 @@ from gigacount.datasets.coco import annotation_shape, load_coco
 from gigacount.datasets.csv_points import row_class
 from gigacount.datasets.files import PARSING, bad, csv_rows, guarded, load_json, read_text
 from gigacount.datasets.geojson import feature_class, feature_parts, part_shape
-from gigacount.datasets.shapes import Shape, class_name, people_classes
+from gigacount.datasets.shapes import HeadShape, class_name, people_classes
 from gigacount.errors import DataError, EntryError, UnknownNameError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
 
@@ -234,7 +234,7 @@ def _read_coco(path: Path, columns: Sequence[str]) -> PointFile:
         with guarded(path):
             rows = pictures.setdefault(str(image["file_name"]), [])
             for label, annotation in annotations[key]:
-                shape = annotation_shape(annotation, image) if label in people else Shape(no_head=class_name(label))
+                shape = annotation_shape(annotation, image) if label in people else HeadShape(no_head=class_name(label))
                 if shape.no_head:
                     passed[shape.no_head] += 1
                     continue

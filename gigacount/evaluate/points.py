@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gigacount.datasets.entries import Sample
 from gigacount.datasets.listed import names_apart
-from gigacount.datasets.sample import Sample
 from gigacount.errors import UnknownNameError
 from gigacount.evaluate.options import EvaluateOptions
 from gigacount.evaluate.pointfiles import read_pairs

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
 from gigacount.labels.distance import nearest_heads
-from gigacount.labels.heads import checked_boxes, checked_points, grid_shape, pixels_of
+from gigacount.labels.maps import checked_boxes, checked_points, grid_shape, pixels_of
 
 Floats = NDArray[np.float64]
 Spans = NDArray[np.int64]
 
-LEAST_SIGMA = 1e-3  # px; stands for 0, an impulse, where heads share one position
-BLOCK = 1 << 18  # kernel samples computed at once: 2 MB
+MIN_SIGMA = 1e-3  # px; stands for 0, an impulse, where heads share one position
 
 
 def gaussian_density(
@@ -28,13 +24,12 @@ def gaussian_density(
 ) -> NDArray[np.float32]:
     """One Gaussian per head, (rows, cols) float32 people per cell of `stride` pixels.
 
-    sigma: pixels, one for all heads or (N,) one for each (`adaptive_sigmas`); 0 is an impulse.
-    radius: the kernel reaches this many pixels either side of the head's pixel, by default 4 sigma as scipy has it;
-    the literature's 15 x 15 kernel is sigma 4, radius 7, DeepCount's 49 x 49 is sigma 10, radius 24.
+    sigma: pixels, one for all heads or (N,) one for each (`adaptive_sigmas`); 0 is an impulse. radius: the kernel
+    reaches this many pixels either side of the head's pixel, by default 4 sigma; 15 x 15 in the literature is sigma 4,
+    radius 7.
 
-    Kernels are sampled at pixel centres around the exact position, cut at the picture's border, and each is
-    renormalised to 1; so the map sums to N whatever lies at the border or on one pixel. Coarser cells are sums of
-    pixels, never interpolated (CSRNet's public code loses heads in all three ways).
+    Kernels are cut at the picture's border and renormalised to 1, so the map sums to N. Coarser cells are sums of
+    pixels, never interpolated (CSRNet's public code loses heads in both ways).
     """
     points = checked_points(points_xy, size_wh)
     sigmas = np.broadcast_to(np.asarray(sigma, np.float64), len(points))
@@ -46,8 +41,8 @@ def gaussian_density(
 def box_density(boxes_xyxy: ArrayLike, size_wh: Size, sigma: float = 4, stride: int = 1) -> NDArray[np.float32]:
     """One Gaussian per head box, cut to the box and renormalised to 1: (rows, cols) float32 people per cell.
 
-    PANDA's truth in GigaZoom, IV-A: sigma 4 and a filter of the box's size. Boxes are (N, 4) left, top, right, bottom
-    in pixels; what sticks out of the picture is cut off first, and a box thinner than a pixel gets one pixel.
+    PANDA's truth in GigaZoom, IV-A. What sticks out of the picture is cut off; a box thinner than a pixel gets one
+    pixel.
     """
     boxes = checked_boxes(boxes_xyxy, size_wh)
     limit = np.asarray(size_wh)
@@ -62,9 +57,8 @@ def box_density(boxes_xyxy: ArrayLike, size_wh: Size, sigma: float = 4, stride: 
 def adaptive_sigmas(points_xy: ArrayLike, size_wh: Size, beta: float = 0.3, neighbours: int = 3) -> NDArray[np.float64]:
     """Geometry-adaptive sigma of each head, (N,) pixels: `beta` times the mean distance to its nearest other heads.
 
-    CSRNet's public code (and Zhang et al. 2016): beta 0.3, 3 neighbours, fewer where there are fewer; a single head
-    gets a quarter of the picture's mean side. RAZ-Net (3.1) writes exp(-d^2/sigma^2) with beta 0.1 and 4 neighbours:
-    here beta 0.1 / sqrt(2).
+    CSRNet's public code (Zhang et al. 2016): beta 0.3, 3 neighbours; a single head gets a quarter of the picture's mean
+    side. RAZ-Net (3.1) writes exp(-d^2/sigma^2) with beta 0.1 and 4 neighbours: here beta 0.1 / sqrt(2).
     """
     points = checked_points(points_xy, size_wh)
     if len(points) < 2:
@@ -78,44 +72,18 @@ def _paint(
     centres_xy: Floats, sigmas: Floats, spans: tuple[Spans, Spans], size_wh: Size, stride: int
 ) -> NDArray[np.float32]:
     """Add one separable kernel per head; spans: first and past-the-last pixel (N, 2), cut to the picture here."""
-    rows, cols = grid_shape(size_wh, stride)
-    density = np.zeros((rows, cols), np.float32)
+    density = np.zeros(grid_shape(size_wh, stride), np.float32)
     start, stop = np.maximum(spans[0], 0), np.minimum(spans[1], np.asarray(size_wh))
-    # Heads of similar reach together, so that one block of samples serves many heads.
-    order = np.argsort((stop - start).max(axis=1))
-    for heads in _blocks((stop - start).max(axis=1)[order] + stride):
-        chosen = order[heads]
-        first = start[chosen] // stride  # (n, 2) first cell
-        x, y = (
-            _kernels(centres_xy[chosen, axis], sigmas[chosen], (start[chosen, axis], stop[chosen, axis]), stride)
-            for axis in (0, 1)
-        )
-        ends = -(-stop[chosen] // stride)
-        for i, ((left, top), (right, bottom)) in enumerate(zip(first.tolist(), ends.tolist(), strict=True)):
-            density[top:bottom, left:right] += y[i, : bottom - top, None] * x[i, : right - left]
+    for centre, sigma, low, high in zip(centres_xy, np.maximum(sigmas, MIN_SIGMA), start, stop, strict=True):
+        x, y = (_kernel(centre[axis], sigma, (low[axis], high[axis]), stride) for axis in (0, 1))
+        col, row = low // stride
+        density[row : row + len(y), col : col + len(x)] += y[:, None] * x
     return density
 
 
-def _blocks(widths: Spans) -> Iterator[slice]:
-    """Runs of heads, sorted by width, whose kernels together take about `BLOCK` samples."""
-    first = 0
-    while first < len(widths):
-        many = max(1, BLOCK // int(widths[first]))
-        many = max(1, min(many, BLOCK // int(widths[min(first + many, len(widths)) - 1])))
-        yield slice(first, first + many)
-        first += many
-
-
-def _kernels(centres: Floats, sigmas: Floats, span: tuple[Spans, Spans], stride: int) -> NDArray[np.float32]:
-    """1-D kernels that sum to 1, (N, cells) float32, summed into cells from the one that holds the span's start."""
-    start, stop = span
-    origin = start // stride * stride
-    cells = math.ceil(int((stop - origin).max()) / stride)
-    pixel = origin[:, None] + np.arange(cells * stride)  # (N, cells * stride)
-    exponent = -(((pixel + 0.5 - centres[:, None]) / np.maximum(sigmas, LEAST_SIGMA)[:, None]) ** 2) / 2
-    exponent[(pixel < start[:, None]) | (pixel >= stop[:, None])] = -np.inf
-    # Relative to the nearest pixel, or a narrow kernel between two centres would vanish.
-    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-    weight /= weight.sum(axis=1, keepdims=True)
-    pooled: Floats = weight.reshape(len(centres), cells, stride).sum(axis=2)
-    return pooled.astype(np.float32)
+def _kernel(centre: float, sigma: float, span: tuple[int, int], stride: int) -> NDArray[np.float32]:
+    """A kernel that sums to 1, summed into cells from the one that holds the first pixel of the span."""
+    pixel = np.arange(*span)
+    exponent = -(((pixel + 0.5 - centre) / sigma) ** 2) / 2
+    weight = np.exp(exponent - exponent.max())  # relative to the nearest pixel, or a narrow one would vanish
+    return np.bincount(pixel // stride - span[0] // stride, weight / weight.sum()).astype(np.float32)

@@ -25,10 +25,10 @@ def nearest_heads(points_xy: Floats, at_xy: Floats, k: int) -> tuple[Floats, NDA
 def distance_map(points_xy: Floats, shape: tuple[int, int], k: int, stride: int) -> NDArray[np.float32]:
     """Mean distance in pixels from each cell's centre to its k <= N nearest heads, (rows, cols) float32.
 
-    The k nearest heads of a cell are among those within d + 2 r of its block's centre, where d is that centre's
-    distance to its own k-th head and r the block's half diagonal (triangle inequality). So a k-d tree is asked once
-    per block of 8 x 8 cells; the cells of the few blocks with more such heads than candidates ask it themselves.
-    Exact, and ten times as fast as asking for every cell.
+    Those are among the heads within d + 2 r of its block's centre, where d is that centre's distance to its own k-th
+    head and r the block's half diagonal. So a k-d tree is asked once per block of 8 x 8 cells; the cells of the few
+    blocks with more such heads than candidates ask it themselves. Exact, and ten times as fast as asking for every
+    cell.
     """
     blocks_shape = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
     centres = _centres(blocks_shape, BLOCK * stride).reshape(-1, 2)
@@ -55,7 +55,7 @@ def distance_map(points_xy: Floats, shape: tuple[int, int], k: int, stride: int)
 
 
 def _in_block(relative: Floats, k: int, stride: int) -> NDArray[np.float32]:
-    """Mean distance of each cell of n blocks to its k nearest candidates (n, candidates, 2); (n, 8, 8)."""
+    """Mean distance of each cell of n blocks (n, 8, 8) to its k nearest candidates (n, candidates, 2)."""
     cells = (np.arange(BLOCK, dtype=np.float32) + 0.5 - BLOCK / 2) * stride
     squares = (relative[..., None].astype(np.float32) - cells) ** 2  # (n, candidates, 2, 8)
     x, y = squares[:, :, 0, None, :], squares[:, :, 1, :, None]
@@ -73,7 +73,6 @@ def _in_block(relative: Floats, k: int, stride: int) -> NDArray[np.float32]:
 
 
 def _centres(shape: tuple[int, int], stride: int) -> Floats:
-    """Centres of the cells of a map in pixels, (rows, cols, 2) x, y."""
     rows, cols = shape
     centres = np.empty((rows, cols, 2))
     centres[..., 0] = (np.arange(cols) + 0.5) * stride

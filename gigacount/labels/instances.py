@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
 from gigacount.labels.distance import nearest_heads
-from gigacount.labels.heads import checked_boxes, checked_points, pixels_of
+from gigacount.labels.maps import checked_boxes, checked_points, pixels_of
 
-LEAST_HALF = 3  # px, before shrinking
-LARGEST_GAP = 60  # px, the most that two instances are held apart
+MIN_HALF = 3  # px, before shrinking
+MAX_GAP = 60  # px, the most that two instances are held apart
 SHRINK = 0.9
 NEIGHBOURS = 4
-LARGEST_DOT = 31  # px across
+MAX_DOT = 31  # px across
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def instance_mask(
     """
     boxes = checked_boxes(boxes_xyxy, size_wh)
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.int64)
-    halves = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, LEAST_HALF).astype(np.int64)
+    halves = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, MIN_HALF).astype(np.int64)
     rectangles = _Rectangles(centres.tolist(), np.minimum(halves, recipe.largest).tolist(), recipe)
     rectangles.separate()
     mask = np.zeros((size_wh[1], size_wh[0]), np.float32)
@@ -63,21 +63,19 @@ def instance_mask(
 
 
 def boxes_from_points(points_xy: ArrayLike, size_wh: Size, largest: float = 50) -> NDArray[np.float64]:
-    """A square of side `largest` around every head, (N, 4) left, top, right, bottom in pixels.
+    """A square of side `largest` around every head, (N, 4), for sets that have only points.
 
-    For sets that have only points: IIM's authors advise 50 or 100 px and leave the rest to the shrinking of
-    `instance_mask`. Squares may stick out of the picture, so that the head stays their centre.
+    IIM's authors advise 50 or 100 px and leave the rest to the shrinking of `instance_mask`.
     """
     points = checked_points(points_xy, size_wh)
     return np.concatenate([points - largest / 2, points + largest / 2], axis=1)
 
 
-def dot_mask(points_xy: ArrayLike, size_wh: Size, largest: int = LARGEST_DOT) -> NDArray[np.float32]:
-    """1 on a disc around each head, else 0: (H, W) float32.
+def dot_mask(points_xy: ArrayLike, size_wh: Size, largest: int = MAX_DOT) -> NDArray[np.float32]:
+    """1 on a disc around each head, else 0: (H, W) float32. IIM's point labels (4.2).
 
-    IIM's point labels (4.2): a dot is dilated up to 31 px, limited by its nearest neighbour. A disc reaches less than
-    half the way there, so that a row of pixels stays between two; of two heads less than 4 px apart each keeps little
-    more than its own pixel.
+    A dot is dilated up to 31 px, and less than half the way to its nearest neighbour, so that a row of pixels stays
+    between two; of two heads less than 4 px apart each keeps little more than its own pixel.
     """
     points = checked_points(points_xy, size_wh)
     pixels = pixels_of(points, size_wh)
@@ -131,7 +129,6 @@ class _Rectangles:
                 self._shrink(following)
 
     def _overlap(self, p: int, q: int) -> tuple[int, int]:
-        """Pixels by which two rectangles overlap along x and y; negative where there is a gap."""
         (xp, yp), (xq, yq) = self.centres[p], self.centres[q]
         (ap, bp), (aq, bq) = self.halves[p], self.halves[q]
         return ap + aq - abs(xp - xq), bp + bq - abs(yp - yq)
@@ -141,8 +138,8 @@ class _Rectangles:
         a, b = (max(sides) for sides in zip(self.halves[p], self.halves[q], strict=True))
         over_x, over_y = self._overlap(p, q)
         if self.recipe.ease_overlaps and over_x > 0 and over_y > 0:
-            return min(int((a - over_x / 2) / 2), LARGEST_GAP), min(int((b - over_y / 2) / 2), LARGEST_GAP)
-        return min(a // 2, LARGEST_GAP), min(b // 2, LARGEST_GAP)
+            return min(int((a - over_x / 2) / 2), MAX_GAP), min(int((b - over_y / 2) / 2), MAX_GAP)
+        return min(a // 2, MAX_GAP), min(b // 2, MAX_GAP)
 
     def _closer(self, p: int, q: int, gap: tuple[int, ...]) -> bool:
         over_x, over_y = self._overlap(p, q)

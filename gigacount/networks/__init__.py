@@ -29,8 +29,10 @@ NETWORKS: dict[str, str] = {
 }
 """Network name -> "module:class"; the class without arguments is the network as published."""
 
+HELPERS = {"head-sizes": "gigacount.networks.head_sizes:HeadSizes"}
+"""Networks that are trained as the others, but count nobody."""
 
-MOST_PARAMETERS = 250_000_000
+MAX_PARAMETERS = 250_000_000
 """Of a network with settings of its own: nearly four times the largest as published, a gigabyte."""
 
 
@@ -50,7 +52,7 @@ def records() -> dict[str, NetworkRecord]:
 def find_record(name: str) -> NetworkRecord:
     """The record of shipped weights `name`, or of a user's own: the path of its `.toml` or `.safetensors`.
 
-    Raises UnknownNameError for a name that is neither, WeightsError for a network without weights here.
+    Raises UnknownNameError, WeightsError for a network without weights here.
     """
     path = Path(name)
     refuse_pickle(path)
@@ -68,16 +70,15 @@ def find_record(name: str) -> NetworkRecord:
 
 
 def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
-    """The class of a network of the table, whose constructor has these settings.
-
-    Raises UnknownNameError, and UsageError for a setting that this network does not have.
-    """
-    if network not in NETWORKS:
+    """The class of a network of the tables, whose constructor has these settings. Raises UnknownNameError,
+    UsageError."""
+    known_networks = NETWORKS | HELPERS
+    if network not in known_networks:
         raise UnknownNameError("network", network, NETWORKS)
     import importlib
     import inspect
 
-    module, name = NETWORKS[network].split(":")
+    module, name = known_networks[network].split(":")
     kind: type[Network] = getattr(importlib.import_module(module), name)
     known = list(inspect.signature(kind).parameters)
     for setting in settings:
@@ -88,10 +89,8 @@ def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
 
 
 def build(network: str, **settings: object) -> Network:
-    """A network of the table with fresh parameters; `settings` go to its constructor.
-
-    Raises as `find_class` does, and UsageError for settings that make it too large, before memory is taken for it.
-    """
+    """A network of the tables with fresh parameters; raises UsageError for settings that make it too large, before it
+    is."""
     import torch
 
     kind = find_class(network, settings)
@@ -102,9 +101,9 @@ def build(network: str, **settings: object) -> Network:
                 parameters = sum(parameter.numel() for parameter in kind(**settings).parameters())
         except (TypeError, OverflowError, RuntimeError) as error:  # sides past what torch can count
             raise UsageError(f"network '{network}' cannot be built with {given}") from error
-        if parameters > MOST_PARAMETERS:
+        if parameters > MAX_PARAMETERS:
             raise UsageError(
-                f"network '{network}' with {given} has {parameters:,} parameters; at most {MOST_PARAMETERS:,} are built"
+                f"network '{network}' with {given} has {parameters:,} parameters; at most {MAX_PARAMETERS:,} are built"
             )
     return kind(**settings)
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gigacount.errors import UnknownNameError, WeightsError
 from gigacount.geometry import Size
-from gigacount.networks.heads import heads_in
+from gigacount.points import heads_in
 
 Floats = NDArray[np.float64]
 Targets = dict[str, NDArray[np.float32]]
@@ -58,6 +58,7 @@ class Network(nn.Module):
 
     stride: input pixels per side of a density cell.
     no_graph: why `predict` cannot be exported as one graph for pictures of any size; empty where it can.
+    counts: whether it counts people at all; else it is trained as the others are, and told of by its own methods.
     locates: whether `predict(..., locate=True)` returns points.
     exact: layers that stay in fp32 in any precision: sums of many values whose rounding would add up in a count.
     mean, std: of RGB values scaled to 0..1, by which pictures are normalised.
@@ -71,6 +72,7 @@ class Network(nn.Module):
 
     stride: int = 8
     no_graph: str = ""
+    counts: bool = True
     locates: bool = False
     exact: tuple[str, ...] = ()
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -138,10 +140,7 @@ def crop_cells(maps: Tensor, images: Tensor, stride: int) -> Tensor:
 
 
 def load_matching(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load what `module` needs out of `state`, which may hold more: a classifier, later layers.
-
-    Raises WeightsError naming the first tensors that are missing or of another shape.
-    """
+    """Load what `module` needs out of `state`, which may hold more. Raises WeightsError naming what does not fit."""
     # Files older than PyTorch 0.4.1 lack the batch counters, which inference does not use.
     needed = {k: v for k, v in module.state_dict().items() if k in state or not k.endswith("num_batches_tracked")}
     wrong = [f"{name} is missing" for name in needed if name not in state]
@@ -155,7 +154,7 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """`state` with the first prefix that fits each name exchanged; "module." of parallel training is dropped."""
+    """`state` with the first prefix that fits each name exchanged, and without the "module." of parallel training."""
 
     def new(name: str) -> str:
         name = name.replace("module.", "")

@@ -31,11 +31,11 @@ CONFIGURATIONS = {
 class CSRNet(DensityNetwork):
     """Congested scene recognition network: 16,263,489 parameters.
 
-    configuration: A to D, the dilation of the back end; raises UnknownNameError for another.
-    sigma: of the Gaussians in its training targets, in pixels (the paper: 15 for ShanghaiTech part B); None adapts it
-        to the distance of the nearest heads (part A), and is 4 in boxes.
-    batch_norm: behind every convolution but the last, so that it learns from fresh weights as well. Not the paper's; in
-        use, where batch norms are part of the convolutions (`backends.torch.fold_batch_norms`), the same network.
+    configuration: A to D, the dilation of the back end. Raises UnknownNameError for another.
+    sigma: of the Gaussians in its training targets, in pixels (15 for ShanghaiTech part B); None adapts it to the
+    distance
+        of the nearest heads (part A), and is 4 in boxes.
+    batch_norm: behind every convolution but the last, so that it learns from fresh weights; not the paper's.
     loss: "squares" (the paper's), or the light network's "likelihood" of head counts; its density is a softplus then.
     truth: "boxes" cuts the Gaussian of a head whose box is known to that box, as GigaZoom does (IV-A).
     """

@@ -99,9 +99,8 @@ class DeepCount(Network):
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """Count by division and combination: whole tiles over the picture, resized where they do not come out even.
 
-        A picture is resized to the whole number of tiles nearest to its width, and then nearest to its height at
-        that scale, as in the authors' code. The tiles' densities are laid together and shared out over cells of 8 px
-        of the picture, to which no person is added and of which none is lost.
+        The tiles' densities are laid together and shared out over cells of 8 px of the picture; none of their people is
+        lost.
         """
         height, width = images.shape[-2:]
         rows, cols = tiling((width, height), self.tile_wh)
@@ -169,8 +168,8 @@ def conv(channels_in: int, channels_out: int) -> nn.Conv2d:
 def convs(slope: float, *layers: nn.Module) -> nn.Sequential:
     """Convolutions, each followed by a leaky ReLU of this slope (eq. 4), with Xavier weights and no bias at the start.
 
-    Xavier's derivation is for units that pass everything on; the gain makes up for what a leaky ReLU holds back.
-    Without it 1/500 of the encoder's signal reaches the last vector, with it 1/20.
+    The gain makes up for what a leaky ReLU holds back: 1/20, not 1/500, of the encoder's signal reaches the last
+    vector.
     """
     gain = nn.init.calculate_gain("leaky_relu", slope)
     sequence = nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(slope))))
@@ -182,10 +181,7 @@ def convs(slope: float, *layers: nn.Module) -> nn.Sequential:
 
 
 def density_aware_loss(counts: Tensor, maps: list[Tensor], density: Tensor) -> Tensor:
-    """The bracket of eq. 3: L1 errors of the count (times beta) and of the maps, over 2 N.
-
-    counts (N,), maps of (N, 48, 64) ... (N, 3, 4), density (N, 48, 64), of which all targets are sum poolings.
-    """
+    """The bracket of eq. 3: L1 errors of counts (N,), times beta, and of maps (N, 48, 64) ... (N, 3, 4), over 2 N."""
     total = BETA * (counts - density.sum((1, 2))).abs().sum()
     for predicted in maps:
         side = density.shape[1] // predicted.shape[1]  # 1, 2 ... 16 cells

@@ -6,8 +6,6 @@ the head counts in blocks of several sizes: it needs no width for a head, and st
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,24 +27,11 @@ BLOCKS = (1, 2, 4, 8)  # sides of the blocks, in cells
 SCALE = 60.0  # the likelihood of a crop is divided by this, which brings the loss near 1
 
 
-class Teaching(Protocol):
-    """What a network's output (B, h, w) means, and what it should have been. A cell is `stride` pixels wide."""
-
-    def density(self, output: Tensor) -> Tensor:
-        """People per cell (B, h, w), of which the loss is made."""
-
-    def counted(self, density: Tensor) -> Tensor:
-        """People per cell in use."""
-
-    def targets(self, points_xy: Floats, size_wh: Size, stride: int, boxes_xyxy: Floats | None = None) -> Targets:
-        """Of one picture of `size_wh` pixels with heads at `points_xy` (N, 2), and their boxes (`Network.targets`)."""
-
-    def loss(self, density: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """Scalar; targets are stacked."""
-
-
 class Gaussians:
     """Squared differences from one Gaussian per head; the output is the density, slightly negative here and there.
+
+    `density` makes people per cell (B, h, w) of a network's output, of which the loss is made; `counted` what of these
+    is counted in use; `targets` and `loss` are the network's.
 
     sigma: of the Gaussians, in pixels; None adapts it to the distance of the nearest heads.
     boxes: heads whose box is known have their Gaussian cut to it instead, of this sigma or of `BOX_SIGMA`.
@@ -97,7 +82,7 @@ class HeadCounts:
 class DensityNetwork(Network):
     """A network whose forward pass, (B, 3, H, W) with sides multiples of `stride`, is what its teaching makes of it."""
 
-    def __init__(self, teaching: Teaching) -> None:
+    def __init__(self, teaching: Gaussians | HeadCounts) -> None:
         super().__init__()
         self.teaching = teaching
 
@@ -117,11 +102,9 @@ class DensityNetwork(Network):
 def block_likelihood(density: Tensor, counts: Tensor) -> Tensor:
     """Negative Poisson log-likelihood of head counts in blocks, 0 at its best; density, counts: (B, h, w).
 
-    Each scale is summed, not averaged, over its blocks, so all pull equally hard on the
-    total; the likelihood has its optimum at the mean count, so the total is unbiased. A picture believed to hold n
-    heads weighs 1 / (n / 100 + 1 / 4). The likelihood of a relative error grows with the heads in view, so dense
-    photographs would drown the street scenes; by this weight it is the relative error that counts where the crowd is
-    dense. Believed, not true: a weight that falls with the truth makes the best answer less than the mean.
+    Each scale is summed over its blocks, so that all pull equally hard on the total. A picture believed to hold n heads
+    weighs 1 / (n / 100 + 1 / 4), or dense photographs would drown street scenes. Believed, not true: a weight that
+    falls with the truth makes the best answer less than the mean.
     """
     weights = 1 / (density.detach().sum((1, 2)) / 100 + 0.25)
     padded = [pad_to_multiple(cells[:, None], max(BLOCKS)) for cells in (density, counts)]
@@ -136,11 +119,7 @@ def block_likelihood(density: Tensor, counts: Tensor) -> Tensor:
 def adaptive_density(
     points_xy: NDArray[np.float64], size_wh: Size, stride: int, sigma: float | None = None
 ) -> NDArray[np.float32]:
-    """People per cell of `stride` px, one Gaussian per head (MCNN, section 2.2).
-
-    sigma: pixels; None takes 0.3 times the mean distance to the three nearest heads, and at most a quarter of the
-    picture's mean side, which is what a lone head gets.
-    """
+    """People per cell of `stride` px, one Gaussian per head (MCNN, 2.2), at most a quarter of the mean side wide."""
     if sigma is not None:
         return gaussian_density(points_xy, size_wh, sigma, stride)
     sigmas = np.minimum(adaptive_sigmas(points_xy, size_wh), sum(size_wh) / 8)

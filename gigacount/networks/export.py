@@ -22,21 +22,18 @@ from torch import Tensor, nn
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import load
 from gigacount.networks.backends.openvino import GRAPH_INFO, OpenVINO, import_quietly
-from gigacount.networks.record import Graph, NetworkRecord, hash_file, write_record
+from gigacount.networks.record import GraphFile, NetworkRecord, hash_file, write_record
 
 EXAMPLE_SHAPE = (1, 128, 192, 3)  # of the picture that is traced; the graph takes any other
 OUTPUTS = ("density", "heads")
 ONNX_OPSET = 17
-FEWEST = 3.0  # people in a picture that says by how much int8 errs
+MIN_PEOPLE = 3.0  # people in a picture that says by how much int8 errs
 
 Pictures = Iterable[NDArray[np.uint8]]
 
 
 class WholePrediction(nn.Module):
-    """uint8 (B, H, W, 3) -> density and, where the network locates, head maps: what a graph holds.
-
-    Raises UsageError for a network that cannot be one graph, and says why.
-    """
+    """uint8 (B, H, W, 3) -> density and, where the network locates, head maps. Raises UsageError where it cannot be."""
 
     def __init__(self, record: NetworkRecord) -> None:
         super().__init__()
@@ -56,10 +53,7 @@ class WholePrediction(nn.Module):
 
 
 def export_network(record: NetworkRecord, backend: str, precision: str, folder: Path, pictures: Pictures) -> Path:
-    """Export for `openvino` (fp32, and int8 if asked) or as `onnx` (fp32) to `folder`; the path of record or ONNX file.
-
-    Raises UnknownNameError, UsageError for a precision that cannot be, and as `export_openvino` does.
-    """
+    """Export for `openvino` or as `onnx` to `folder`; the path of record or ONNX file. Raises as `export_openvino`."""
     if backend not in ("openvino", "onnx"):
         raise UnknownNameError("backend to export for", backend, ("openvino", "onnx"))
     if precision not in ("int8", "bf16", "fp32") or (backend == "onnx" and precision != "fp32"):
@@ -79,9 +73,7 @@ def export_openvino(record: NetworkRecord, folder: Path, pictures: Pictures = ()
     """Write the graphs of a record's weights, the weights and the record to `folder`; the record, which names them.
 
     pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
-    have more people in int8 than in fp32 and half fewer, are settled on them.
-
-    Raises UsageError where the network cannot be exported, or a tool for it is missing.
+    have more people in int8 than in fp32, are settled on them. Raises UsageError where the network cannot be exported.
     """
     openvino = tool("openvino")
     whole = WholePrediction(record)
@@ -125,7 +117,7 @@ def export_int8(
         np.array([float(backend.see([picture], locate=False)[0].sum(dtype=np.float64)) for picture in pictures])
         for backend in (OpenVINO(record, "cpu", "fp32"), OpenVINO(record, "cpu", "int8"))
     )
-    peopled = (exact >= FEWEST) & (quick > 0)
+    peopled = (exact >= MIN_PEOPLE) & (quick > 0)
     if not peopled.any():
         raise WeightsError(f"{record.name}: nobody is seen in the pictures to calibrate on; give pictures of people")
     # The middle picture's, not that of the totals: those are of a few dense crowds, of which int8 loses most.
@@ -134,7 +126,6 @@ def export_int8(
 
 
 def scale_density(model: Any, factor: float) -> None:
-    """Multiply a graph's first output, in place."""
     opset = tool("openvino").opset13
     result = model.output(0).get_node().input(0)
     scaled = opset.multiply(result.get_source_output(), opset.constant(np.float32(factor))).output(0)
@@ -149,12 +140,11 @@ def save_graph(model: Any, record: NetworkRecord, precision: str) -> NetworkReco
     tool("openvino").save_model(model, part, compress_to_fp16=precision == "int8")
     for suffix in (".bin", ".xml"):
         part.with_suffix(suffix).replace(xml.with_suffix(suffix))
-    graph = Graph(xml.name, hash_file(xml, xml.with_suffix(".bin")))
+    graph = GraphFile(xml.name, hash_file(xml, xml.with_suffix(".bin")))
     return replace(record, graphs=record.graphs | {precision: graph})
 
 
 def export_onnx(record: NetworkRecord, path: Path) -> None:
-    """Write the whole prediction in fp32 as ONNX; raises as `export_openvino` does."""
     tool("onnx")
     whole = WholePrediction(record)
     names = OUTPUTS[: 1 + whole.network.locates]

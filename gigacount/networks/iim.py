@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -28,26 +27,24 @@ from gigacount.networks.base import Floats, Network, Prediction, Targets, pad_to
 from gigacount.networks.hrnet import HRNetW48, resize
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.vgg import VGG16
-from gigacount.networks.windows import Tiling, Windows, whole_or_tiled
+from gigacount.networks.windows import Tiling, WindowGrid, whole_or_tiled
 
 STRIDE = 8
 MULTIPLE = 16  # of the sides that the networks take
 # Tiles of 512 x 1024 px without overlap, but for the last row and column; smaller pictures are seen at once.
-TILING = Tiling(Windows((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixels=4 * 512 * 1024)
-LEAST_PIXELS = 3  # of a component that counts
+TILING = Tiling(WindowGrid((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixels=4 * 512 * 1024)
+MIN_PIXELS = 3  # of a component that counts
 CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the confidence (public code)
 THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)
 PYRAMID = 256  # channels of each level of the feature pyramid
-LARGEST_BOX = 50  # px, of a head that is known as a point; the authors' advice for pictures at their own size
+MAX_BOX = 50  # px, of a head that is known as a point; the authors' advice for pictures at their own size
 
 THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the confidence predictor's: 1e-6 in the paper
 
 
 class Binarise(torch.autograd.Function):
-    """Binarisation layer B(I, T) = [I >= T], eq. 1.
-
-    Backward: the count of ones falls by one for every unit of threshold (eq. 3 and 6, for uniformly distributed I), so
-    dL/dT = -dL/dB (eq. 4 and 7); dL/dI has the sign of dL/dB (eq. 8), and a fifth of its size in the public code.
+    """Binarisation layer B(I, T) = [I >= T], eq. 1. dL/dT = -dL/dB (eq. 4 and 7); dL/dI = dL/dB (eq. 8) times 0.2, as
+    in the public code.
     """
 
     @staticmethod
@@ -57,12 +54,6 @@ class Binarise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         return CONFIDENCE_GRADIENT * gradient, -gradient
-
-
-def binarise(confidence: Tensor, threshold: Tensor) -> Tensor:
-    """The binary map of confidences (B, 1, H, W) and thresholds that broadcast to them, with the paper's gradients."""
-    binary: Tensor = Binarise.apply(confidence, threshold.expand_as(confidence))  # type: ignore[no-untyped-call]
-    return binary
 
 
 def compressed_sigmoid(x: Tensor) -> Tensor:
@@ -161,43 +152,21 @@ class FixedThreshold(nn.Module):
         return confidence.new_full((len(confidence), 1, 1, 1), self.threshold)
 
 
-Binarisation = Literal["pixel", "image", "fixed"]
-Truth = Literal["boxes", "points", "squares"]
-Learners = Literal["both", "threshold"]
+def find_instances(binary: NDArray[np.bool_], confidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The 4-connected components of at least 3 pixels in (H, W), one person each: (N, 8) as `Prediction.located`.
 
-
-@dataclass(frozen=True)
-class Instances:
-    """People found in one picture.
-
-    points: (N, 3) float32, x and y of the component's centroid in pixels, and its highest confidence.
-    boxes_xyxy: (N, 4) float32, left, top, right, bottom in pixels, the right and bottom edges just outside.
-    areas: (N,) float32, pixels of the component.
+    x and y of the centroid, the highest confidence, the box in whole pixels, the area.
     """
-
-    points: NDArray[np.float32]
-    boxes_xyxy: NDArray[np.float32]
-    areas: NDArray[np.float32]
-
-    @property
-    def count(self) -> int:
-        return len(self.points)
-
-
-def find_instances(binary: NDArray[np.bool_], confidence: NDArray[np.float32]) -> Instances:
-    """The 4-connected components of at least 3 pixels in (H, W)."""
     labels, n = ndimage.label(binary)
     row, col = binary.nonzero()
     instance = labels[row, col] - 1
     pixels = np.bincount(instance, minlength=n)
-    kept = pixels >= LEAST_PIXELS
-    x, y = (np.bincount(instance, at + 0.5, minlength=n)[kept] / pixels[kept] for at in (col, row))
+    x, y = (np.bincount(instance, at + 0.5, minlength=n) / pixels for at in (col, row))
     score = np.zeros(n)
     np.maximum.at(score, instance, confidence[row, col])
     spans = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in ndimage.find_objects(labels)]
-    boxes = np.asarray(spans, np.float32).reshape(-1, 4)[kept]
-    points = np.stack([x, y, score[kept]], axis=1).astype(np.float32)
-    return Instances(points, boxes, pixels[kept].astype(np.float32))
+    boxes = np.asarray(spans, np.float64).reshape(-1, 4)
+    return np.column_stack([x, y, score, boxes, pixels])[pixels >= MIN_PIXELS].astype(np.float32)
 
 
 class IIM(Network):
@@ -221,11 +190,11 @@ class IIM(Network):
 
     def __init__(
         self,
-        binarisation: Binarisation = "pixel",
-        largest_box: float = LARGEST_BOX,
-        truth: Truth = "boxes",
+        binarisation: Literal["pixel", "image", "fixed"] = "pixel",
+        largest_box: float = MAX_BOX,
+        truth: Literal["boxes", "points", "squares"] = "boxes",
         threshold: float = 0.5,
-        l1: Learners = "both",
+        l1: Literal["both", "threshold"] = "both",
         masks: str = "nwpu",
     ) -> None:
         super().__init__()
@@ -244,8 +213,7 @@ class IIM(Network):
         self.add_encoder()
 
     @abstractmethod
-    def add_encoder(self) -> None:
-        """Add what `features` runs."""
+    def add_encoder(self) -> None: ...
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -258,23 +226,11 @@ class IIM(Network):
         threshold = self.binarisation(features, confidence)  # (B, 1, H, W) or (B, 1, 1, 1)
         return torch.cat([confidence, threshold.expand_as(confidence)], dim=1)
 
-    def confidence_and_threshold(self, images: Tensor) -> Tensor:
-        """Both maps (B, 2, H, W) for pictures of any size, in tiles from 2 megapixels on.
-
-        The public code also tiles smaller pictures whose sides are not multiples of 16; here they are only padded.
-        """
-        return whole_or_tiled(images, self, TILING)
-
-    def instances(self, images: Tensor) -> list[Instances]:
-        """Centres, boxes and counts in each of (B, 3, H, W) pictures of any size."""
-        confidence, threshold = self.confidence_and_threshold(images).unbind(1)
-        pairs = zip((confidence >= threshold).cpu().numpy(), confidence.cpu().numpy(), strict=True)
-        return [find_instances(*pair) for pair in pairs]
-
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        """One person per component, in the cell of its centre."""
-        instances = self.instances(images)
-        points = [np.hstack([one.points, one.boxes_xyxy, one.areas[:, None]]) for one in instances]
+        """One person per component, in the cell of its centre; in tiles from 2 megapixels on."""
+        confidence, threshold = whole_or_tiled(images, self, TILING).unbind(1)
+        pairs = zip((confidence >= threshold).cpu().numpy(), confidence.cpu().numpy(), strict=True)
+        points = [find_instances(*pair) for pair in pairs]
         height, width = images.shape[-2:]
         cells = torch.stack([points_to_cells(one, (height, width), STRIDE) for one in points])
         return Prediction(cells.to(images.device), points if locate else None)
@@ -300,7 +256,8 @@ class IIM(Network):
         if not self.learns_threshold:
             return error
         compared = confidence.detach() if self.l1 == "threshold" else confidence
-        return error + (binarise(compared, threshold) - mask).abs().mean()
+        binary: Tensor = Binarise.apply(compared, threshold.expand_as(mask))  # type: ignore[no-untyped-call]
+        return error + (binary - mask).abs().mean()
 
     def parameter_groups(self, lr: float, backbone_lr: float | None = None) -> list[dict[str, Any]]:
         """The threshold encoder learns at a tenth of the confidence predictor's rate; its weights do not decay."""

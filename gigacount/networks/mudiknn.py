@@ -27,10 +27,10 @@ from gigacount.networks.csrnet import BACK_END, csrnet_backend
 from gigacount.networks.densenet import DenseNet201
 from gigacount.networks.peaks import find_peaks
 from gigacount.networks.vgg import VGG16
-from gigacount.networks.windows import Windows, mean_over_windows
+from gigacount.networks.windows import WindowGrid, mean_over_windows
 
 SIDE = 224  # px, of all that the network sees at once
-WINDOWS = Windows((SIDE, SIDE), (128, 128), batch=8)
+WINDOWS = WindowGrid((SIDE, SIDE), (128, 128), batch=8)
 STRIDE = 8
 PEAK_THRESHOLD = 0.25  # 1 / (d + 1): heads known to 3 px; chosen by us, the paper locates nobody
 
@@ -184,10 +184,7 @@ def to_windows(pictures: Tensor) -> Tensor:
 
 
 def spread(counts: Tensor, weights: Tensor, inside: Tensor) -> Tensor:
-    """People per pixel (N, H, W): each count in proportion to its non-negative weights, or evenly where all are 0.
-
-    A count below 0, which the leaky output allows, is nobody.
-    """
+    """People per pixel (N, H, W): each count, at least 0, in proportion to its weights, or evenly where all are 0."""
     weights = weights.clamp(min=0)
     weights = torch.where(weights.sum((1, 2), keepdim=True) > 0, weights, inside)
     return counts.clamp(min=0)[:, None, None] * weights / weights.sum((1, 2), keepdim=True)

@@ -49,10 +49,7 @@ class Profile:
 
 
 def profile(name: str, network: Network, size_wh: Size, device: str = "auto", precision: str = "auto") -> Profile:
-    """Measure a network, with whatever weights it has. Raises UsageError for a device or precision that is not there.
-
-    What hangs on what is seen, such as RAZ-Net's zooming, costs here what it costs on a grey picture.
-    """
+    """Measure a network on a grey picture, with whatever weights it has. Raises UsageError for device or precision."""
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
     width, height = size_wh

@@ -19,14 +19,13 @@ from torch import Tensor
 from gigacount.errors import WeightsError
 from gigacount.networks import build
 from gigacount.networks.base import Network
-from gigacount.networks.recognise import belonging, difference, recognise, shapes
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
-from gigacount.networks.weights import save_weights
+from gigacount.networks.weights import belonging, difference, recognise, save_weights, shapes
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
 """Where training scripts keep the network in a checkpoint, most usual first."""
 
-MOST_BYTES = 4_000_000_000
+MAX_BYTES = 4_000_000_000
 """Of a file that is unpacked: a few kilobytes may say that they are terabytes. A checkpoint with its optimiser's state
 is three times its network."""
 
@@ -46,10 +45,7 @@ UNREADABLE = (
 
 
 def read_published(file: Path, name: str | None = None) -> tuple[str, Network]:
-    """The network of the table with the weights of `file`, and its name; None recognises it by its tensors.
-
-    Raises WeightsError for a file that cannot be read or is another network's.
-    """
+    """The network with the weights of `file`, and its name; None recognises it by its tensors. Raises WeightsError."""
     state = unwrapped(read_tensors(file))
     if name is None:
         name, share = recognise(state)
@@ -65,10 +61,7 @@ def read_published(file: Path, name: str | None = None) -> tuple[str, Network]:
 
 
 def write_converted(network: Network, path: Path, source: str) -> None:
-    """Write `path`, the record of a network of the table read from the file `source`, and its weights beside it.
-
-    Mean and standard deviation of the input are the network's.
-    """
+    """Write `path`, the record of a network of the table read from the file `source`, and its weights beside it."""
     weights = path.with_suffix(".safetensors")
     save_weights(network, weights)
     record = NetworkRecord(
@@ -96,8 +89,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > MOST_BYTES:
-            raise WeightsError(f"{path}: {unpacked / 1e9:.1f} GB of weights; at most {MOST_BYTES / 1e9:g} are read")
+        if unpacked > MAX_BYTES:
+            raise WeightsError(f"{path}: {unpacked / 1e9:.1f} GB of weights; at most {MAX_BYTES / 1e9:g} are read")
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix == ".npz":
@@ -126,10 +119,8 @@ def reason(error: Exception) -> str:
 
 
 def find_state(content: object, depth: int = 3) -> dict[str, Tensor] | None:
-    """The state dict in what a checkpoint holds: the whole of it, under a usual key, or the only one there is.
-
-    depth: of dicts that are looked into; a hostile file may hold one that contains itself.
-    """
+    """The state dict in a checkpoint: the whole of it, under a usual key, or the only one. depth: of dicts looked
+    into."""
     if not isinstance(content, dict) or depth == 0:
         return None
     if content and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):

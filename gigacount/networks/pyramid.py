@@ -28,7 +28,7 @@ from gigacount.networks.windows import whole_or_tiled
 
 SIGMA, RADIUS = 4.0, 7  # of the density's kernel: 15 x 15 px, as in NWPU-Crowd's public code
 MAGNIFY = 100  # the network works in hundredths of a person, as there
-LEAST_MATCH = 0.5  # of a lone head's response to the kernel, from which a place is a head
+MIN_MATCH = 0.5  # of a lone head's response to the kernel, from which a place is a head
 ROUNDS = 50  # of reconstruction; heads that stand on one another take one each
 
 
@@ -97,7 +97,7 @@ def reconstruct(density: Tensor) -> NDArray[np.float32]:
     left = round(float(rest.sum()))
     for _ in range(ROUNDS):
         response = F.conv2d(rest[None, None], matched[None, None], padding=RADIUS)[0, 0]
-        heads = find_peaks(response, LEAST_MATCH)
+        heads = find_peaks(response, MIN_MATCH)
         heads = heads[np.argsort(-heads[:, 2], kind="stable")[: max(left, 0)]]
         if len(heads) == 0:
             break

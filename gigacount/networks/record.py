@@ -20,7 +20,7 @@ PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 PICKLE_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # torch's zip of a pickle, and bare pickles
 
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 DEPTH = 16
 KEY = r"""(?:"(?:\\.|[^"\\\n])*+"|'[^'\n]*+'|[\w-]++)[ \t]*+"""
 NESTED_KEY = re.compile(rf"(?<![\w-])(?:{KEY}\.[ \t]*+){{{DEPTH}}}")
@@ -38,7 +38,7 @@ KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Graph:
+class GraphFile:
     """The whole prediction as OpenVINO's IR.
 
     file: an .xml beside the record; its constants are in the .bin of the same name. sha256: of both, the .xml first.
@@ -83,7 +83,7 @@ class NetworkRecord:
     licence: str = ""
     about: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
-    graphs: dict[str, Graph] = field(default_factory=dict)
+    graphs: dict[str, GraphFile] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -103,8 +103,8 @@ def read_record(path: Path) -> NetworkRecord:
     """Read `<name>.toml`; raises WeightsError where it is missing, no TOML, or lacks or misspells a field."""
     try:
         with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1).decode("utf-8")
-        if len(text) > MOST_BYTES or NESTED_KEY.search(text):
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
+        if len(text) > MAX_BYTES or NESTED_KEY.search(text):
             raise WeightsError(f"{path}: not a network record: it is too large, or has keys of more than {DEPTH} parts")
         content = tomllib.loads(text)
     except OSError as error:
@@ -141,9 +141,9 @@ def read_record(path: Path) -> NetworkRecord:
     return NetworkRecord(**content, folder=path.parent)
 
 
-def read_graphs(path: Path, tables: dict[str, Any]) -> dict[str, Graph]:
+def read_graphs(path: Path, tables: dict[str, Any]) -> dict[str, GraphFile]:
     """The `[graphs.*]` tables of the record at `path`; raises WeightsError where they are not what they must be."""
-    graphs: dict[str, Graph] = {}
+    graphs: dict[str, GraphFile] = {}
     for precision, table in tables.items():
         fine = isinstance(table, dict) and set(table) == {"file", "sha256"}
         if precision not in GRAPHS or not fine or not all(isinstance(value, str) for value in table.values()):
@@ -153,7 +153,7 @@ def read_graphs(path: Path, tables: dict[str, Any]) -> dict[str, Graph]:
             )
         if Path(table["file"]).name != table["file"] or not table["file"].endswith(".xml"):
             raise WeightsError(f"{path}: a graph's file must be an .xml beside the record, not '{table['file']}'")
-        graphs[precision] = Graph(**table)
+        graphs[precision] = GraphFile(**table)
     return graphs
 
 
@@ -177,7 +177,7 @@ def write_record(record: NetworkRecord, path: Path) -> None:
     plain = {name: value for name, value in values.items() if value not in (None, "", {}, [])}
     free = ("settings", "training", "resolution", "cost")
     tables: dict[str, dict[str, Any]] = {name: plain.pop(name) for name in free if name in plain}
-    graphs: dict[str, Graph] = plain.pop("graphs", {})
+    graphs: dict[str, GraphFile] = plain.pop("graphs", {})
     tables |= {f"graphs.{precision}": vars(graph) for precision, graph in graphs.items()}
     rows = plain.pop("errors", [])
     lines = [f"{name} = {toml_value(value)}" for name, value in plain.items()]

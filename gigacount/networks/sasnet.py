@@ -138,11 +138,8 @@ def resample(density: Tensor, stride: int, to_stride: int) -> Tensor:
 
 
 def pyramid_region_loss(density: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of (B, H, W) densities, with `HARD_WEIGHT` more on the pixels that `hard_pixels` finds.
-
-    The paper's pyramid region awareness loss looks for the pixels behind the greatest over-estimate, region by region,
-    and punishes them again. Two choices are ours: a patch of the confidence heads as the first region, and the weight.
-    """
+    """Mean squared error of (B, H, W) densities, with `HARD_WEIGHT` more on `hard_pixels`; weight and first region are
+    ours."""
     error = density - target
     return ((1 + HARD_WEIGHT * hard_pixels(error.detach())) * error.square()).mean()
 

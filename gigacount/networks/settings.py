@@ -17,10 +17,7 @@ KINDS = {bool: "true or false", int: "a whole number, 0 or more", float: "a numb
 
 
 def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
-    """NAME=VALUE pairs as arguments of the constructor of `network`; values are those of TOML, text needs no quotes.
-
-    Raises UsageError for a setting that the network does not have, or a value that it cannot take.
-    """
+    """NAME=VALUE pairs, values as in TOML, as arguments of the constructor of `network`. Raises UsageError."""
     given: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

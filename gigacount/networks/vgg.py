@@ -63,8 +63,7 @@ class VGG16(Backbone):
 def initialise(conv: nn.Conv2d, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
     """He et al.'s normal weights for a convolution before a ReLU, and no bias; `mode` is what stays of one size.
 
-    "fan_in" keeps the signal (their eq. 10), "fan_out" the gradient (eq. 14), as a fresh torchvision VGG does. Over ten
-    layers without batch norm that leaves 3/512 of the signal's power for what is built on top to learn from.
+    Over ten layers without batch norm "fan_out", a fresh torchvision VGG's, leaves 3/512 of the signal's power.
     """
     nn.init.kaiming_normal_(conv.weight, mode=mode, nonlinearity="relu")
     if conv.bias is not None:

@@ -12,7 +12,7 @@ from gigacount.networks.base import pad_to_multiple
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowGrid:
     """How a picture is cut: window and step in pixels, (height, width), and how many windows run at once."""
 
     size_hw: tuple[int, int]
@@ -24,7 +24,7 @@ class Windows:
 class Tiling:
     """How a network takes pictures of any size: sides of a `multiple`, and `windows` from so many pixels on."""
 
-    windows: Windows
+    windows: WindowGrid
     multiple: int
     from_pixels: int
 
@@ -35,7 +35,7 @@ def starts(length: int, window: int, step: int) -> list[int]:
     return [*range(0, last, step), last]
 
 
-def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], windows: Windows) -> Tensor:
+def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], windows: WindowGrid) -> Tensor:
     """`run` (n, C, h, w) -> (n, K, h, w) on every window of (B, C, H, W): (B, K, H, W), the mean where windows overlap.
 
     Windows larger than the picture are cut to it.

@@ -5,19 +5,15 @@
     write_truth(scene.truth, Path("scene.tif"))
 
 scene      what a scene is; options; perspective
-drawn      figures on a ground plane: person (outline), wardrobe (looks), props, ground, crowd (who stands where)
-composed   photographs on a people-free ground: patches (painting them)
-write      the picture, band by band
-truth      CSV, GeoJSON, PANDA
-pictures   small drawn pictures to train on
+drawn      figures on a ground plane: crowd (who stands where), wardrobe (looks), props, ground; small ones to train on
+composed   photographs on a people-free ground
+write      the picture, band by band; the truth as CSV, GeoJSON, PANDA
 """
 
 from gigacount.synthesize.composed import compose_scene
-from gigacount.synthesize.drawn import draw_scene
-from gigacount.synthesize.pictures import draw_picture
+from gigacount.synthesize.drawn import draw_picture, draw_scene
 from gigacount.synthesize.scene import Scene, SceneOptions, Truth
-from gigacount.synthesize.truth import write_panda, write_truth
-from gigacount.synthesize.write import write_scene
+from gigacount.synthesize.write import write_panda, write_scene, write_truth
 
 __all__ = [
     "Scene",

@@ -4,18 +4,139 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from gigacount.datasets.sample import Sample
+from gigacount.datasets.entries import Sample
 from gigacount.errors import DataError
-from gigacount.geometry import Size, Window
+from gigacount.geometry import Size, Window, tile, whole
 from gigacount.image import GigaImage
 from gigacount.synthesize.drawn import draw_scene
-from gigacount.synthesize.patches import Composition, Patch
-from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, make_perspective, overlap
+from gigacount.synthesize.scene import Paint, Perspective, Scene, SceneOptions, Truth, make_perspective, overlap
+
+BLOCK = 1024
+KEPT = 24
+"""Photographs kept in memory while windows are painted."""
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A photograph of `photo_wh` on the canvas; `core` is where it lies, whole and unchanged but for its size.
+
+    mirrored: left and right are exchanged. Around the core its edge colours fade out over `fade` pixels.
+    """
+
+    image: Path
+    photo_wh: Size
+    core: Window
+    mirrored: bool
+    fade: int
+
+    @property
+    def around(self) -> Window:
+        core, fade = self.core, self.fade
+        return Window(core.left - fade, core.top - fade, core.width + 2 * fade, core.height + 2 * fade)
+
+    def place(self, points_xy: Doubles) -> Doubles:
+        """Points (N, 2) of the photograph in pixels of the canvas."""
+        scale = np.array(self.core.size_wh) / self.photo_wh
+        placed: Doubles = points_xy * scale
+        if self.mirrored:
+            placed[:, 0] = self.core.width - placed[:, 0]
+        placed += np.array([self.core.left, self.core.top])
+        return placed
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Patches on a background that something else paints."""
+
+    background: Paint
+    patches: tuple[Patch, ...]
+
+    def paint(self, window: Window) -> NDArray[np.uint8]:
+        out = self.background(window)
+        for part in tile(window.size_wh, (BLOCK, BLOCK), 1):
+            block = Window(window.left + part.left, window.top + part.top, part.width, part.height)
+            for patch in self.patches:
+                if overlap(patch.around, block):
+                    _lay_over(out[part.top : part.bottom, part.left : part.right], block, patch)
+        return out
+
+
+def _lay_over(canvas: NDArray[np.uint8], window: Window, patch: Patch) -> None:
+    """Lay the part of a patch that is inside the window over the canvas."""
+    core, around = patch.core, patch.around
+    left, top = max(around.left, window.left), max(around.top, window.top)
+    right, bottom = min(around.right, window.right), min(around.bottom, window.bottom)
+    below = canvas[top - window.top : bottom - window.top, left - window.left : right - window.left]
+    x, y = _centres(left, right) - core.left, _centres(top, bottom) - core.top
+    opacity = np.outer(_fade(y, core.height, patch.fade), _fade(x, core.width, patch.fade))[..., None]
+    below[:] = below + (_enlarge(patch, x, y) - below) * opacity + np.float32(0.5)
+
+
+def _centres(first: int, last: int) -> Doubles:
+    return np.linspace(first + 0.5, last - 0.5, last - first)
+
+
+def _fade(at: Doubles, length: int, fade: int) -> Floats:
+    """1 from 0 to `length`, falling smoothly to 0 at `fade` beyond."""
+    outside = np.maximum(np.maximum(-at, at - length), 0) / fade
+    ease = 1 - np.clip(outside, 0, 1)
+    return (ease * ease * (3 - 2 * ease)).astype(np.float32)
+
+
+def _enlarge(patch: Patch, x: Doubles, y: Doubles) -> Floats:
+    """(len(y), len(x), 3) colours of a patch at pixels from its core's corner, interpolated bicubically."""
+    photo, margin = _framed(patch)
+    core = patch.core
+    ratio_x = (photo.shape[1] - 2 * margin) / core.width
+    ratio_y = (photo.shape[0] - 2 * margin) / core.height
+    rows, row_weights = _taps(y * ratio_y + margin, photo.shape[0])
+    columns, column_weights = _taps(x * ratio_x + margin, photo.shape[1])
+    first, last = int(columns.min()), int(columns.max()) + 1
+    strip = photo[:, first:last]
+    tall = sum(strip[rows[k]] * row_weights[k][:, None, None] for k in range(4))
+    out = sum(tall[:, columns[k] - first] * column_weights[k][:, None] for k in range(4))
+    return np.clip(np.asarray(out, np.float32), 0, 255)
+
+
+def _taps(at: Doubles, length: int) -> tuple[NDArray[np.int64], Floats]:
+    """Indices and weights, (4, N) each, of the pixels that make the value at each position (Catmull-Rom)."""
+    low = np.floor(at - 0.5)
+    t = at - 0.5 - low
+    weights = [
+        ((2 - t) * t - 1) * t / 2,
+        ((3 * t - 5) * t * t + 2) / 2,
+        ((4 - 3 * t) * t + 1) * t / 2,
+        (t - 1) * t * t / 2,
+    ]
+    indices = np.clip(low.astype(np.int64) + np.arange(-1, 3)[:, None], 0, length - 1)
+    return indices, np.array(weights, np.float32)
+
+
+@lru_cache(KEPT)
+def _framed(patch: Patch) -> tuple[Floats, int]:
+    """A patch's photograph, no larger than its core, in a frame of its own blurred edge colours; the frame's width."""
+    width, height = (min(photo, core) for photo, core in zip(patch.photo_wh, patch.core.size_wh, strict=True))
+    with GigaImage.open(patch.image) as image:
+        pixels = image.read(whole(image.size_wh), (width, height))
+    if patch.mirrored:
+        pixels = pixels[:, ::-1]
+    margin = int(np.ceil(patch.fade * width / patch.core.width)) + 2
+    photo = np.pad(pixels.astype(np.float32), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    soft = ndimage.gaussian_filter(photo, (margin / 2, margin / 2, 0), mode="nearest", truncate=3)
+    soft[margin:-margin, margin:-margin] = photo[margin:-margin, margin:-margin]
+    return soft, margin
+
 
 SCALES = (0.3, 6.0)
 """Photographs are never reduced or enlarged further, whatever the perspective asks for."""
@@ -32,7 +153,7 @@ ROUNDS = 8
 
 
 @dataclass
-class Table:
+class Layout:
     """The canvas while photographs are laid on it."""
 
     options: SceneOptions
@@ -41,10 +162,9 @@ class Table:
     patches: list[Patch] = field(default_factory=list)
 
     def lay(self, image: Path, head_px: float, mirrored: bool) -> Patch | None:
-        """Place a picture whose heads are `head_px` high beside its neighbours; None where it fits nowhere.
+        """Place a picture whose heads are `head_px` high; None where it fits nowhere.
 
-        Of several places at random that are free, the one nearest to a photograph already there is taken: so they
-        form clusters.
+        Of several free places at random the one nearest to a photograph already there is taken: so they form clusters.
         """
         with GigaImage.open(image) as opened:
             photo_wh = opened.size_wh
@@ -74,23 +194,21 @@ class Table:
         return Patch(image, photo_wh, core, mirrored, fade) if inside and min(core_wh) > 2 * fade else None
 
     def _loneliness(self, patch: Patch) -> float:
-        """Distance to the nearest patch, in sides of this one."""
         gaps = [max(_gap(patch.core, other.core)) / min(patch.core.size_wh) for other in self.patches]
         return min(gaps, default=0.0)
 
 
 def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds: Sequence[Path] = ()) -> Scene:
-    """About `options.people` people in photographs placed in clusters, none over another.
+    """About `options.people` people in photographs, each whole, at the size that puts its heads in perspective.
 
-    Each photograph is shown whole, at the size that puts its heads in perspective, with its people as labelled. They
-    are taken in random order until the heads are enough; from the start again and mirrored where there are too few; or
-    until nothing more fits. `backgrounds`: people-free pictures for the gaps. Heads have boxes where all samples have
-    them. Raises DataError where no head is labelled in the samples, ImageError for a picture that cannot be read.
+    They are taken in random order until the heads are enough, from the start again and mirrored where there are too
+    few, or until nothing more fits. backgrounds: people-free pictures for the gaps. Heads have boxes where all samples
+    have them. Raises DataError where no head is labelled in the samples, ImageError for a picture that cannot be read.
     """
     if options.people and not any(len(sample.points_xy) for sample in samples):
         raise DataError("no head is labelled in these photographs; give some with people to compose a scene")
     rng = np.random.default_rng([options.seed, 2])
-    table = Table(options, make_perspective(options, np.random.default_rng([options.seed, 0])), rng)
+    layout = Layout(options, make_perspective(options, np.random.default_rng([options.seed, 0])), rng)
     points, boxes = [np.zeros((0, 2))], [np.zeros((0, 4))]
     missing = options.people
     for sample, mirrored in _supply(samples, rng):
@@ -98,7 +216,7 @@ def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds:
             break
         if not 0 < len(sample.points_xy) < 1.1 * missing + 20:
             continue
-        patch = table.lay(sample.image, estimate_head_px(sample), mirrored)
+        patch = layout.lay(sample.image, estimate_head_px(sample), mirrored)
         if patch is None:
             continue
         inside = ((sample.points_xy >= 0) & (sample.points_xy < patch.photo_wh)).all(1)
@@ -108,17 +226,16 @@ def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds:
             corners = patch.place(sample.boxes_xyxy[inside].reshape(-1, 2)).reshape(-1, 4)
             boxes.append(corners[:, [2, 1, 0, 3]] if mirrored else corners)
     for image in backgrounds:
-        table.lay(image, USUAL_HEAD_PX, mirrored=False)
+        layout.lay(image, USUAL_HEAD_PX, mirrored=False)
     boxed = all(sample.boxes_xyxy is not None for sample in samples)
     truth = Truth(options.size_wh, np.concatenate(points), np.concatenate(boxes) if boxed else None)
-    return Scene(truth, Composition(draw_scene(replace(options, people=0)).painter, tuple(table.patches)))
+    return Scene(truth, Composition(draw_scene(replace(options, people=0)).paint, tuple(layout.patches)).paint)
 
 
 def estimate_head_px(sample: Sample) -> float:
     """The usual height of a head in a photograph: of its boxes, or else from how far apart heads are.
 
-    Heads in a crowd stand about 2.5 of their heights apart: the mean distance to the nearest three, times 0.4; sparse
-    photographs would make that far too large, hence at most 40 pixels. This only chooses a plausible size.
+    In a crowd about 2.5 of their heights: the mean distance to the nearest three, times 0.4, and at most 40 pixels.
     """
     if sample.boxes_xyxy is not None and len(sample.boxes_xyxy):
         return float(np.median(sample.boxes_xyxy[:, 3] - sample.boxes_xyxy[:, 1]).clip(2.0))
@@ -138,10 +255,8 @@ def _supply(samples: Sequence[Sample], rng: np.random.Generator) -> Iterator[tup
 
 
 def _collide(a: Patch, b: Patch) -> bool:
-    """Whether the blended edge of one reaches into the other."""
     return overlap(a.around, b.core) or overlap(a.core, b.around)
 
 
 def _gap(a: Window, b: Window) -> tuple[int, int]:
-    """How far apart two windows are on each axis, 0 where they meet."""
     return max(a.left - b.right, b.left - a.right, 0), max(a.top - b.bottom, b.top - a.bottom, 0)

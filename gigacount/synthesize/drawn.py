@@ -1,4 +1,4 @@
-"""Scenes of drawn figures: people and things on a ground plane, painted from far to near."""
+"""Scenes of drawn figures, people and things on a plane, painted from far to near; and small ones to train on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import UsageError
-from gigacount.geometry import Size, Window, tile
+from gigacount.geometry import Size, Window, tile, whole
 from gigacount.image.vips import VipsImage, library, load_drawing, to_array
-from gigacount.synthesize.crowd import Crowd, Person, populate
+from gigacount.synthesize.crowd import HEAD_WH, Bounds, CrowdStyle, Person, make_build, populate
 from gigacount.synthesize.ground import Ground, make_ground
-from gigacount.synthesize.person import HEAD_WH, Bounds, make_build
 from gigacount.synthesize.props import ON_GROUND, ON_HORIZON, PROPS
 from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, make_perspective, overlap
 from gigacount.synthesize.wardrobe import Taste, cloth_rgb, person_svg
@@ -73,7 +72,7 @@ class Drawing:
     ground: Ground
     figures: tuple[Figure, ...]
     boxes: NDArray[np.int64]
-    crowd: Crowd
+    crowd: CrowdStyle
     taste: Taste
     lens: Lens
     grain: NDArray[np.int16]
@@ -87,7 +86,6 @@ class Drawing:
         return out
 
     def _block(self, window: Window, sprites: Sprites) -> Image:
-        """A block of at most BLOCK x BLOCK. `sprites` keeps what has been drawn for the next blocks."""
         around = Window(window.left - HALO, window.top - HALO, window.width + 2 * HALO, window.height + 2 * HALO)
         canvas = self.ground.paint(around)
         left, top, right, bottom = self.boxes.T
@@ -139,13 +137,11 @@ class Drawing:
 
 
 def _make_room(sprites: Sprites) -> None:
-    """Drop the oldest drawings while there are too many."""
     while sum(sprite.nbytes for sprite in sprites.values()) > SPRITE_BYTES:
         del sprites[next(iter(sprites))]
 
 
 def _lay_over(canvas: Image, window: Window, sprite: Image, place: Window) -> None:
-    """Lay the part of a drawing that is inside the window over the canvas."""
     left, top = max(place.left, window.left), max(place.top, window.top)
     right, bottom = min(place.right, window.right), min(place.bottom, window.bottom)
     above = sprite[top - place.top : bottom - place.top, left - place.left : right - place.left]
@@ -155,14 +151,14 @@ def _lay_over(canvas: Image, window: Window, sprite: Image, place: Window) -> No
 
 
 def draw_scene(options: SceneOptions) -> Scene:
-    """A scene of drawn figures, with a box for every head.
+    """A scene of drawn figures, with a box for every head. Nothing is painted before `paint`.
 
-    There are fewer than `options.people` heads where there is no room for more. Nothing is painted before `paint`. Zero
-    people give the same ground, sky and light. Raises UsageError where not one of so large figures fits.
+    There are fewer than `options.people` heads where there is no room for more; zero people give the same ground and
+    light. Raises UsageError where not one of so large figures fits.
     """
     rng = np.random.default_rng([options.seed, 0])
     perspective = make_perspective(options, rng)
-    crowd = Crowd(
+    crowd = CrowdStyle(
         stature=rng.uniform(5.6, 7.4),
         hats=(0.05, 0.15, 0.3, 0.9)[int(rng.choice(4, p=(0.35, 0.35, 0.2, 0.1)))],
         mirrored=bool(rng.random() < 0.5),
@@ -173,10 +169,10 @@ def draw_scene(options: SceneOptions) -> Scene:
     painter = _drawing(options, perspective, crowd, people)
     points = np.array([p.head_xy for p in people], np.float64).reshape(-1, 2)
     half = np.array([p.head_px for p in people], np.float64)[:, None] * np.array(HEAD_WH) / 2
-    return Scene(Truth(options.size_wh, points, np.concatenate([points - half, points + half], 1)), painter)
+    return Scene(Truth(options.size_wh, points, np.concatenate([points - half, points + half], 1)), painter.paint)
 
 
-def _drawing(options: SceneOptions, perspective: Perspective, crowd: Crowd, people: list[Person]) -> Drawing:
+def _drawing(options: SceneOptions, perspective: Perspective, crowd: CrowdStyle, people: list[Person]) -> Drawing:
     rng = np.random.default_rng([options.seed, 1])
     taste = Taste(
         vivid=rng.uniform(0.3, 1.1),
@@ -201,14 +197,12 @@ def _drawing(options: SceneOptions, perspective: Perspective, crowd: Crowd, peop
 
 
 def _grain(rng: np.random.Generator, noise: float) -> NDArray[np.int16]:
-    """Noise with a grey and a coloured part; periodic, and a block longer than its period."""
     width, height = GRAIN_WH
     grain = rng.normal(0, noise * 0.8, (height, width, 1)) + rng.normal(0, noise * 0.5, (height, width, 3))
     return np.pad(np.rint(grain).astype(np.int16), ((0, BLOCK), (0, BLOCK), (0, 0)), mode="wrap")
 
 
 def _boxes(figures: list[Figure], size_wh: Size, mirrored: bool) -> NDArray[np.int64]:
-    """(N, 4) whole pixels that the figures can touch, cut to what can be seen."""
     bounds = np.array([f.bounds for f in figures], np.float64).reshape(-1, 4)
     if mirrored:
         bounds = bounds[:, [2, 1, 0, 3]] * (-1, 1, -1, 1)
@@ -245,3 +239,51 @@ def _things(
         if not ((heads[:, 2] < foot) & above & (np.abs(heads[:, 0] - x) < reach)).any():
             figures.append(Figure(kind, (x, foot), unit, foot, seed, bounds))
     return figures
+
+
+SIDES = (500, 1300)
+MAX_PEOPLE = 1500
+MAX_PIXELS = 3e7
+"""Of the drawing that a picture is shrunk from."""
+
+
+def draw_picture(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A picture (height, width, 3) and its head centres (N, 2), in its pixels; the same for the same seed.
+
+    Drawn up to six times as large and shrunk, as a look at a large picture is; every fourth is compressed as JPEG.
+    Heads are 3 to 120 px, people 0 to 1,500, and every eighth picture shows nobody.
+    """
+    rng = np.random.default_rng([seed, 3])
+    size_wh = int(rng.integers(*SIDES)), int(rng.integers(SIDES[0], 1000))
+    most = min(6.0, np.sqrt(MAX_PIXELS / (size_wh[0] * size_wh[1])))
+    zoom = 1.0 if rng.random() < 0.25 else float(np.exp(rng.uniform(0, np.log(most))))
+    scene = _scene(rng, size_wh, zoom)
+    drawing = library().Image.new_from_array(scene.paint(whole(scene.size_wh)))
+    scale = np.array(size_wh) / scene.size_wh
+    picture = drawing.resize(scale[0], vscale=scale[1]) if zoom > 1 else drawing
+    if rng.random() < 0.25:
+        picture = library().Image.jpegload_buffer(picture.jpegsave_buffer(Q=int(rng.integers(40, 92))))
+    points: NDArray[np.float64] = scene.truth.points_xy * (picture.width, picture.height) / scene.size_wh
+    pixels: NDArray[np.uint8] = picture.numpy()
+    return pixels, points
+
+
+def _scene(rng: np.random.Generator, size_wh: Size, zoom: float) -> Scene:
+    large_wh = round(size_wh[0] * zoom), round(size_wh[1] * zoom)
+    while True:
+        near = float(np.exp(rng.uniform(np.log(9), np.log(120))))
+        far = max(3.0, near / float(np.exp(rng.uniform(np.log(1.3), np.log(12)))))
+        horizon = float(rng.uniform(0.05, 0.4)) if rng.random() < 0.5 else -far / (near - far)
+        room = size_wh[0] * size_wh[1] / (near * far)
+        people = int(np.exp(rng.uniform(np.log(5), np.log(np.clip(room, 20, MAX_PEOPLE)))))
+        options = SceneOptions(
+            size_wh=large_wh,
+            people=0 if rng.random() < 1 / 8 else people,
+            seed=int(rng.integers(2**31)),
+            head_px=(far * zoom, near * zoom),
+            horizon=horizon,
+        )
+        try:
+            return draw_scene(options)
+        except UsageError:
+            continue

@@ -69,7 +69,6 @@ class Ground:
         return (_interpolate(tall, window.left, window.width, first_x, axis=1) + np.float32(0.5)).astype(np.uint8)
 
     def _coarse(self, squares: Window) -> Floats:
-        """(height, width, 3) colour 0..255 at the centres of coarse squares."""
         x = _centres(squares.left, squares.right)
         y = _centres(squares.top, squares.bottom)
         split = int(np.searchsorted(y, self.perspective.horizon + 1))
@@ -167,7 +166,6 @@ def _colour(rgb: NDArray[Any]) -> Floats:
 
 
 def _centres(first: int, last: int) -> Doubles:
-    """Pixel positions of the centres of coarse squares first..last-1."""
     out: Doubles = np.arange(first, last, dtype=np.float64) * COARSE + COARSE / 2
     return out
 

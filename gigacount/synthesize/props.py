@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gigacount.synthesize.person import Bounds
+from gigacount.synthesize.crowd import Bounds
 from gigacount.synthesize.wardrobe import hex_rgb
 
 Drawn = tuple[str, Bounds]
@@ -179,7 +179,6 @@ def _shape(path: str, fill: str) -> str:
 
 
 def _lit(path: str, fill: str) -> str:
-    """A shape with the shade of the scene's light over it."""
     return _shape(path, fill) + _shape(path, "url(#s)")
 
 

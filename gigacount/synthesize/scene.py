@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,6 @@ class SceneOptions:
 
     @property
     def heads_px(self) -> tuple[float, float]:
-        """`head_px`, or what it is by default for this size."""
         if self.head_px is not None:
             return self.head_px
         near = min(max(self.size_wh[1] / 60, 12.0), 160.0)
@@ -60,12 +59,8 @@ class Truth:
     boxes_xyxy: NDArray[np.float64] | None = None
 
 
-class Painter(Protocol):
-    """Paints windows of a picture; neighbouring windows fit without a seam, however the picture is divided."""
-
-    def paint(self, window: Window) -> NDArray[np.uint8]:
-        """(height, width, 3) RGB of a window inside the picture. May be called from several threads."""
-        ...
+Paint = Callable[[Window], NDArray[np.uint8]]
+"""(height, width, 3) RGB of a window inside a picture, in any thread. Neighbouring windows fit without a seam."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +68,11 @@ class Scene:
     """A picture that need never be whole in memory, and the heads in it."""
 
     truth: Truth
-    painter: Painter
+    paint: Paint
 
     @property
     def size_wh(self) -> Size:
         return self.truth.size_wh
-
-    def paint(self, window: Window) -> NDArray[np.uint8]:
-        """(height, width, 3) RGB of a window inside the scene."""
-        return self.painter.paint(window)
 
 
 @dataclass(frozen=True)
@@ -110,5 +101,4 @@ def make_perspective(options: SceneOptions, rng: np.random.Generator) -> Perspec
 
 
 def overlap(a: Window, b: Window) -> bool:
-    """Whether two windows have a pixel in common."""
     return a.left < b.right and b.left < a.right and a.top < b.bottom and b.top < a.bottom

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gigacount.synthesize.person import Build, pick
+from gigacount.synthesize.crowd import Build, pick
 
 SKINS = ("#f3d3bd", "#eac0a0", "#dca783", "#c68e68", "#a9734d", "#8a5a3b", "#6b432b", "#4b2e20")
 HAIRS = {

@@ -1,28 +1,36 @@
-"""Write a scene as one picture file, band by band, so that it is never whole in memory."""
+"""A scene's files: the picture, written band by band so that it is never whole in memory; and its truth as CSV, GeoJSON
+and annotations in the form of PANDA. Same truth, same bytes.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import queue
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import OutputError, UsageError
 from gigacount.geometry import Size, Window
-from gigacount.image.vips import VipsImage, library
+from gigacount.image.vips import library
 from gigacount.output.files import replacing
-from gigacount.synthesize.scene import Scene
+from gigacount.synthesize.scene import Scene, Truth
 
 BAND_BYTES = 96 * 2**20
 CHUNK_ROWS = 64
 STRIP = 2048
 """Columns painted in one go; strips of a band are painted in parallel."""
 JPEG_LIMIT = 65535
+TIFF, JPEG = {".tif", ".tiff"}, {".jpg", ".jpeg"}
+TILED = {"tile": True, "tile_width": 256, "tile_height": 256, "pyramid": True, "compression": "jpeg"}
 QUALITY = 90
 
 Progress = Callable[[int, int], None]
@@ -36,12 +44,12 @@ def write_scene(
 
     Raises UsageError for another suffix or a scene too large for JPEG, OutputError where writing fails.
     """
-    save = _saver(path, scene.size_wh)
+    _check(path, scene.size_wh)
     feed: queue.Queue[bytes] = queue.Queue(maxsize=1)
     with replacing(path, overwrite) as fresh, ThreadPoolExecutor(workers) as painters, ThreadPoolExecutor(1) as writer:
-        job = writer.submit(_save, save, fresh, feed)
+        job = writer.submit(_save, fresh, path.suffix.lower() in TIFF, feed)
         try:
-            for chunk in _png(scene, painters, progress or _silent):
+            for chunk in _png(scene, painters, progress or (lambda done, total: None)):
                 if not _put(feed, chunk, job):
                     break
         finally:
@@ -49,43 +57,18 @@ def write_scene(
         try:
             job.result()
         except library().Error as error:
-            raise OutputError(f"{path}: cannot write: {_last_line(error)}") from error
+            raise OutputError(f"{path}: cannot write: {str(error).strip().splitlines()[-1].strip()}") from error
 
 
-Saver = Callable[[VipsImage, Path], None]
-
-
-def _saver(path: Path, size_wh: Size) -> Saver:
-    suffix = path.suffix.lower()
-    if suffix in (".tif", ".tiff"):
-        return _save_tiff
-    if suffix not in (".jpg", ".jpeg"):
+def _check(path: Path, size_wh: Size) -> None:
+    """Raises UsageError for a suffix that is not written, or a picture too large for its format."""
+    if path.suffix.lower() not in TIFF | JPEG:
         raise UsageError(f"{path}: scenes are written as .tif or .jpg, not as '{path.suffix}'")
-    if max(size_wh) > JPEG_LIMIT:
+    if path.suffix.lower() in JPEG and max(size_wh) > JPEG_LIMIT:
         raise UsageError(f"{path}: JPEG holds at most {JPEG_LIMIT} px a side; write .tif instead")
-    return _save_jpeg
 
 
-def _save_tiff(picture: VipsImage, path: Path) -> None:
-    large = picture.width * picture.height * 3 >= 2**32
-    picture.tiffsave(
-        str(path),
-        tile=True,
-        tile_width=256,
-        tile_height=256,
-        pyramid=True,
-        compression="jpeg",
-        Q=QUALITY,
-        bigtiff=large,
-    )
-
-
-def _save_jpeg(picture: VipsImage, path: Path) -> None:
-    picture.jpegsave(str(path), Q=QUALITY)
-
-
-def _save(save: Saver, path: Path, feed: queue.Queue[bytes]) -> None:
-    """Read a picture from the feed as it comes, and save it."""
+def _save(path: Path, tiff: bool, feed: queue.Queue[bytes]) -> None:
     rest, ended = memoryview(b""), False
 
     def read(size: int) -> bytes:
@@ -98,11 +81,14 @@ def _save(save: Saver, path: Path, feed: queue.Queue[bytes]) -> None:
 
     source = library().SourceCustom()
     source.on_read(read)
-    save(library().Image.pngload_source(source, access="sequential", fail_on="truncated"), path)
+    picture = library().Image.pngload_source(source, access="sequential", fail_on="truncated")
+    if tiff:
+        picture.tiffsave(str(path), **TILED, Q=QUALITY, bigtiff=picture.width * picture.height * 3 >= 2**32)
+    else:
+        picture.jpegsave(str(path), Q=QUALITY)
 
 
 def _put(feed: queue.Queue[bytes], chunk: bytes, job: Future[None]) -> bool:
-    """Hand a chunk over; False if nobody takes it because the other side has ended."""
     while not job.done():
         try:
             feed.put(chunk, timeout=0.2)
@@ -158,9 +144,77 @@ def _paint(scene: Scene, window: Window, band: NDArray[np.uint8]) -> None:
     strip[:] = scene.paint(window).reshape(window.height, -1)
 
 
-def _silent(done: int, total: int) -> None:
-    """Report to nobody."""
+def heads_csv(truth: Truth, name: str) -> str:
+    """A line `image,x,y` per head, with its box where boxes are known: what the csv data set and `evaluate` read."""
+    heads, columns = truth.points_xy, ["image", "x", "y"]
+    if truth.boxes_xyxy is not None:
+        heads, columns = np.hstack([heads, truth.boxes_xyxy]), [*columns, "left", "top", "right", "bottom"]
+    rows = [[f"{value:.3f}" for value in head] for head in heads] or [[""] * (len(columns) - 1)]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([name, *row] for row in rows)
+    return text.getvalue()
 
 
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip()
+def points_geojson(truth: Truth) -> str:
+    """A FeatureCollection with a Point per head, in pixels, as QuPath imports it."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [round(float(x), 3), round(float(y), 3)]},
+            "properties": {"objectType": "annotation", "classification": {"name": "head"}},
+        }
+        for x, y in truth.points_xy
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n"
+
+
+def panda_json(truths: Mapping[str, Truth]) -> str:
+    """PANDA's annotations of pictures by name: head boxes where all pictures have them, else head points.
+
+    Coordinates are shares of the picture's sides.
+    """
+    boxed = has_boxes(truths.values())
+    pictures = {
+        name: {
+            "image id": number,
+            "image size": {"height": truth.size_wh[1], "width": truth.size_wh[0]},
+            "objects list": [{"rect": rect} for rect in _rects(truth, boxed)],
+        }
+        for number, (name, truth) in enumerate(truths.items(), 1)
+    }
+    return json.dumps(pictures, indent=1) + "\n"
+
+
+def has_boxes(truths: Iterable[Truth]) -> bool:
+    return all(truth.boxes_xyxy is not None for truth in truths)
+
+
+def write_truth(truth: Truth, picture: Path, overwrite: bool = True) -> list[Path]:
+    """Write `<stem>.csv` and `<stem>.geojson` beside a picture; return their paths. Raises OutputError."""
+    texts = {".csv": heads_csv(truth, picture.name), ".geojson": points_geojson(truth)}
+    return [_write(picture.with_suffix(suffix), text, overwrite) for suffix, text in texts.items()]
+
+
+def write_panda(truths: Mapping[str, Truth], folder: Path, overwrite: bool = True) -> Path:
+    """Write the annotations of a folder's pictures by file name, under the name that PANDA gives them. Raises
+    OutputError."""
+    kind = "bbox" if has_boxes(truths.values()) else "point"
+    return _write(folder / f"head_{kind}_annotations.json", panda_json(truths), overwrite)
+
+
+def _rects(truth: Truth, boxed: bool) -> Iterable[dict[str, Any]]:
+    width, height = truth.size_wh
+    if boxed and truth.boxes_xyxy is not None:
+        for left, top, right, bottom in truth.boxes_xyxy.tolist():
+            yield {"tl": {"x": left / width, "y": top / height}, "br": {"x": right / width, "y": bottom / height}}
+    else:
+        for x, y in truth.points_xy.tolist():
+            yield {"x": x / width, "y": y / height}
+
+
+def _write(path: Path, text: str, overwrite: bool) -> Path:
+    with replacing(path, overwrite) as fresh:
+        fresh.write_text(text, encoding="utf-8", newline="\n")
+    return path

@@ -17,11 +17,11 @@ from gigacount.options import TrainOptions
 from gigacount.train.hints import shared_layers
 from gigacount.train.log import FILE, Report
 from gigacount.train.loop import Trainer
-from gigacount.train.mix import mixed_source
 from gigacount.train.processes import team
+from gigacount.train.pseudo_labels import mixed_source
 from gigacount.train.recipes import settings_of
 from gigacount.train.saving import explained
-from gigacount.train.sources import Notify, Source, open_sources
+from gigacount.train.sources import Notify, TrainingSet, open_sources
 from gigacount.train.validate import Errors
 
 __all__ = ["TrainOptions", "train"]
@@ -32,9 +32,8 @@ def train(
 ) -> Path | None:
     """Train as told and return the path of the record; its weights stand beside it.
 
-    report: gets each log entry. notify: gets a line about the data, what is wrong with it, and what is trained. Under
-    torchrun all processes but the first are silent and return None. The validation pictures of each set are chosen by
-    the seed and named in `validation.txt`. Raises DataError for data that cannot be used, before training starts;
+    report: gets each log entry. notify: gets a line about the data, and what is trained. Under torchrun all processes
+    but the first are silent and return None. Raises DataError for data that cannot be used, before training starts;
     OutputError where something cannot be written, and what was saved stays.
     """
     with team(options.device) as ours:
@@ -66,7 +65,6 @@ def check_names(options: TrainOptions) -> None:
 
 
 def length(trainer: Trainer) -> str:
-    """How long the run will be, in words."""
     minutes, batch = trainer.options.minutes, trainer.recipe.batch * trainer.team.world
     parts = [f"{trainer.steps} steps"] if trainer.steps else []
     parts += [f"{minutes:g} minutes"] if minutes else []
@@ -74,7 +72,6 @@ def length(trainer: Trainer) -> str:
 
 
 def prepare_folder(out: Path, resume: bool) -> None:
-    """Raises OutputError where an earlier run stands and is not resumed, or nothing can be written."""
     if not resume and (out / FILE).exists():
         raise ExistsError(f"{out} holds a training already; go on with --resume, or use another --out")
     try:
@@ -83,7 +80,7 @@ def prepare_folder(out: Path, resume: bool) -> None:
         raise OutputError(f"{out}: cannot make the folder: {error.strerror}") from error
 
 
-def write_held_out(path: Path, sources: list[Source]) -> None:
+def write_held_out(path: Path, sources: list[TrainingSet]) -> None:
     lines: list[str] = []
     for set_name in dict.fromkeys(source.name for source in sources):
         of_set = [source for source in sources if source.name == set_name]
@@ -93,7 +90,6 @@ def write_held_out(path: Path, sources: list[Source]) -> None:
 
 
 def write_result(trainer: Trainer, network: Network, errors: list[Errors]) -> Path:
-    """Weights first, then the record that names them."""
     options = trainer.options
     weights = options.out / f"{options.network}.safetensors"
     save_weights(network, weights)
@@ -107,8 +103,14 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
     today = date.today().isoformat()
     cuda = trainer.team.device.type == "cuda"
     hardware = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads"
-    mixed = {"mix": options.mix.folder, "mix_ratio": options.mix.ratio} if options.mix else {}
-    taught = {"pseudo_labels_from": list(options.mix.teachers)} if options.mix and options.mix.teachers else {}
+    mix, seconds = options.mix, position.seconds
+    optional = {
+        "init": options.init,
+        "hints_from": options.hints_from,
+        "mix": mix and mix.folder,
+        "mix_ratio": mix and mix.ratio,
+        "pseudo_labels_from": mix and list(mix.teachers),
+    }
     return NetworkRecord(
         name=options.network,
         network=options.network,
@@ -120,29 +122,17 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         settings=trainer.settings,
         training={
             "data": [text.split(":")[0] for text in options.sets],
-            **({"init": options.init} if options.init else {}),
-            **({"hints_from": options.hints_from} if options.hints_from else {}),
-            **mixed,
-            **taught,
+            **{name: value for name, value in optional.items() if value},
             "recipe": trainer.recipe_name,
             "seed": options.seed,
             "steps": position.best_step or position.step,
             "batch": recipe.batch * trainer.team.world,
-            "hours": round(position.seconds / 3600, 2),
+            "hours": round(seconds / 3600, 2),
             "hardware": f"{trainer.team.world} x {hardware}" if trainer.team.world > 1 else hardware,
             "date": today,
         },
         errors=[
-            {
-                "kind": error.name,
-                "pictures": error.pictures,
-                "people": round(error.truth_mean, 1),
-                "mae": round(error.mae, 2),
-                "rmse": round(error.rmse, 2),
-                "bias": round(error.bias, 2),
-                **({} if error.f1 is None else {"f1": round(error.f1, 3)}),
-                "date": today,
-            }
+            {**error.row(), **({} if error.f1 is None else {"f1": round(error.f1, 3)}), "date": today}
             for error in errors
         ],
     )

@@ -27,13 +27,15 @@ from gigacount.metrics.ranking import raz
 from gigacount.networks import build
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.profile import multiply_accumulates
-from gigacount.networks.raznet.fusion import fit_theta, sub_counts
+from gigacount.networks.raznet.decisions import fit_theta, sub_counts
 from gigacount.networks.record import NetworkRecord, write_record
 from gigacount.options import CalibrateOptions, CountOptions, LabelOptions, StrategyOptions
 from gigacount.points import Heads
 from gigacount.predict import Predictor
-from gigacount.train.crops import LARGEST_WH
+from gigacount.train.crops import MAX_WH
 from gigacount.train.resolution import fit_resolution
+from gigacount.train.validate import Errors
+from gigacount.train.validate import errors_of as count_errors
 
 DIVISORS = np.arange(0.5, 2.0001, 0.01)
 SCORES = np.arange(0.1, 0.7001, 0.025)
@@ -53,7 +55,7 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Measured:
     """What a network saw in an image, its divisor taken out.
 
     count: people; density: the same per cell. truth_xy (N, 2), points (M, 3): labelled and found heads in pixels of
@@ -68,7 +70,7 @@ class Seen:
     density: torch.Tensor
 
 
-Looks = dict[float, list[list[Seen]]]
+Looks = dict[float, list[list[Measured]]]
 """For each scale of one look, or enlargement of counting, what was seen in the images of each data set."""
 
 
@@ -110,8 +112,7 @@ def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> 
     return replace(record, errors=rows, cost=cost(predictor))
 
 
-def per_megapixel(seen: Sequence[Seen], scale: float) -> float:
-    """People found a megapixel of what the network is shown of pictures at `scale`, the divisor not taken out."""
+def per_megapixel(seen: Sequence[Measured], scale: float) -> float:
     return sum(one.count for one in seen) / (scale**2 * sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6)
 
 
@@ -142,7 +143,7 @@ def settle(record: NetworkRecord, counted: Looks) -> NetworkRecord:
 
 
 def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
-    """Write a record, and its weights beside it where they are not there yet; the record's path."""
+    """Write a record, and its weights beside it where they are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() != record.folder.resolve():
         for source in (record.weights_path, *(path for kind in record.graphs for path in record.graph_paths(kind))):
@@ -189,7 +190,7 @@ def counter(predictor: Predictor, enlarge: float, options: CalibrateOptions) -> 
     return Counter(counting, locate=predictor.locates, preview=False, records={"network": predictor.record})
 
 
-def count(counter: Counter, sample: Sample) -> Seen:
+def count(counter: Counter, sample: Sample) -> Measured:
     result = counter.count(sample.image)
     points = np.zeros((0, 3), np.float32)
     if result.points is not None:
@@ -197,46 +198,45 @@ def count(counter: Counter, sample: Sample) -> Seen:
     divisor = counter.predictor.record.density_divisor
     density = torch.from_numpy(result.density.cells * np.float32(divisor))
     size_hw = result.density.size_wh[::-1]
-    return Seen(sample.image.name, result.count * divisor, sample.points_xy, points, size_hw, density)
+    return Measured(sample.image.name, result.count * divisor, sample.points_xy, points, size_hw, density)
 
 
-def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Seen:
+def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Measured:
     """One look at a whole image at a scale, shrunk as far as it is too large for that."""
     with GigaImage.open(sample.image) as image:
-        size = fit(image.size_wh, LARGEST_WH)
-        seen_size = fit(image.size_wh, LARGEST_WH, scale)
+        size = fit(image.size_wh, MAX_WH)
+        seen_size = fit(image.size_wh, MAX_WH, scale)
         pixels = image.read(whole(image.size_wh), seen_size)
         shrunk = np.divide(size, image.size_wh)
     (found,) = predictor.predict([pixels], predictor.locates)
     points = np.zeros((0, 3), np.float32) if found.points is None else found.points.copy()
     points[:, :2] *= np.divide(size, seen_size)
     density = torch.from_numpy(found.density) * predictor.record.density_divisor
-    return Seen(sample.image.name, float(density.sum()), sample.points_xy * shrunk, points, (size[1], size[0]), density)
+    return Measured(
+        sample.image.name, float(density.sum()), sample.points_xy * shrunk, points, (size[1], size[0]), density
+    )
 
 
-def peopled(seen: Sequence[Seen]) -> bool:
+def peopled(seen: Sequence[Measured]) -> bool:
     return any(len(one.truth_xy) for one in seen)
 
 
-def best_divisor(sets: Sequence[Sequence[Seen]]) -> float:
+def best_divisor(sets: Sequence[Sequence[Measured]]) -> float:
     """Of the divisors tried, that with the least `mean_error`."""
     return float(min(DIVISORS, key=lambda divisor: mean_error(sets, divisor)))
 
 
-def mean_error(sets: Sequence[Sequence[Seen]], divisor: float) -> float:
+def mean_error(sets: Sequence[Sequence[Measured]], divisor: float) -> float:
     """The mean over the sets of MAE / mean count, of sparse sets / 10."""
-    return float(np.mean([mae(seen, divisor) / max(mean_count(seen), 10.0) for seen in sets]))
+    errors = [people(seen, divisor) for seen in sets]
+    return float(np.mean([error.mae / max(error.truth_mean, 10.0) for error in errors]))
 
 
-def mae(seen: Sequence[Seen], divisor: float) -> float:
-    return float(np.mean([abs(one.count / divisor - len(one.truth_xy)) for one in seen]))
+def people(seen: Sequence[Measured], divisor: float, kind: str = "") -> Errors:
+    return count_errors(kind, [len(one.truth_xy) for one in seen], [one.count / divisor for one in seen])
 
 
-def mean_count(seen: Sequence[Seen]) -> float:
-    return float(np.mean([len(one.truth_xy) for one in seen]))
-
-
-def best_score(sets: Sequence[Sequence[Seen]]) -> tuple[float, float]:
+def best_score(sets: Sequence[Sequence[Measured]]) -> tuple[float, float]:
     """The lowest score threshold whose mean F1 over the sets is within SLACK of the best, and the best F1."""
 
     def quality(score: float) -> float:
@@ -247,7 +247,7 @@ def best_score(sets: Sequence[Sequence[Seen]]) -> tuple[float, float]:
     return float(SCORES[np.argmax(qualities >= best - SLACK)]), best
 
 
-def pairs(seen: Sequence[Seen], score: float) -> list[PointPair]:
+def pairs(seen: Sequence[Measured], score: float) -> list[PointPair]:
     return [PointPair(one.name, TruePoints(one.truth_xy), predicted(one.points, score)) for one in seen]
 
 
@@ -256,7 +256,7 @@ def predicted(points: Heads, score: float) -> PredictedPoints:
     return PredictedPoints(sure[:, :2], sure[:, 2])
 
 
-def fusion(sets: Sequence[Sequence[Seen]], divisor: float, score: float) -> tuple[float, ...]:
+def fusion(sets: Sequence[Sequence[Measured]], divisor: float, score: float) -> tuple[float, ...]:
     """RAZ-Net's theta_f of 4 x 4 parts; where it is not finite in effect, both streams are always fused."""
     counts: list[list[torch.Tensor]] = [[], [], []]
     for one in (one for seen in sets for one in seen):
@@ -274,24 +274,13 @@ def fusion(sets: Sequence[Sequence[Seen]], divisor: float, score: float) -> tupl
     return tuple(round(value, 1) for value in fit_theta(density, located, true).tolist())
 
 
-def errors_of(kind: str, seen: Sequence[Seen], record: NetworkRecord) -> dict[str, Any]:
-    """A row of a record's errors: counts, and points where the network locates and the kind has people.
-
-    relative: sum of absolute errors over all people.
-    """
-    truth = np.array([len(one.truth_xy) for one in seen])
-    differences = np.array([one.count for one in seen]) / record.density_divisor - truth
-    row: dict[str, Any] = {
-        "kind": kind,
-        "pictures": len(seen),
-        "people": round(float(truth.mean()), 1),
-        "mae": round(float(np.abs(differences).mean()), 2),
-        "rmse": round(float(np.sqrt((differences**2).mean())), 2),
-        "bias": round(float(differences.mean()), 2),
-    }
-    if truth.any():
-        row["relative"] = round(float(np.abs(differences).sum() / truth.sum()), 3)
-    if record.min_score is not None and truth.any():
+def errors_of(kind: str, seen: Sequence[Measured], record: NetworkRecord) -> dict[str, Any]:
+    """A row of a record's errors: counts, and points where the network locates and the kind has people."""
+    errors = people(seen, record.density_divisor, kind)
+    row = errors.row()
+    if errors.truth_mean:
+        row["relative"] = round(errors.mae / errors.truth_mean, 3)
+    if record.min_score is not None and errors.truth_mean:
         row["f1_8px"] = round(fixed_radii(pairs(seen, record.min_score), (RADIUS_PX,))[0].score.f1, 3)
         row["mar_40px"] = round(raz(pairs(seen, record.min_score), SIGMA_PX).mar or 0.0, 3)
     return row | {"date": date.today().isoformat()}

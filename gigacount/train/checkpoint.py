@@ -20,9 +20,8 @@ FILE = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands.
+    """Where a run stands: steps and seconds in all, index of the network's stage and steps in it.
 
-    step, seconds: done and spent in all. stage: index of the network's stage; stage_step: steps done in it.
     best_error, best_step: the lowest validation error of the stage. stale: validations since then or since the learning
     rate was last lowered; drops: how often it was.
     """
@@ -38,10 +37,7 @@ class Position:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write to a temporary name, then rename: a kill leaves the old checkpoint or the new, never half of one.
-
-    Raises OutputError.
-    """
+    """Write to a temporary name, then rename: a kill leaves the old checkpoint or the new one. Raises OutputError."""
     temporary = folder / f".{FILE}.tmp"
     try:
         with explained(folder / FILE):
@@ -71,13 +67,13 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     return state
 
 
-def demand_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+def require_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise DataError naming the first thing in which a run that is resumed differs from the run that was begun."""
     for name, value in now.items():
         before = begun.get(name)
         if before == value:
             continue
         if isinstance(value, dict) and isinstance(before, dict):
-            demand_same(folder, before, value)
+            require_same(folder, before, value)
         words = f"other {name}" if isinstance(value, list) and len(value) > 3 else f"{name} {before}, not {value}"
         raise DataError(f"{folder}: this run was begun with {words}; resume it with what it had, or use another --out")

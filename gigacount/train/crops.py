@@ -4,22 +4,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from gigacount.datasets import Sample
 from gigacount.geometry import Size, Window, fit
 from gigacount.networks.base import Network
-from gigacount.train.heads import Heads
-from gigacount.train.recipe import Augmentation, Recipe
-from gigacount.train.sources import Picture, Source
+from gigacount.train.recipes import Augmentation, Recipe
+from gigacount.train.sources import TrainingPicture, TrainingSet
 
-LARGEST_WH = (2560, 1440)  # of a whole picture, unless a recipe says otherwise
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CropHeads:
+    """points_xy: (N, 2) pixels. boxes_xyxy: (N, 4) pixels; rows of NaN for heads whose box is not known."""
+
+    points_xy: Floats
+    boxes_xyxy: Floats
+
+    @classmethod
+    def of(cls, sample: Sample) -> CropHeads:
+        points, boxes = sample.points_xy, sample.boxes_xyxy
+        return cls(points, np.full((len(points), 4), np.nan) if boxes is None else boxes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[CropHeads]) -> CropHeads:
+        return cls(
+            np.concatenate([part.points_xy for part in parts]), np.concatenate([part.boxes_xyxy for part in parts])
+        )
+
+    def moved(self, shift_xy: ArrayLike, scale_xy: ArrayLike = (1.0, 1.0)) -> CropHeads:
+        """Shifted, then scaled."""
+        shift, scale = np.asarray(shift_xy, np.float64), np.asarray(scale_xy, np.float64)
+        return CropHeads((self.points_xy + shift) * scale, (self.boxes_xyxy + np.tile(shift, 2)) * np.tile(scale, 2))
+
+    def mirrored(self, width: int) -> CropHeads:
+        """Left and right exchanged in a crop so wide."""
+        points = np.stack([np.nextafter(width, 0) - self.points_xy[:, 0], self.points_xy[:, 1]], axis=1)
+        left, top, right, bottom = self.boxes_xyxy.T
+        return CropHeads(points, np.stack([width - right, top, width - left, bottom], axis=1))
+
+    def turned(self, matrix: Floats) -> CropHeads:
+        """About the origin by (2, 2) `matrix`, which points are multiplied by. A head is about round: its box keeps
+        its sides."""
+        centre = (self.boxes_xyxy[:, :2] + self.boxes_xyxy[:, 2:]) / 2
+        half = (self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]) / 2
+        centre = centre @ matrix
+        return CropHeads(self.points_xy @ matrix, np.hstack([centre - half, centre + half]))
+
+    def inside(self, size_wh: Size) -> CropHeads:
+        """The heads in a crop of `size_wh`; the box of one is not known where it does not reach into the crop."""
+        here = ((self.points_xy >= 0) & (self.points_xy < size_wh)).all(axis=1)
+        boxes = self.boxes_xyxy[here]
+        reaching = ((boxes[:, 2:] > 0) & (boxes[:, :2] < size_wh)).all(axis=1, keepdims=True)
+        return CropHeads(self.points_xy[here], np.where(reaching, boxes, np.nan))
+
+    def clipped(self, size_wh: Size) -> CropHeads:
+        """With all positions inside, whatever rounding did."""
+        return CropHeads(np.clip(self.points_xy, 0, np.nextafter(size_wh, 0)), self.boxes_xyxy)
+
+
+MAX_WH = (2560, 1440)  # of a whole picture, unless a recipe says otherwise
 GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
 CLOSE_UPS = 0.5  # share of people-free crops that are enlarged the recipe's `close_up` times at the least
 NOISE = (2 / 255, 12 / 255)  # standard deviation
@@ -30,14 +82,14 @@ ABOVE_REACH = 0.4  # how far from its middle that head may be, in sides of the c
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised pictures (B, 3, H, W) and the network's stacked targets."""
 
-Crop = tuple[Tensor, Heads]
+Crop = tuple[Tensor, CropHeads]
 """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
 
 
 class CropMaker:
     """Makes the batch of any step, by that step's own random numbers: a resumed run sees what an unbroken one sees."""
 
-    def __init__(self, sources: Sequence[Source], network: Network, recipe: Recipe, seed: int) -> None:
+    def __init__(self, sources: Sequence[TrainingSet], network: Network, recipe: Recipe, seed: int) -> None:
         self.sources, self.network, self.recipe, self.seed = sources, network, recipe, seed
         weights = np.array([source.weight for source in sources])
         self._shares = weights / weights.sum()
@@ -70,7 +122,7 @@ class CropMaker:
                 tile = replace(self.recipe, crop_wh=(right - left, bottom - top))
                 pixels[:, top:bottom, left:right], heads = self._crop(tile, rng)
                 parts.append(heads.moved((left, top)))
-        return pixels, Heads.joined(parts).clipped(self.recipe.crop_wh)  # moving may round a head onto the edge
+        return pixels, CropHeads.joined(parts).clipped(self.recipe.crop_wh)  # moving may round a head onto the edge
 
     def _crop(self, recipe: Recipe, rng: np.random.Generator) -> Crop:
         """A crop of a picture of one of the sources, any picture of a source as likely."""
@@ -83,7 +135,7 @@ class CropMaker:
             window, size = choose(picture, recipe, rng)
             pixels = cut(picture, window, size, str(rng.choice(augmentation.kernels)))
             scale = size[0] / window.width, size[1] / window.height
-            heads = Heads.of(picture.sample).moved((-window.left, -window.top), scale)
+            heads = CropHeads.of(picture.sample).moved((-window.left, -window.top), scale)
         if empty(picture) and rng.random() < augmentation.people_free.turn:
             quarters = int(rng.integers(1, 4)) if pixels.shape[1] == pixels.shape[2] else 2
             pixels = torch.rot90(pixels, quarters, (1, 2))
@@ -93,7 +145,7 @@ class CropMaker:
             pixels, heads = pixels.flip(2), heads.mirrored(size[0])
         return pixels, heads.clipped(size)
 
-    def _draw_picture(self, source: Source, recipe: Recipe, rng: np.random.Generator) -> int:
+    def _draw_picture(self, source: TrainingSet, recipe: Recipe, rng: np.random.Generator) -> int:
         """Any picture of a source as likely, or, where crops lie everywhere, as it has positions for one."""
         if recipe.crop_wh is None or not recipe.augmentation.everywhere:
             return int(rng.integers(len(source.train)))
@@ -104,11 +156,11 @@ class CropMaker:
         return int(np.searchsorted(positions, rng.integers(positions[-1]), side="right"))
 
 
-def empty(picture: Picture) -> bool:
+def empty(picture: TrainingPicture) -> bool:
     return len(picture.sample.points_xy) == 0
 
 
-def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[Window, Size]:
+def choose(picture: TrainingPicture, recipe: Recipe, rng: np.random.Generator) -> tuple[Window, Size]:
     """A window of the picture, which may reach past it, and the size that it is brought to."""
     augmentation, size_wh = recipe.augmentation, picture.size_wh
     if recipe.crop_wh is not None and augmentation.grid and rng.random() < augmentation.grid:
@@ -129,9 +181,9 @@ def choose(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> tuple[
     return Window(left, top, *need), size
 
 
-def shrunk_wh(picture: Picture, recipe: Recipe) -> Size:
+def shrunk_wh(picture: TrainingPicture, recipe: Recipe) -> Size:
     """The picture's size before crops are cut: shrunk as the recipe says, or where a whole one is too large."""
-    limit = recipe.fit_wh or (None if picture.small or recipe.crop_wh is not None else LARGEST_WH)
+    limit = recipe.fit_wh or (None if picture.small or recipe.crop_wh is not None else MAX_WH)
     return picture.size_wh if limit is None else fit(picture.size_wh, limit)
 
 
@@ -145,7 +197,7 @@ def grid_cell(size_wh: Size, crop_wh: Size, rng: np.random.Generator) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def draw_scale(picture: Picture, augmentation: Augmentation, rng: np.random.Generator) -> float:
+def draw_scale(picture: TrainingPicture, augmentation: Augmentation, rng: np.random.Generator) -> float:
     if augmentation.scales:
         return float(rng.choice(augmentation.scales))
     low, high = augmentation.scale
@@ -183,7 +235,7 @@ def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:
     return min(max(int(head) - int(rng.integers(need)), 0), side - need)
 
 
-def cut(picture: Picture, window: Window, size_wh: Size, kernel: str = "bilinear") -> Tensor:
+def cut(picture: TrainingPicture, window: Window, size_wh: Size, kernel: str = "bilinear") -> Tensor:
     """The window, which may reach past the picture, as RGB 0..1 (3, H, W) of `size_wh`, resampled by `kernel`."""
     width, height = picture.size_wh
     left, top = max(window.left, 0), max(window.top, 0)
@@ -205,7 +257,7 @@ def cut(picture: Picture, window: Window, size_wh: Size, kernel: str = "bilinear
     return canvas.float() / 255
 
 
-def turned(picture: Picture, size_wh: Size, kernel: str, rng: np.random.Generator) -> Crop:
+def turned(picture: TrainingPicture, size_wh: Size, kernel: str, rng: np.random.Generator) -> Crop:
     """A crop of a picture from straight above, turned by any angle, mostly around its people."""
     picture_wh, points = np.array(picture.size_wh), picture.sample.points_xy
     low, high = max(ABOVE_SCALES[0], 0.7 * max(size_wh) / picture_wh.max()), ABOVE_SCALES[1]
@@ -226,7 +278,7 @@ def turned(picture: Picture, size_wh: Size, kernel: str, rng: np.random.Generato
     matrix = torch.tensor([[[cos * fx, -sin * fy, 0.0], [sin * fx, cos * fy, 0.0]]])
     grid = F.affine_grid(matrix, [1, 3, size_wh[1], size_wh[0]], align_corners=False)
     pixels = F.grid_sample(square[None], grid, kernel, "border", align_corners=False)[0].clamp(0, 1)
-    centred = Heads.of(picture.sample).moved((-left, -top), (side / need,) * 2).moved((-side / 2,) * 2)
+    centred = CropHeads.of(picture.sample).moved((-left, -top), (side / need,) * 2).moved((-side / 2,) * 2)
     return pixels, centred.turned(np.array([[cos, -sin], [sin, cos]])).moved(np.divide(size_wh, 2))
 
 

@@ -56,10 +56,9 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def generate(options: GenerateOptions, prompts: list[str], notify: Notify = lambda line: None) -> Iterator[Path]:
-    """Pictures of each prompt, `<number of the prompt>-<number>.png`; those that stand already are not made again.
+    """Pictures of each prompt, `<number of the prompt>-<number>.png`, each by its own seed; those that stand are kept.
 
-    A picture follows from seed, prompt and numbers, so that a stopped run goes on where it was. Raises UsageError where
-    the model cannot be loaded, OutputError where a picture cannot be written.
+    Raises UsageError where the model cannot be loaded, OutputError where a picture cannot be written.
     """
     due = [(n, k, options.out / f"{n:05d}-{k}.png") for n in range(len(prompts)) for k in range(options.each)]
     missing = [one for one in due if not one[2].exists()]
@@ -78,7 +77,6 @@ def generate(options: GenerateOptions, prompts: list[str], notify: Notify = lamb
 
 
 def load_pipeline(options: GenerateOptions) -> Any:
-    """The diffusion model, on the device. Raises UsageError."""
     diffusers = library("diffusers")
     place = choose_device(options.device)
     with explained(options.model):
@@ -98,7 +96,6 @@ def library(name: str) -> Any:
 
 @contextmanager
 def explained(model: str) -> Iterator[None]:
-    """UsageError for whatever a library raises that cannot load a model."""
     try:
         yield
     except Exception as error:

@@ -19,17 +19,16 @@ from gigacount.networks import load
 from gigacount.networks.backends.torch import channels_last, fold_batch_norms
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord
-from gigacount.train.recipe import Recipe
+from gigacount.train.recipes import Recipe
 
 PROBE_PX = 64  # side of the picture by which features' channels are found
-LEAST_VARIANCE = 1e-3  # of a teacher's channel, which is brought to variance 1: one that is silent stays so
+MIN_VARIANCE = 1e-3  # of a teacher's channel, which is brought to variance 1: one that is silent stays so
 
 
 class Hints(nn.Module):
     """The regressors from `student`'s layers to the last layer of the same stride of the teacher.
 
-    recipe: says how the student's pictures are normalised. Raises UsageError for networks that share no stride at which
-    both have `hint_layers`.
+    Raises UsageError for networks that share no stride at which both have `hint_layers`.
     """
 
     def __init__(self, student: Network, teacher: NetworkRecord, recipe: Recipe, device: torch.device) -> None:
@@ -48,15 +47,13 @@ class Hints(nn.Module):
         self.regressors = nn.ModuleList(nn.Conv2d(mine, its, 1) for mine, its in channels).to(device)
 
     def loss(self, images: Tensor) -> Tensor:
-        """Sum over the pairs of the mean squared difference of the student's last pass on `images` from the teacher's.
-
-        images: (B, 3, H, W), normalised for the student, as it has just seen them.
-        """
+        """Sum over the pairs of the mean squared difference of the student's pass on `images`, just done, from the
+        teacher's."""
         with torch.no_grad():
             self._teacher[0].predict((images * self._gain + self._shift).contiguous(memory_format=torch.channels_last))
         total = images.new_zeros(())
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs.items(), strict=True):
-            wanted = F.batch_norm(self._theirs.seen[theirs].float(), None, None, training=True, eps=LEAST_VARIANCE)
+            wanted = F.batch_norm(self._theirs.seen[theirs].float(), None, None, training=True, eps=MIN_VARIANCE)
             total = total + F.mse_loss(regressor(self._mine.seen[mine]).float(), wanted)
         return total
 

@@ -24,16 +24,15 @@ from gigacount.networks.base import Network
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
 from gigacount.train.backbone import load_backbone_file
-from gigacount.train.checkpoint import Position, demand_same, load_checkpoint, save_checkpoint
+from gigacount.train.checkpoint import Position, load_checkpoint, require_same, save_checkpoint
 from gigacount.train.crops import Batch, CropMaker
 from gigacount.train.feed import ahead, default_workers
 from gigacount.train.hints import Hints
 from gigacount.train.log import Log, Pace, Report
 from gigacount.train.processes import Team
 from gigacount.train.rates import make_optimiser, schedule, warm_up
-from gigacount.train.recipe import Recipe
-from gigacount.train.recipes import RECIPES, adapted, recipe_name, settings_of
-from gigacount.train.sources import Source
+from gigacount.train.recipes import RECIPES, Recipe, adapted, recipe_name, settings_of
+from gigacount.train.sources import TrainingSet
 from gigacount.train.validate import Errors, labelled, mean_loss, mean_score, validate
 
 LOG_EVERY = 50  # steps
@@ -76,7 +75,7 @@ class Trainer:
     """
 
     options: TrainOptions
-    sources: list[Source]
+    sources: list[TrainingSet]
     team: Team
     report: Report = lambda entry: None
 
@@ -109,7 +108,7 @@ class Trainer:
         self.pace = Pace()
         saved = load_checkpoint(options.out) if options.resume else None
         if saved is not None:
-            demand_same(options.out, json.loads(saved.get("run", "{}")), self.identity())
+            require_same(options.out, json.loads(saved.get("run", "{}")), self.identity())
             self.position = Position(**saved["position"])
         self._begin_stage()
         if saved is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gigacount.networks.base import Network
-from gigacount.train.recipe import Recipe
+from gigacount.train.recipes import Recipe
 
 
 def make_optimiser(network: Network, recipe: Recipe, hints: nn.Module | None = None) -> torch.optim.Optimizer:

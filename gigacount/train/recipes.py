@@ -1,29 +1,119 @@
-"""The published trainings by name: first the networks' own, then variants of them."""
+"""What a recipe says of a training, and the published ones by name: first the networks' own, then variants of them."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from gigacount.errors import UnknownNameError, UsageError
-from gigacount.networks import NETWORKS, deepcount, find_class, mudiknn
-from gigacount.networks.base import Network
+from gigacount.geometry import Size
+from gigacount.networks import HELPERS, NETWORKS, deepcount, find_class, mudiknn
+from gigacount.networks.base import IMAGENET_MEAN, IMAGENET_STD, Network
 from gigacount.networks.light import Light
 from gigacount.networks.mudiknn import MudIknn
 from gigacount.networks.record import NetworkRecord
 from gigacount.networks.settings import read_settings
 from gigacount.options import TrainOptions
-from gigacount.train.recipe import Augmentation, PeopleFree, Recipe
+
+
+@dataclass(frozen=True)
+class PeopleFree:
+    """Random changes of crops of pictures without people: few are at hand, and nobody is in them whichever way up.
+
+    close_up: they are enlarged up to so many times further than others, half of them so many times at least: enlarged
+    texture is mistaken for heads. turn: probability of turning by quarters, or by half where they are not square.
+    """
+
+    close_up: float = 1.0
+    turn: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training crop. flip, grey, soft, noise, grid, crowd, above, native: probabilities.
+
+    grey: of dropping the colours. gamma: range of the exponent of the 0..1 values, with gamma_probability.
+    tint: each colour is multiplied by up to exp(tint) or exp(-tint), with the same probability.
+    soft: of blurring it as if it were enlarged twice.
+    scale: range of the factor by which the picture is resized before the crop is cut, log-uniform. scales: these
+        factors instead, or zoom_wh: GigaZoom's zoom levels, from where the whole picture fits into this to 1.
+    stretch: width against height change by up to exp(stretch) or exp(-stretch), where the picture is resized.
+    native: of cutting the crop at the picture's own size instead. everywhere: at all positions of a set, as likely.
+    grid: of taking a cell of the whole number of crops that the picture is resized to, as in use.
+    crowd: of laying the crop around one of the picture's heads, any as likely: dense places are few.
+    mosaic: how likely a crop is put together of 1 x 1, 2 x 2, 3 x 3, ... smaller ones of different pictures.
+    above: of turning a crop of a picture from straight above by any angle.
+    kernels: what pictures are resampled with, one as likely as the other: "bilinear" or "bicubic".
+    fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
+    """
+
+    flip: float = 0.5
+    grey: float = 0.0
+    gamma: tuple[float, float] | None = None
+    gamma_probability: float = 0.5
+    tint: float = 0.0
+    soft: float = 0.0
+    noise: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    stretch: float = 0.0
+    native: float = 0.0
+    scales: tuple[float, ...] = ()
+    zoom_wh: Size | None = None
+    grid: float = 0.0
+    crowd: float = 0.0
+    everywhere: bool = False
+    mosaic: tuple[float, ...] = (1.0,)
+    above: float = 0.0
+    people_free: PeopleFree = PeopleFree()
+    kernels: tuple[str, ...] = ("bilinear",)
+    fill: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a paper trains its network.
+
+    lr, backbone_lr: learning rates of the new layers and of `Network.encoder`; None gives the encoder `lr` too.
+    momentum: of "sgd". crop_wh: None for whole pictures. fit_wh: larger pictures are first shrunk to fit in this.
+    batch: crops a step. crops: of each picture an epoch.
+    schedule, decay: "exponential", lr x decay after every epoch; "polynomial", lr x (1 - done / total) ** decay;
+        "cosine", from lr to 0; "plateau", lr x decay after every `patience` validations that found nothing better.
+    warm_up: steps over which the learning rate rises. fixed: parameters whose names begin so are not trained.
+    freeze: share of the training after which batch norm keeps its statistics.
+    ema: decay of the running average of the weights, which is what is validated and kept; 0 keeps the weights alone.
+    clip: most of a step's gradient norm.
+    select: what weights are chosen by on held-out pictures: the error of the "count", or the "f1" of located heads.
+    """
+
+    optimiser: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = 1e-4
+    backbone_lr: float | None = None
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    crop_wh: Size | None = (512, 512)
+    fit_wh: Size | None = None
+    batch: int = 8
+    crops: int = 1
+    epochs: int = 100
+    schedule: Literal["constant", "exponential", "polynomial", "cosine", "plateau"] = "constant"
+    decay: float = 1.0
+    patience: int = 5
+    warm_up: int = 0
+    fixed: tuple[str, ...] = ()
+    freeze: float = 1.0
+    ema: float = 0.0
+    clip: float | None = None
+    augmentation: Augmentation = Augmentation()
+    select: Literal["count", "f1"] = "count"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
 
 @dataclass(frozen=True)
 class Published:
-    """A recipe and, in one line, what it is for.
-
-    settings: of the network, where it has them; those of a user go before them.
-    """
+    """A recipe, in one line what it is for, and settings of the network, where it has them; a user's go before them."""
 
     about: str
     recipe: Recipe
@@ -135,6 +225,17 @@ IIM = Recipe(
     select="f1",
 )
 
+# The authors' code says no more of it than its layers: rates as SASNet's, crops as NWPU-Crowd's, and ours.
+HEAD_SIZES = Recipe(
+    lr=1e-4,
+    backbone_lr=1e-5,
+    crop_wh=(768, 576),
+    batch=8,
+    epochs=100,
+    schedule="cosine",
+    augmentation=Augmentation(flip=0.5, scale=(0.5, 2.0)),
+)
+
 MUD_IKNN = Recipe(
     optimiser="adam",
     lr=1e-4,
@@ -148,9 +249,8 @@ MUD_IKNN = Recipe(
 
 # GigaZoom IV-A: 100 epochs, weight decay 1e-4, batch 12, rate 1e-4 times 0.99 each epoch. The paper says neither the
 # optimiser, Adam here as 1e-4 would be far off for CSRNet's SGD, nor what patches of different scales are: here the
-# scales of its zoom levels, which grow exponentially. The patch is ours: a batch of 12 windows of 2560 x 1440 px does
-# not fit in the paper's three GPUs; four patches cover one. So is their number: 44 of each picture an epoch are one
-# window at each of the 11 levels. It is validated in windows of these levels.
+# scales of its zoom levels. The patch is ours, four cover a window of 2560 x 1440 px, as 12 of those do not fit in the
+# paper's three GPUs; so is their number, 44 of each picture: one window at each of the 11 levels.
 GIGAZOOM = Recipe(
     lr=1e-4,
     weight_decay=1e-4,
@@ -188,8 +288,8 @@ CSRNET_LIGHT = Recipe(
     epochs=20,
     schedule="cosine",
     warm_up=50,
-    # Crops of one batch of three are so unlike that by the running statistics, as in use, pictures had two to three
-    # times their people after 800 steps; learning with these from early on makes them fit.
+    # By the running statistics, as in use, pictures had two to three times their people after 800 steps of batches of
+    # three; learning with these from early on makes them fit.
     freeze=0.35,
     ema=0.998,
     clip=50.0,
@@ -270,6 +370,7 @@ RECIPES: dict[str, Published] = {
         "IIM's public code: the rate falls polynomially instead",
         replace(IIM, schedule="polynomial", decay=0.9),
     ),
+    "head-sizes": Published("IIM's network that tells how large heads are (ours, not tuned)", HEAD_SIZES),
     "mud-iknn": Published("MUD-ikNN: windows of 224x224, Adam at 1e-4", MUD_IKNN),
     "promptmix": Published(
         "GigaZoom's first network: CSRNet on pictures shrunk to 2560x1440, with --mix", PROMPTMIX, BOXES
@@ -286,7 +387,7 @@ OWN = {"iim-hrnet": "iim", "iim-vgg": "iim", "vgg-fpn": "iim"}
 
 def recipe_name(options: TrainOptions) -> str:
     """The recipe that is asked for, or the network's own. Raises UsageError for names that are in no table."""
-    if options.network not in NETWORKS:
+    if options.network not in NETWORKS | HELPERS:
         raise UnknownNameError("network", options.network, NETWORKS)
     name = options.recipe or OWN.get(options.network, options.network)
     if name not in RECIPES:
@@ -304,10 +405,7 @@ def settings_of(options: TrainOptions, start: NetworkRecord | None = None) -> di
 
 
 def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: NetworkRecord | None = None) -> Recipe:
-    """The recipe as this run follows it: with its own batch size, rate, epochs and average, normalised as `start` is.
-
-    Raises UsageError for a batch of pictures of unlike sizes.
-    """
+    """The recipe as this run follows it. Raises UsageError for a batch of pictures of unlike sizes."""
     ratio = options.lr / recipe.lr if options.lr else 1.0
     fitted = replace(
         recipe,

@@ -15,12 +15,12 @@ from gigacount.density import block_sums, spread_of
 from gigacount.resolution import BLOCK_PX, SQUARE, Resolution, deviation
 
 if TYPE_CHECKING:
-    from gigacount.train.calibrate import Looks, Seen
+    from gigacount.train.calibrate import Looks, Measured
 
 EDGES = (0.0, *(4 * 2 ** (step / 2) for step in range(9)), np.inf)
 """Of the classes of spacing, in read pixels: 4, 5.7, 8, ... 64."""
 
-LEAST = 50.0
+MIN_PEOPLE = 50.0
 """People counted without whom a class says nothing."""
 
 SAVED = 1.0
@@ -48,7 +48,7 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
     rows, resolved = [], EDGES[1]
     for low, high in pairwise(EDGES):
         n = people[inside := (spacing >= low) & (spacing < high)]
-        if n.sum() < LEAST:
+        if n.sum() < MIN_PEOPLE:
             continue
         off, off_again = np.abs(people - true)[inside], np.abs(again - true)[inside]
         twice = ~np.isnan(off_again)
@@ -69,7 +69,9 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
     return replace(placed, kinds=math.ceil(kinds * 1000) / 1000, pictures=with_people)
 
 
-def _squares(one: Seen, scale: float, divisor: float, stride: int, closer: Seen | None = None) -> NDArray[np.float64]:
+def _squares(
+    one: Measured, scale: float, divisor: float, stride: int, closer: Measured | None = None
+) -> NDArray[np.float64]:
     """(4, N) of a look's squares with people: counted, their spacing in read pixels, true, counted twice as close."""
     block = max(round(BLOCK_PX / stride), 1)
     people, spacing = spread_of((one.density / divisor).numpy(), block)
@@ -85,7 +87,7 @@ def _squares(one: Seen, scale: float, divisor: float, stride: int, closer: Seen 
 
 
 def _needs(
-    looks: Sequence[Sequence[Sequence[Seen]]], divisor: float, stride: int, curve: Resolution
+    looks: Sequence[Sequence[Sequence[Measured]]], divisor: float, stride: int, curve: Resolution
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each picture with people: the deviation that its places do not explain, and its weight; all (N,)."""
     needs, weights = [], []

@@ -29,12 +29,10 @@ Notify = Callable[[str], None]
 
 
 class Kept:
-    """How many bytes of decoded pictures this process keeps."""
-
     def __init__(self) -> None:
         self.bytes, self._lock = 0, RLock()  # a collection of garbage gives back from within
 
-    def room_for(self, picture: Picture, pixels: NDArray[np.uint8]) -> bool:
+    def room_for(self, picture: TrainingPicture, pixels: NDArray[np.uint8]) -> bool:
         """Whether there is room; if so it is taken, until `picture` is gone."""
         with self._lock:
             if self.bytes + pixels.nbytes > KEEP_BYTES:
@@ -52,7 +50,7 @@ KEPT = Kept()
 
 
 @dataclass
-class Picture:
+class TrainingPicture:
     """One labelled picture; its pixels are decoded on first use and kept where they are few. Threads may share it."""
 
     sample: Sample
@@ -99,7 +97,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingSet:
     """One data set of a training: its share of the crops, and its pictures for training and for validation.
 
     from_above: whether they are taken straight down, and so may be turned by any angle.
@@ -107,12 +105,12 @@ class Source:
 
     name: str
     weight: float
-    train: list[Picture]
-    held_out: list[Picture]
+    train: list[TrainingPicture]
+    held_out: list[TrainingPicture]
     from_above: bool = False
 
 
-def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> list[Source]:
+def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> list[TrainingSet]:
     """Read all labels, list what is wrong with the data, divide by a fixed seed.
 
     Raises DataError where a set has nothing to train on, or holds pictures or labels that cannot be used and are not
@@ -129,10 +127,10 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
             f"{total} of the problems listed above must be put right before training; or leave those pictures out with "
             "--skip-bad"
         )
-    sources: list[Source] = []
+    sources: list[TrainingSet] = []
     for spec, weight, samples, _, validation, _ in sets:
         name = spec.split(":")[0]
-        pictures = [Picture(sample) for sample in samples + validation]
+        pictures = [TrainingPicture(sample) for sample in samples + validation]
         if validation:
             held = set(range(len(samples), len(pictures)))
         elif listed is None:
@@ -146,15 +144,14 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
         held_out = [picture for i, picture in enumerate(pictures) if i in held]
         share = float(len(train)) if weight is None else weight
         above = len(sources) >= len(options.data)
-        sources.append(Source(name, share, train, held_out, above))
+        sources.append(TrainingSet(name, share, train, held_out, above))
     return sources
 
 
 def checked(spec: str, options: TrainOptions, notify: Notify, split: str | None = None) -> tuple[list[Sample], int]:
-    """The samples of a data set that can be used, and how many problems must be put right.
+    """The samples of a data set that can be used, and how many problems must be put right; what `check` finds is told.
 
-    What `gigacount data check` finds is told through `notify`. Heads outside their picture are in no crop: they are
-    told of, and harm nobody. A run that is resumed was checked when it was begun.
+    Heads outside their picture are in no crop, and harm nobody. A run that is resumed was checked when it was begun.
     """
     errors: list[EntryError] = []
     samples = list(read(spec, split or options.split, errors.append, options.labels))
@@ -178,7 +175,6 @@ def validation_split(spec: str, options: TrainOptions, notify: Notify) -> tuple[
 
 
 def tell(spec: str, lines: Iterable[str], notify: Notify) -> None:
-    """The first line with the data set's name, the others below it."""
     lines = iter(lines)
     for line in islice(lines, 1):
         notify(f"{spec}: {line}")

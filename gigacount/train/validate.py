@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,13 @@ from gigacount.networks.base import Network
 from gigacount.options import StrategyOptions
 from gigacount.strategies.gigazoom import gigazoom
 from gigacount.train.crops import Batch, cut, shrunk_wh
-from gigacount.train.recipe import Recipe
-from gigacount.train.sources import Picture, Source
+from gigacount.train.recipes import Recipe
+from gigacount.train.sources import TrainingPicture, TrainingSet
 
+FIGURES = ("mae", "rmse", "bias")
 CELL_PX = 8
 RADIUS_PX = 8.0
-LEAST_SCORE = 0.01  # a set without a fault is not infinitely better than one with a trace of one
+MIN_SCORE = 0.01  # a set without a fault is not infinitely better than one with a trace of one
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,26 @@ class Errors:
             return 1 - self.f1
         return self.mae / (self.truth_mean or 10.0)
 
+    def row(self) -> dict[str, Any]:
+        """As records have it, but for the F1."""
+        people, figures = round(self.truth_mean, 1), {name: round(getattr(self, name), 2) for name in FIGURES}
+        return {"kind": self.name, "pictures": self.pictures, "people": people, **figures}
+
 
 def mean_score(errors: Sequence[Errors]) -> float:
     """What checkpoints are chosen by: the geometric mean over the sets, so that no set's scale drowns another's."""
-    return math.exp(float(np.mean([math.log(max(error.score, LEAST_SCORE)) for error in errors])))
+    return math.exp(float(np.mean([math.log(max(error.score, MIN_SCORE)) for error in errors])))
 
 
 @torch.inference_mode()
-def validate(network: Network, sources: Sequence[Source], recipe: Recipe, dtype: torch.dtype) -> list[Errors]:
-    """The errors of each set that has held-out pictures; `network` is in eval mode.
+def validate(network: Network, sources: Sequence[TrainingSet], recipe: Recipe, dtype: torch.dtype) -> list[Errors]:
+    """The errors of each set that has held-out pictures, none of a network that does not count, in eval mode.
 
     A network that learns from GigaZoom's zoom levels is seen at those: its errors are of single looks.
     """
     device = next(network.parameters()).device
     results = []
-    for source in sources:
+    for source in sources if network.counts else ():
         if not source.held_out:
             continue
         truths, counts, pairs = [], [], []
@@ -78,13 +85,15 @@ def validate(network: Network, sources: Sequence[Source], recipe: Recipe, dtype:
                 truths.append(heads_in(picture, view.window))
                 if seen.points is not None:
                     pairs.append(pair_of(picture, seen.points[0], view))
-        truth = np.array(truths, np.float64)
-        differences = np.array(counts) - truth
-        mae, rmse = float(np.abs(differences).mean()), float(np.sqrt((differences**2).mean()))
-        results.append(
-            Errors(source.name, len(truth), float(truth.mean()), mae, rmse, float(differences.mean()), f1_of(pairs))
-        )
+        results.append(errors_of(source.name, truths, counts, f1_of(pairs)))
     return results
+
+
+def errors_of(name: str, truths: Sequence[int], counts: Sequence[float], f1: float | None = None) -> Errors:
+    truth = np.array(truths, np.float64)
+    differences = np.array(counts) - truth
+    mae, rmse = float(np.abs(differences).mean()), float(np.sqrt((differences**2).mean()))
+    return Errors(name, len(truth), float(truth.mean()), mae, rmse, float(differences.mean()), f1)
 
 
 @torch.no_grad()
@@ -99,8 +108,7 @@ def mean_loss(network: Network, batches: Iterator[Batch], dtype: torch.dtype) ->
     return float(np.mean(losses))
 
 
-def pair_of(picture: Picture, points: NDArray[np.float32], view: View) -> PointPair:
-    """The true and the located heads of a picture seen whole, in its own pixels."""
+def pair_of(picture: TrainingPicture, points: NDArray[np.float32], view: View) -> PointPair:
     sample = picture.sample
     found = points.astype(np.float64)
     xy = found[:, :2] * np.divide(view.window.size_wh, view.size_wh)
@@ -120,7 +128,7 @@ def f1_of(pairs: Sequence[PointPair]) -> float | None:
     return fixed_radii(pairs, (RADIUS_PX,))[0].score.f1
 
 
-def views_of(picture: Picture, recipe: Recipe) -> list[View]:
+def views_of(picture: TrainingPicture, recipe: Recipe) -> list[View]:
     """What of a picture a network is validated on: the whole, shrunk as the recipe says or where it is too large for a
     look, or the windows that GigaZoom would look at if it saw every head."""
     zoom_wh = recipe.augmentation.zoom_wh
@@ -139,7 +147,7 @@ def views_of(picture: Picture, recipe: Recipe) -> list[View]:
     return views
 
 
-def heads_in(picture: Picture, window: Window) -> int:
+def heads_in(picture: TrainingPicture, window: Window) -> int:
     """How many heads lie in a window; those beyond the picture's border count as at it, as in its total."""
     points = picture.sample.points_xy
     if window == whole(picture.size_wh):
@@ -148,19 +156,18 @@ def heads_in(picture: Picture, window: Window) -> int:
     return int(((points >= near) & (points < far)).all(axis=1).sum())
 
 
-def whole_view(picture: Picture, recipe: Recipe) -> View:
+def whole_view(picture: TrainingPicture, recipe: Recipe) -> View:
     return View(whole(picture.size_wh), shrunk_wh(picture, replace(recipe, crop_wh=None)))
 
 
-def tensor(picture: Picture, view: View, recipe: Recipe, device: torch.device) -> Tensor:
-    """A look at a picture as a normalised batch of one."""
+def tensor(picture: TrainingPicture, view: View, recipe: Recipe, device: torch.device) -> Tensor:
     pixels = cut(picture, view.window, view.size_wh)[None].to(device)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def labelled(
-    sources: Sequence[Source], recipe: Recipe, device: torch.device
+    sources: Sequence[TrainingSet], recipe: Recipe, device: torch.device
 ) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
     """Each training picture as the network sees it whole, (3, H, W), with its heads (N, 2) in those pixels."""
     for source in sources:

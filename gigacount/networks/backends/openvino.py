@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from gigacount.errors import UsageError, WeightsError
 from gigacount.geometry import Size
 from gigacount.networks.backends import Seen
-from gigacount.networks.heads import heads_in
 from gigacount.networks.record import NetworkRecord, check_hash
+from gigacount.points import heads_in
 
 TELEMETRY = "openvino_telemetry"
 GRAPH_INFO = ("gigacount", "weights")

@@ -45,10 +45,8 @@ class CountingBranch(nn.Module):
         self.output = nn.Conv2d(RICH, 1, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 512, H/8, W/8) -> phi, people per cell (B, H/8, W/8), and the last features (B, 64, H/8, W/8).
-
-        phi is twice as large with each deconvolution.
-        """
+        """(B, 512, H/8, W/8) -> phi, people per cell (B, H/8, W/8) or finer, and the last features (B, 64, H/8,
+        W/8)."""
         rich = self.layers(features)
         return self.output(self.enlarge(rich))[:, 0].float(), rich
 
@@ -142,10 +140,7 @@ class ZoomNet(nn.Module):
 
 
 def counting_loss(density: Tensor, truth: Tensor, pixels: int, stride: int = STRIDE) -> Tensor:
-    """Eq. 1, mean over the batch: 8 sqrt(1 / (mn) sum |phi - phi^|^2); maps (B, h, w), `pixels` mn of the input.
-
-    The 8 is the maps' stride.
-    """
+    """Eq. 1, mean over the batch: 8 sqrt(1 / (mn) sum |phi - phi^|^2); 8 is `stride`, mn `pixels` of the input."""
     distances: Tensor = torch.linalg.vector_norm((density - truth).flatten(1), dim=1)
     loss: Tensor = stride * distances.mean() / pixels**0.5
     return loss

@@ -6,8 +6,7 @@ Liu, Weng and Mu, "Recurrent Attentive Zooming for Joint Crowd Counting and Prec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,15 +17,7 @@ from torch.nn import functional as F
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.geometry import Size, Window
 from gigacount.labels import adaptive_sigmas, attention_map, cross_map, gaussian_density
-from gigacount.networks.base import (
-    Floats,
-    Network,
-    Prediction,
-    Targets,
-    crop_cells,
-    load_matching,
-    pad_to_multiple,
-)
+from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_cells, load_matching, pad_to_multiple
 from gigacount.networks.peaks import find_peaks, points_to_cells
 from gigacount.networks.raznet.branches import (
     STRIDE,
@@ -36,9 +27,16 @@ from gigacount.networks.raznet.branches import (
     counting_loss,
     localization_loss,
 )
-from gigacount.networks.raznet.fusion import GRID, NO_THETA, fit_theta, fuse, sub_counts
-from gigacount.networks.raznet.regions import propose_regions, replace_points
-from gigacount.networks.windows import Tiling, Windows, whole_or_tiled
+from gigacount.networks.raznet.decisions import (
+    GRID,
+    NO_THETA,
+    fit_theta,
+    fuse,
+    propose_regions,
+    replace_points,
+    sub_counts,
+)
+from gigacount.networks.windows import Tiling, WindowGrid, whole_or_tiled
 
 Streams = Literal["fusion", "average", "density", "localization"]
 
@@ -46,13 +44,12 @@ ZOOM = 2
 PEAK_THRESHOLD = 0.5  # of the pooled psi; the paper names none, this is the NWPU-Crowd reproduction's
 BETA, NEIGHBOURS = 0.1, 4  # of the Gaussians around heads, which the paper writes exp(-d^2 / sigma^2)
 # The reproduction's tiles, for pictures whose full-size features, 1 kB a pixel, would fill the memory.
-TILING = Tiling(Windows((576, 768), (576, 768), batch=1), multiple=STRIDE, from_pixels=4 * 512 * 1024)
+TILING = Tiling(WindowGrid((576, 768), (576, 768), batch=1), multiple=STRIDE, from_pixels=4 * 512 * 1024)
 PART_HW = (576, 768)  # of a zoomed sub-image that is learnt from
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What the two streams say of one picture: people per cell (rows, cols) of each, and the points (N, 3)."""
+class BothStreams(NamedTuple):
+    """Of one picture: people per cell (rows, cols) of each stream, and the points (N, 3)."""
 
     density: Tensor
     located: Tensor
@@ -117,7 +114,7 @@ class RazNet(Network):
         density = torch.stack([self.counted(one) for one in looked])
         return Prediction(density.to(images.device), [one.points for one in looked] if locate else None)
 
-    def counted(self, looked: Looked) -> Tensor:
+    def counted(self, looked: BothStreams) -> Tensor:
         """People per cell by the streams that count."""
         if self.streams == "density":
             return looked.density
@@ -126,13 +123,13 @@ class RazNet(Network):
         theta = self.theta_f.cpu() if self.streams == "fusion" else torch.full((GRID**2,), NO_THETA)
         return fuse(looked.density, looked.located, theta)
 
-    def look(self, image: Tensor) -> Looked:
+    def look(self, image: Tensor) -> BothStreams:
         """Both streams on one picture (3, H, W) before their fusion."""
         height, width = image.shape[-2:]
         people, psi, attention = whole_or_tiled(image[None], self._main_maps, TILING)[0]
         cells = F.avg_pool2d(pad_to_multiple(people[None], STRIDE), STRIDE)[0] * STRIDE**2
         points = self._zoom_in(image, peaks(psi), attention, self.depth - 1 if self.zooms else 0)
-        return Looked(cells.cpu(), points_to_cells(points, (height, width), STRIDE), points)
+        return BothStreams(cells.cpu(), points_to_cells(points, (height, width), STRIDE), points)
 
     def _zoom_in(
         self, image: Tensor, points: NDArray[np.float32], attention: Tensor, depth: int
@@ -184,10 +181,8 @@ class RazNet(Network):
         self.stage = stage
 
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
-        """`density` (ceil(H/8), ceil(W/8)), finer with deconvolutions; `cross`, `attention` and `heads` (H, W).
-
-        The last are the heads in each pixel.
-        """
+        """`density` per cell of the counting branch; `cross`, `attention` and `heads`, how many in each pixel (H,
+        W)."""
         sigmas = adaptive_sigmas(points_xy, size_wh, BETA / 2**0.5, NEIGHBOURS)
         return {
             "density": gaussian_density(points_xy, size_wh, sigmas, self.density_stride),
@@ -216,10 +211,8 @@ class RazNet(Network):
         return region_error if self.stage == "regions" else count_error + place_error + region_error
 
     def _zoomed_loss(self, images: Tensor, heads: Tensor) -> Tensor:
-        """Mean over the sub-images that Main-Net proposes in (B, 3, H, W); 0 where it proposes none.
-
-        Of a sub-image larger than the crops of the other stages a part of that size is learnt from, at a random place.
-        """
+        """Mean over the sub-images that Main-Net proposes in (B, 3, H, W), at most a crop of each; 0 where there are
+        none."""
         losses = []
         for image, seen in zip(images, heads, strict=True):
             with torch.no_grad():

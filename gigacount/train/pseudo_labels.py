@@ -1,43 +1,47 @@
-"""PromptMix: generated pictures mixed with real ones, labelled by their truth or by teachers.
+"""Labels that networks give: to generated pictures (PromptMix), and boxes to heads that are points (IIM, 4.1).
 
 Bakhtiarnia, Zhang and Iosifidis, "PromptMix: text-to-image diffusion models enhance the performance of lightweight
 networks", IJCNN 2023: pictures generated from captions of real ones are labelled by strong networks and mixed into the
-training of a light one. `generate` makes the pictures, and any folder of them will do. Of the paper only the abstract
-was at hand when this was written: how several networks' labels become one, and which pictures are left out, is ours,
-and so is that labels are heads, not densities: from heads every network makes its own targets.
+training of a light one. Of the paper only the abstract was at hand: how several networks' labels become one, and which
+pictures are left out, is ours, and so is that labels are heads, from which every network makes its own targets.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gigacount.count import Counter
-from gigacount.datasets import DATASETS, read
+from gigacount.datasets import DATASETS, Sample, read
+from gigacount.datasets.csv_points import BOX, POSITION
 from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
-from gigacount.datasets.sample import Sample
-from gigacount.errors import DataError
+from gigacount.errors import DataError, UsageError
+from gigacount.geometry import fit, whole
+from gigacount.image import GigaImage
+from gigacount.networks import find_record, load
+from gigacount.networks.backends.torch import choose_device
+from gigacount.networks.head_sizes import HeadSizes
 from gigacount.options import CountOptions, LabelOptions, MixOptions, TrainOptions
 from gigacount.output.files import write_whole
 from gigacount.results import CountResult
+from gigacount.train.crops import MAX_WH
 from gigacount.train.processes import Team
-from gigacount.train.sources import Notify, Picture, Source, checked
+from gigacount.train.sources import Notify, TrainingPicture, TrainingSet, checked
 
 LABELS = "pseudo-labels.csv"
 BLOCK_PX = 64
 """Side of the squares in which a teacher's density and its heads are compared: a few heads wide in a dense crowd."""
 
 
-def mixed_source(options: TrainOptions, real: Sequence[Source], team: Team, notify: Notify) -> Source:
-    """The generated pictures as a source whose crops are the wished share of all; none are held out.
-
-    Raises DataError where they or their labels cannot be used.
-    """
+def mixed_source(options: TrainOptions, real: Sequence[TrainingSet], team: Team, notify: Notify) -> TrainingSet:
+    """The generated pictures as a set whose crops are the wished share of all; none are held out. Raises DataError."""
     mix = options.mix
     assert mix is not None
     if not mix.teachers:
@@ -52,26 +56,20 @@ def mixed_source(options: TrainOptions, real: Sequence[Source], team: Team, noti
         team.wait()
         samples = list(read(f"csv:{labels}", ALL, options=LabelOptions(trust_paths=True)))
     total = sum(source.weight for source in real)
-    return Source("mix", total * mix.ratio / (1 - mix.ratio), [Picture(sample) for sample in samples], [])
+    return TrainingSet("mix", total * mix.ratio / (1 - mix.ratio), [TrainingPicture(sample) for sample in samples], [])
 
 
 def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample]:
     """The pictures of the folder with the heads that teachers see in one look at 2560 x 1440 px at most.
 
-    Of several the one whose count is nearest to their mean has the say. Raises DataError where they agree on none.
+    Of several, the one whose count is nearest to their mean. Raises DataError where they agree on no picture.
     """
     folder = Path(mix.folder)
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not pictures:
         raise DataError(f"{folder}: no pictures to mix in")
-    teachers = [
-        Counter(
-            CountOptions("downsample", name, device=options.device, precision=options.precision),
-            locate=True,
-            preview=False,
-        )
-        for name in mix.teachers
-    ]
+    counted = CountOptions("downsample", device=options.device, precision=options.precision)
+    teachers = [Counter(replace(counted, network=name), locate=True, preview=False) for name in mix.teachers]
     samples = []
     for path in pictures:
         heads = agreed([people(teacher.count(path)) for teacher in teachers], mix.agree)
@@ -126,11 +124,35 @@ def scatter(cells: NDArray[np.float64], number: int, cell_px: int) -> NDArray[np
     return (np.stack([col, row], axis=1) + 0.5) * cell_px
 
 
-def write_labels(path: Path, samples: Sequence[Sample]) -> None:
-    """The csv data set's form, a line a head, atomically; the file can be looked at, and is read again by a resume."""
-    text = io.StringIO()
+def write_labels(path: Path, samples: Iterable[Sample]) -> None:
+    """The csv data set's form, a line a head with its box where all have one; the file can be looked at, and is read
+    again with paths trusted. Written whole or not at all."""
+    text, samples = io.StringIO(), list(samples)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "x", "y"])
+    boxed = all(sample.boxes_xyxy is not None for sample in samples)
+    writer.writerow(["image", *POSITION, *(BOX if boxed else ())])
     for sample in samples:
-        writer.writerows((sample.image, *point) for point in sample.points_xy.tolist() or [("", "")])
+        heads = sample.points_xy if sample.boxes_xyxy is None else np.hstack([sample.points_xy, sample.boxes_xyxy])
+        writer.writerows((sample.image.resolve(), *head) for head in heads.tolist() or [("", "")])
     write_whole(path, text.getvalue().encode())
+
+
+def with_boxes(samples: Iterable[Sample], name: str, enlarge: float = 1.0, device: str = "auto") -> Iterator[Sample]:
+    """The samples with a square box around every head, as the network of the record `name` sees them.
+
+    enlarge: pictures are looked at so many times as large, and shrunk where they are too large for a look. Raises
+    UsageError for another network.
+    """
+    record, place = find_record(name), choose_device(device)
+    network = load(record).to(place)
+    if not isinstance(network, HeadSizes):
+        raise UsageError(f"{name} is a network {record.network}; boxes are told by one trained as head-sizes")
+    mean, std = (torch.tensor(values, device=place).view(1, 3, 1, 1) for values in (record.mean, record.std))
+    for sample in samples:
+        with GigaImage.open(sample.image) as image:
+            size_wh = fit(image.size_wh, MAX_WH, enlarge)
+            pixels = image.read(whole(image.size_wh), size_wh)
+            scale = np.divide(size_wh, image.size_wh)
+        batch = torch.from_numpy(pixels).to(place).permute(2, 0, 1)[None] / 255
+        boxes = network.boxes((batch - mean) / std, sample.points_xy * scale)
+        yield replace(sample, boxes_xyxy=boxes / np.tile(scale, 2))
