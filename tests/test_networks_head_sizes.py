@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from gigacount.cli import app
 from gigacount.datasets import load
-from gigacount.errors import UsageError
+from gigacount.errors import ExistsError, UsageError
 from gigacount.networks import build
 from gigacount.networks.head_sizes import HeadSizes
 from gigacount.options import LabelOptions
@@ -86,7 +86,7 @@ def test_sizes_are_learnt_where_boxes_are_and_given_to_points(tmp_path: Path, mo
     points = load(f"csv:{tmp_path / 'points'}", "train", print)
     assert np.array_equal(found[0].points_xy, points[0].points_xy)
     again = CliRunner().invoke(app, ["data", "boxes", "csv:x", "--network", "x", "--out", str(out)])
-    assert again.exit_code == 2 or "exists already" in again.output
+    assert isinstance(again.exception, ExistsError)
 
 
 @pytest.mark.weights

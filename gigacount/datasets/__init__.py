@@ -1,4 +1,4 @@
-"""Labelled pictures: `read("shanghaitech-a:data/ShanghaiTech", "train")` gives its samples one by one.
+"""Labelled images: `read("shanghaitech-a:data/ShanghaiTech", "train")` gives its samples one by one.
 
 One more data set is a module with a reader, and a line in `DATASETS`.
 """
@@ -77,16 +77,16 @@ def read(
 ) -> Iterator[Sample]:
     """The samples of a data set given as NAME:PATH, in an order that never changes.
 
-    split: train, val, test, or all; a folder that is not divided gives all its pictures for any. on_error: gets the
-    EntryError of each picture or label file that cannot be used, by default raises it; it gets notices (`NOTICES`) too.
-    NotFoundError where the folder has no such split; EntryError where the split has no labelled picture.
+    split: train, val, test, or all; a folder that is not divided gives all its images for any. on_error: gets the
+    EntryError of each image or label file that cannot be used, by default raises it; it gets notices (`NOTICES`) too.
+    NotFoundError where the folder has no such split; EntryError where the split has no labelled image.
     """
     name, path = parse_spec(spec)
     return samples(DATASETS[name], spec, path, split, on_error, options or LabelOptions())
 
 
 def stands_apart(spec: str, split: str) -> bool:
-    """Whether a data set has a split of its own, none of whose pictures is for training too."""
+    """Whether a data set has a split of its own, none of whose images is for training too."""
     name, path = parse_spec(spec)
 
     def images(which: str) -> set[Path]:

@@ -28,7 +28,7 @@ ALIKE = "picture that looks like another"
 OWN_NOTICES = frozenset({REPEATED, SAME_FILE, ALIKE})
 
 HASH_SIDE = 16
-OVERSAMPLING = 4  # reading straight at 17 x 16 leaves aliasing, which differs between sizes of one picture
+OVERSAMPLING = 4  # reading straight at 17 x 16 leaves aliasing, which differs between sizes of one image
 # Of 256 bits. Measured: two known pairs in ShanghaiTech A differ by 5 and 13, unrelated photographs by 76 or more.
 ALIKE_BITS = 24
 
@@ -37,7 +37,7 @@ Look = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: its kind, one line that names the file, how often it occurs there, and the picture."""
+    """One thing that is wrong: its kind, one line that names the file, how often it occurs there, and the image."""
 
     kind: str
     message: str
@@ -52,7 +52,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` saw. pictures, heads: of samples that could be read; empty: pictures without a head."""
+    """What `check` saw. pictures, heads: of samples that could be read; empty: images without a head."""
 
     pictures: int
     heads: int
@@ -87,7 +87,7 @@ def check_dataset(spec: str, split: str = ALL, options: LabelOptions | None = No
 
 
 def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> CheckReport:
-    """Check labels against pictures, each read once at low resolution, and pictures against each other.
+    """Check labels against images, each read once at low resolution, and images against each other.
 
     errors: what the reader of the samples reported; looked at after the last sample.
     """
@@ -110,7 +110,7 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Check
 
 
 def _look(path: Path) -> tuple[Size, Look]:
-    """A picture's size, and its difference hash: 1 where one of 16 x 16 cells is darker than the next, else -1."""
+    """An image's size, and its difference hash: 1 where one of 16 x 16 cells is darker than the next, else -1."""
     with GigaImage.open(path) as image:
         rows, cols, n = HASH_SIDE, HASH_SIDE + 1, OVERSAMPLING
         pixels = image.read(whole(image.size_wh), (cols * n, rows * n))
@@ -142,7 +142,7 @@ def _some(sample: Sample, chosen: NDArray[np.int64]) -> str:
 
 
 def _alike(looks: dict[Path, Look]) -> Iterator[Finding]:
-    """Each picture that is a copy of an earlier one or looks like it, with the earliest such picture."""
+    """Each image that is a copy of an earlier one or looks like it, with the earliest such image."""
     paths = list(looks)
     if not paths:
         return

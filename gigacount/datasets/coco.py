@@ -1,4 +1,4 @@
-"""COCO JSON: one file for many pictures.
+"""COCO JSON: one file for many images.
 
     {"images": [{"id", "file_name", "width", "height"}],
      "annotations": [{"image_id", "category_id", "bbox": [left, top, width, height], "iscrowd"}],

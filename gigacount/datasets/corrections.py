@@ -1,6 +1,6 @@
-"""What a person has checked in `gigacount view`: areas of pictures with every head in them.
+"""What a person has checked in `gigacount view`: areas of images with every head in them.
 
-square.tif.corrections.geojson       features whose property `correction` is checked: the area's picture and its heads
+square.tif.corrections.geojson       features whose property `correction` is checked: the area's image and its heads
 square.tif.corrections/0123.png      such an area, cut out
 """
 

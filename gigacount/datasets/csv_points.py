@@ -2,7 +2,7 @@
 
     image,x,y
     square.jpg,1024.5,310
-    empty.jpg,,              a picture without people
+    empty.jpg,,              an image without people
 
 Columns left, top, right and bottom may add head boxes, a column class (or label, category) classes, of which heads
 count, or else persons; others are ignored. Commas, semicolons or tabs.

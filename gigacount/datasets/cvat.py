@@ -1,11 +1,11 @@
-"""CVAT for images 1.1: one XML file for many pictures.
+"""CVAT for images 1.1: one XML file for many images.
 
     <annotations><image name="a.jpg" width="900" height="600" subset="train">
       <points label="head" points="10.5,20.0;30.1,40.2"/> <box label="head" xtl="1" ytl="2" xbr="3" ybr="4"/>
     </image></annotations>
 
 Shapes labelled head count, or else those labelled person. Points are heads; other shapes are heads in the middle of
-their extent. Where pictures have a subset, it is their split.
+their extent. Where images have a subset, it is their split.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _read_file(path: Path, split: str, on_error: OnError) -> Iterator[Entry]:
 
 
 def _name(image: Element) -> str:
-    """A project of several subsets has its pictures in a folder for each."""
+    """A project of several subsets has its images in a folder for each."""
     subset, name = image.get("subset", ""), image.get("name", "")
     return f"{subset}/{name}" if subset else name
 

@@ -1,6 +1,6 @@
-"""Pictures and label files brought together, and what happens to an entry that cannot be used.
+"""Images and label files brought together, and what happens to an entry that cannot be used.
 
-Every reader takes an `on_error`, as `os.walk` does: by default the first picture or label file that cannot be used
+Every reader takes an `on_error`, as `os.walk` does: by default the first image or label file that cannot be used
 raises its `EntryError`; with a list's `append` the reader goes on to the next, which is how `data check` sees all.
 """
 
@@ -23,13 +23,13 @@ Boxes = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and its heads.
+    """An image and its heads.
 
-    image: file path. points_xy: (N, 2) head positions in pixels of the upright picture, x right, y down.
+    image: file path. points_xy: (N, 2) head positions in pixels of the upright image, x right, y down.
     boxes_xyxy: (N, 4) head boxes (left, top, right, bottom) in pixels, or None where the set has only points.
-    size_wh: the picture's size according to its labels, or None where they do not say.
+    size_wh: the image's size according to its labels, or None where they do not say.
     labels: the file that holds the labels, or None for a set without label files.
-    region_xy: (V, 2) corners of the part of the picture in which the data set's protocol counts; None is all of it.
+    region_xy: (V, 2) corners of the part of the image in which the data set's protocol counts; None is all of it.
     """
 
     image: Path
@@ -86,10 +86,10 @@ def strict(error: EntryError) -> None:
 
 @dataclass(frozen=True)
 class LabelledHeads:
-    """What a label file says about one picture.
+    """What a label file says about one image.
 
     points_xy, boxes_xyxy, size_wh as in `Sample`, but in the unit and the orientation of the labels. fractions: they
-    are fractions of the picture's sides. region_xy: see `Sample`. passed: how many shapes of which kind are no heads.
+    are fractions of the image's sides. region_xy: see `Sample`. passed: how many shapes of which kind are no heads.
     """
 
     points_xy: Points
@@ -102,7 +102,7 @@ class LabelledHeads:
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture with what its labels say. name: what the labels call the picture, None where they do not name it."""
+    """An image with what its labels say. name: what the labels call the image, None where they do not name it."""
 
     image: Path
     labels: Path | None
@@ -132,7 +132,7 @@ def from_boxes(boxes: ArrayLike, size_wh: tuple[int, int] | None = None) -> Labe
 def read_pairs(
     images: Mapping[str, Path], labels: Mapping[str, Path], parse: Callable[[Path], LabelledHeads], on_error: OnError
 ) -> Iterator[Entry]:
-    """Entries of a set with one label file per picture; both are given by the key that they have in common."""
+    """Entries of a set with one label file per image; both are given by the key that they have in common."""
     for key, image in images.items():
         try:
             if key not in labels:
@@ -148,7 +148,7 @@ def read_pairs(
 
 @dataclass(frozen=True)
 class Claim:
-    """What a label file says of the picture that it calls `name`, to be looked for in `folders`."""
+    """What a label file says of the image that it calls `name`, to be looked for in `folders`."""
 
     name: str
     labels: Path
@@ -163,7 +163,7 @@ def read_listed(
 
 
 def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
-    """The entries of label files that name their pictures; a picture that two of them claim is given to neither."""
+    """The entries of label files that name their images; an image that two of them claim is given to neither."""
     found = [find_picture(claim.name, claim.folders) for claim in claims]
     claimed: dict[str, list[int]] = {}
     for number, image in enumerate(found):
@@ -186,7 +186,7 @@ def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
 
 
 def report_unlisted(entries: Iterable[Entry], split: str, on_error: OnError) -> Iterator[Entry]:
-    """Pass entries on, then report pictures beside them that none names: where all splits are read, as these may share
+    """Pass entries on, then report images beside them that none names: where all splits are read, as these may share
     folders.
     """
     seen: dict[Path, Path | None] = {}
@@ -202,7 +202,7 @@ def report_unlisted(entries: Iterable[Entry], split: str, on_error: OnError) -> 
 
 
 def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
-    """The picture that a label file calls `name`: by its path inside one of `folders`, or by as much of the end of that
+    """The image that a label file calls `name`: by its path inside one of `folders`, or by as much of the end of that
     path as is there (the folders before it may be those of another machine), or at the path itself."""
     parts = [part for part in PureWindowsPath(name).parts if part != PureWindowsPath(name).anchor]
     ends = [Path(*parts[start:]) for start in range(len(parts))]
@@ -235,7 +235,7 @@ def natural(path: Path | str) -> tuple[list[tuple[int, str]], str]:
 def by_stem(paths: Iterable[Path], on_error: OnError, prefix: str = "", suffix: str = "") -> dict[str, Path]:
     """Paths by their stem without `prefix` and `suffix`; those whose stem lacks them are left out.
 
-    Of two of one stem nobody can say which labels belong to which picture: that is told, and both are left out.
+    Of two of one stem nobody can say which labels belong to which image: that is told, and both are left out.
     """
     found: dict[str, list[Path]] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Where a folder of one's own keeps pictures and labels."""
+"""Where a folder of one's own keeps images and labels."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ LABEL_FOLDERS = ("annotations", "labels", "image_annos")
 
 
 def paired_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """Folders of pictures and of their label files, for each part of a split.
+    """Folders of images and of their label files, for each part of a split.
 
-    Found in this order: images/train and labels/train; train/images and train/labels; images and labels; the pictures
+    Found in this order: images/train and labels/train; train/images and train/labels; images and labels; the images
     in `root` (or root/train) with labels in its labels folder, or with their labels beside them.
     """
     images, labels = root / "images", root / "labels"
@@ -47,7 +47,7 @@ def read_drawings(
     on_error: OnError,
     declared: Collection[str] | None = None,
 ) -> Iterator[Entry]:
-    """Entries of a form with a label file of shapes beside each picture; `declared` as in `Drawings`."""
+    """Entries of a form with a label file of shapes beside each image; `declared` as in `Drawings`."""
     found = {labels: [path for path in files(labels, {suffix}) if path.name not in CLASS_FILES] for _, labels in parts}
     drawings = DrawnFiles([path for paths in found.values() for path in paths], parse, where, on_error, declared)
     for images, labels in parts:
@@ -67,7 +67,7 @@ def _sub(folder: Path, *names: str) -> Path:
 
 
 def label_files(root: Path, split: str, suffix: str) -> list[Path]:
-    """The label files of a split in a form that has one file for many pictures.
+    """The label files of a split in a form that has one file for many images.
 
     `root` itself if it is a file; the file with the word train (or val, test) in its name in `root` or its annotations
     folder; the only file there, which then is every split; or the only file in root/train.
@@ -109,7 +109,7 @@ def set_folder(path: Path) -> Path:
 
 
 def picture_folders(labels: Path) -> list[Path]:
-    """Where the pictures that a label file names may be: around it, above it, and in folders named for pictures."""
+    """Where the images that a label file names may be: around it, above it, and in folders named for images."""
     around = [labels.parent, labels.parent.parent]
     splits = [name for name in SPLIT_NAMES if name in words(labels)]
     inside = ["images", *splits, *(f"images/{name}" for name in splits), *(f"{name}2017" for name in splits)]

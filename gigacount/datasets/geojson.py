@@ -1,9 +1,9 @@
-"""GeoJSON: a FeatureCollection per picture, positions in pixels, x right, y down.
+"""GeoJSON: a FeatureCollection per image, positions in pixels, x right, y down.
 
 photo.jpg
 photo.geojson     or in the folder labels
 
-Points are heads; lines and polygons are heads in the middle of their extent. Where a picture lies on a map, `localize`
+Points are heads; lines and polygons are heads in the middle of their extent. Where an image lies on a map, `localize`
 writes positions in pixels as the property `pixel`, and that is read. A feature may have a class, as QuPath writes it
 (`classification`) or as its property class, label or category: then heads count, or else persons.
 """

@@ -1,9 +1,9 @@
-"""LabelMe: a JSON file per picture, beside it or in the folder labels.
+"""LabelMe: a JSON file per image, beside it or in the folder labels.
 
     {"imagePath", "imageWidth", "imageHeight", "shapes": [{"label", "shape_type", "points": [[x, y], ...]}]}
 
 Shapes labelled head count, or else those labelled person. Points are heads; other shapes are heads in the middle of
-their extent. The picture is the one that imagePath names, or else the one of the same name.
+their extent. The image is the one that imagePath names, or else the one of the same name.
 """
 
 from __future__ import annotations

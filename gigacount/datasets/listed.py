@@ -1,6 +1,6 @@
-"""Lists of pictures, a line each: data set, tab, file name; a training run so names what it held out.
+"""Lists of images, a line each: data set, tab, file name; a training run so names what it held out.
 
-Pictures of one data set may share their file names, as the frames of several videos do: then as many of the folders
+Images of one data set may share their file names, as the frames of several videos do: then as many of the folders
 that they lie in stand before the names as tell them apart, `12/001.jpg`.
 """
 
@@ -14,7 +14,7 @@ from gigacount.errors import DataError
 
 
 class PictureList:
-    """Which pictures a list names: by data set, and the last parts of their paths."""
+    """Which images a list names: by data set, and the last parts of their paths."""
 
     def __init__(self, entries: Iterable[tuple[str, str]]) -> None:
         self._entries = {(name, PurePosixPath(picture).parts) for name, picture in entries}
@@ -40,7 +40,7 @@ def read_list(file: Path) -> PictureList:
 
 
 def names_apart(pictures: Sequence[Path]) -> dict[Path, str]:
-    """What to call each of one data set's pictures in a list, among all of that set's pictures."""
+    """What to call each of one data set's images in a list, among all of that set's images."""
     found: dict[Path, str] = {}
     left, depth = set(pictures), 0
     while left:

@@ -21,7 +21,7 @@ from gigacount.errors import DataError
 
 HEADER_BYTES = 128
 MAX_BYTES = 2**28
-"""What a file may unpack to; the labels of a picture are a few thousand times smaller."""
+"""What a file may unpack to; the labels of an image are a few thousand times smaller."""
 
 MAX_NESTED = 20
 

@@ -1,18 +1,18 @@
 """PANDA (Wang et al., CVPR 2020): gigapixel photographs.
 
-    PANDA_Crowd/Marathon/marathon_01.jpg ...            three scenes, 45 pictures: what GigaZoom is measured on
+    PANDA_Crowd/Marathon/marathon_01.jpg ...            three scenes, 45 images: what GigaZoom is measured on
                /head_bbox_annotations.json
     PANDA_IMAGE/image_train/01_University_Canteen/IMG_01_01.jpg ...
                /image_annos/person_bbox_train.json
 
-Labels: {"<scene>/<picture>": {"image size": {"width", "height"}, "objects list": [...]}}, coordinates as fractions of
-the picture's sides. An object is a person with "rects" (head, visible body, full body), a head box ("rect" with tl
+Labels: {"<scene>/<image>": {"image size": {"width", "height"}, "objects list": [...]}}, coordinates as fractions of
+the image's sides. An object is a person with "rects" (head, visible body, full body), a head box ("rect" with tl
 and br) or a head point ("rect" with x and y). Among persons, objects without "rects" are regions to be ignored.
 
-GigaZoom (IV-A) splits the 45 pictures into 30 for training, 6 for validation and 9 for test without printing which.
-Here they are taken in order of scene and picture, and `TEST` and `VALIDATION` hold the places of those apart: every
-fifth is a test picture, and two of every fifteen are for validation, so that 15 of a scene give 10, 2 and 3. Files
-train.txt, val.txt and test.txt beside the labels, with a picture's name on each line, take precedence.
+GigaZoom (IV-A) splits the 45 images into 30 for training, 6 for validation and 9 for test without printing which.
+Here they are taken in order of scene and image, and `TEST` and `VALIDATION` hold the places of those apart: every
+fifth is a test image, and two of every fifteen are for validation, so that 15 of a scene give 10, 2 and 3. Files
+train.txt, val.txt and test.txt beside the labels, with an image's name on each line, take precedence.
 """
 
 from __future__ import annotations

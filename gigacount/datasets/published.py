@@ -67,12 +67,12 @@ parse_point_position = mat_points(lambda content: content["point_position"])
 
 
 def read_part_a(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """Dense crowds from the web: 300 pictures for training, 182 for test."""
+    """Dense crowds from the web: 300 images for training, 182 for test."""
     return read_shanghaitech(_part(root, "A"), split, on_error)
 
 
 def read_part_b(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """Streets of Shanghai: 400 pictures for training, 316 for test."""
+    """Streets of Shanghai: 400 images for training, 316 for test."""
     return read_shanghaitech(_part(root, "B"), split, on_error)
 
 
@@ -105,9 +105,9 @@ def read_ucf_qnrf(root: Path, split: str, on_error: OnError = strict) -> Iterato
 
 
 def read_ucf_cc_50(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """Fifty pictures, measured by five-fold cross-validation: splits 'train-1' and 'test-1' to 'train-5' and 'test-5'.
+    """Fifty images, measured by five-fold cross-validation: splits 'train-1' and 'test-1' to 'train-5' and 'test-5'.
 
-    The publication leaves the folds open; here fold k tests on pictures 10 (k - 1) + 1 to 10 k. 'train' is 'train-1'.
+    The publication leaves the folds open; here fold k tests on images 10 (k - 1) + 1 to 10 k. 'train' is 'train-1'.
     """
     match = re.fullmatch(r"(train|test)(?:-([1-5]))?", split)
     if match is None and split != ALL:
@@ -185,7 +185,7 @@ def read_mall(root: Path, split: str, on_error: OnError = strict) -> Iterator[En
 
 
 def read_jhu(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """x, y is a head's centre, w, h its size. An empty label file is a picture without people."""
+    """x, y is a head's centre, w, h its size. An empty label file is an image without people."""
     for folder in choose(split, {name: root / name for name in ("train", "val", "test")}):
         labels = by_stem(files(folder / "gt", {".txt"}), on_error)
         yield from read_pairs(by_stem(pictures(folder / "images"), on_error), labels, _parse_jhu, on_error)
@@ -217,8 +217,8 @@ def _parse_fdst(path: Path) -> LabelledHeads:
 
 
 def read_nwpu(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
-    """{"points": [[x, y], ...], "boxes": [[left, top, right, bottom], ...]}; a list has a picture's number first on
-    each line. The labels of the test split are not public; its pictures are reported as without labels."""
+    """{"points": [[x, y], ...], "boxes": [[left, top, right, bottom], ...]}; a list has an image's number first on
+    each line. The labels of the test split are not public; its images are reported as without labels."""
     places = [root / "images", *sorted(root.glob("images_part*"))]
     images = by_stem((path for folder in places for path in pictures(folder)), on_error)
     labels = by_stem(files(root / "jsons", {".json"}), on_error)

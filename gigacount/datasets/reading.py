@@ -1,4 +1,4 @@
-"""From what labels say to samples: pixels of the upright picture, pictures inside the set, each of them once."""
+"""From what labels say to samples: pixels of the upright image, images inside the set, each of them once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from gigacount.image.info import ORIENTATIONS, Orientation
 from gigacount.options import LabelOptions
 
 PERCENT = 100
-MIN_HEADS = 8  # heads that must all lie within 100 x 100 before they are taken for percentages, in pictures
+MIN_HEADS = 8  # heads that must all lie within 100 x 100 before they are taken for percentages, in images
 MIN_SIDE_PX = 300  # of at least so many pixels
 
 
@@ -46,7 +46,7 @@ def samples(
     empty = True
     seen: dict[str, Entry] = {}
     passed: Counter[str] = Counter()
-    extents: list[tuple[int, float, int]] = []  # of each picture with heads: how many, largest coordinate, least side
+    extents: list[tuple[int, float, int]] = []  # of each image with heads: how many, largest coordinate, least side
     try:
         for entry in reader(path, split, on_error):
             try:
@@ -64,7 +64,7 @@ def samples(
             on_error(EntryError(PASSED_OVER, f"{spec}: {times} x {what}", times))
         if problem := _percentages(extents):
             on_error(EntryError(NO_PIXELS, f"{spec}: {problem}"))
-    except EntryError as error:  # a label file that serves many pictures
+    except EntryError as error:  # a label file that serves many images
         on_error(error)
     except NotFoundError as error:
         raise NotFoundError(f"{spec}: {error}") from error
@@ -74,7 +74,7 @@ def samples(
 
 
 def _require_own(entry: Entry, seen: dict[str, Entry], path: Path, options: LabelOptions) -> None:
-    """Raise EntryError for a picture that another label file has claimed, or that labels name outside their set."""
+    """Raise EntryError for an image that another label file has claimed, or that labels name outside their set."""
     real = os.path.realpath(entry.image)
     earlier = seen.setdefault(real, entry)
     if earlier is not entry:
@@ -87,7 +87,7 @@ def _require_own(entry: Entry, seen: dict[str, Entry], path: Path, options: Labe
 
 
 def place(entry: Entry, on_error: OnError, options: LabelOptions) -> tuple[Sample, Size | None]:
-    """The sample of an entry, and its picture's size, None where it cannot be read, which others will say.
+    """The sample of an entry, and its image's size, None where it cannot be read, which others will say.
 
     Raises EntryError for positions that are not finite or cannot be pixels.
     """
@@ -125,7 +125,7 @@ def _sample(entry: Entry, heads: LabelledHeads) -> Sample:
 
 
 def _lies_stored(entry: Entry, size_wh: Size, stored_wh: Size, options: LabelOptions, on_error: OnError) -> bool:
-    """Whether the labels of a picture that EXIF turns lie on the picture as stored."""
+    """Whether the labels of an image that EXIF turns lie on the image as stored."""
     if options.orientation is not None:
         return options.orientation == "stored"
     stated = entry.heads.size_wh
@@ -140,7 +140,7 @@ def _lies_stored(entry: Entry, size_wh: Size, stored_wh: Size, options: LabelOpt
 
 
 def _turned(heads: LabelledHeads, turn: Orientation, stored_wh: Size) -> LabelledHeads:
-    """Heads on the picture as stored, on the upright one: the axes swapped, then mirrored."""
+    """Heads on the image as stored, on the upright one: the axes swapped, then mirrored."""
     upright_wh = (1, 1) if heads.fractions else turn.size(stored_wh)
 
     def upright(points: Points) -> Points:
@@ -157,7 +157,7 @@ def _turned(heads: LabelledHeads, turn: Orientation, stored_wh: Size) -> Labelle
 
 
 def _percentages(extents: list[tuple[int, float, int]]) -> str:
-    """What is wrong where all heads of a set lie within 100 x 100 pixels of pictures that are much larger."""
+    """What is wrong where all heads of a set lie within 100 x 100 pixels of images that are much larger."""
     many, furthest = sum(many for many, _, _ in extents), max((most for _, most, _ in extents), default=np.inf)
     if many < MIN_HEADS or furthest > PERCENT or min(side for _, _, side in extents) < MIN_SIDE_PX:
         return ""

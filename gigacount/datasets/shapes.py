@@ -102,9 +102,9 @@ def unpacked(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DrawnHeads:
-    """The shapes of one picture as a tool wrote them: class ('' for none) and what `shape` makes a Shape of.
+    """The shapes of one image as a tool wrote them: class ('' for none) and what `shape` makes a Shape of.
 
-    image: what the file calls its picture, None where it does not say.
+    image: what the file calls its image, None where it does not say.
     """
 
     things: Sequence[tuple[str, Any]]
@@ -137,7 +137,7 @@ class DrawnHeads:
 
 @dataclass
 class DrawnFiles:
-    """The label files of a set with one for each picture, all read at first: what all hold decides who is people.
+    """The label files of a set with one for each image, all read at first: what all hold decides who is people.
 
     declared: the classes that the set says it has, None for those that occur. Raises EntryError where none is people.
     """

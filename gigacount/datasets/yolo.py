@@ -1,10 +1,10 @@
-"""YOLO text: a label file per picture, a line per head: class, then centre x, y, width, height as fractions.
+"""YOLO text: a label file per image, a line per head: class, then centre x, y, width, height as fractions.
 
     images/train/photo.jpg and labels/train/photo.txt, train/images and train/labels, images and labels, or side by side
     data.yaml, or classes.txt (or obj.names): the names of the classes
 
 Lines may also hold a confidence after the box, key points after the box, or polygons and oriented boxes: x and y of
-every vertex. An empty label file is a picture without people; a missing one is reported. Classes called head count, or
+every vertex. An empty label file is an image without people; a missing one is reported. Classes called head count, or
 else those called person; without class names only class 0 may occur.
 """
 

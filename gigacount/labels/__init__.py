@@ -2,7 +2,7 @@
 
 Points are (N, 2) pixels, x right, y down, pixel centres at +0.5; a head lies in pixel (floor(x), floor(y)), and one on
 the right or bottom edge in the last pixel. Maps are float32 (rows, cols) with rows, cols = ceil(size / stride).
-Points outside the picture or not finite raise `DataError`: crop and filter them first.
+Points outside the image or not finite raise `DataError`: crop and filter them first.
 """
 
 from gigacount.labels.density import adaptive_sigmas, box_density, gaussian_density

@@ -28,7 +28,7 @@ def gaussian_density(
     reaches this many pixels either side of the head's pixel, by default 4 sigma; 15 x 15 in the literature is sigma 4,
     radius 7.
 
-    Kernels are cut at the picture's border and renormalised to 1, so the map sums to N. Coarser cells are sums of
+    Kernels are cut at the image's border and renormalised to 1, so the map sums to N. Coarser cells are sums of
     pixels, never interpolated (CSRNet's public code loses heads in both ways).
     """
     points = checked_points(points_xy, size_wh)
@@ -41,7 +41,7 @@ def gaussian_density(
 def box_density(boxes_xyxy: ArrayLike, size_wh: Size, sigma: float = 4, stride: int = 1) -> NDArray[np.float32]:
     """One Gaussian per head box, cut to the box and renormalised to 1: (rows, cols) float32 people per cell.
 
-    PANDA's truth in GigaZoom, IV-A. What sticks out of the picture is cut off; a box thinner than a pixel gets one
+    PANDA's truth in GigaZoom, IV-A. What sticks out of the image is cut off; a box thinner than a pixel gets one
     pixel.
     """
     boxes = checked_boxes(boxes_xyxy, size_wh)
@@ -57,7 +57,7 @@ def box_density(boxes_xyxy: ArrayLike, size_wh: Size, sigma: float = 4, stride: 
 def adaptive_sigmas(points_xy: ArrayLike, size_wh: Size, beta: float = 0.3, neighbours: int = 3) -> NDArray[np.float64]:
     """Geometry-adaptive sigma of each head, (N,) pixels: `beta` times the mean distance to its nearest other heads.
 
-    CSRNet's public code (Zhang et al. 2016): beta 0.3, 3 neighbours; a single head gets a quarter of the picture's mean
+    CSRNet's public code (Zhang et al. 2016): beta 0.3, 3 neighbours; a single head gets a quarter of the image's mean
     side. RAZ-Net (3.1) writes exp(-d^2/sigma^2) with beta 0.1 and 4 neighbours: here beta 0.1 / sqrt(2).
     """
     points = checked_points(points_xy, size_wh)
@@ -71,7 +71,7 @@ def adaptive_sigmas(points_xy: ArrayLike, size_wh: Size, beta: float = 0.3, neig
 def _paint(
     centres_xy: Floats, sigmas: Floats, spans: tuple[Spans, Spans], size_wh: Size, stride: int
 ) -> NDArray[np.float32]:
-    """Add one separable kernel per head; spans: first and past-the-last pixel (N, 2), cut to the picture here."""
+    """Add one separable kernel per head; spans: first and past-the-last pixel (N, 2), cut to the image here."""
     density = np.zeros(grid_shape(size_wh, stride), np.float32)
     start, stop = np.maximum(spans[0], 0), np.minimum(spans[1], np.asarray(size_wh))
     for centre, sigma, low, high in zip(centres_xy, np.maximum(sigmas, MIN_SIGMA), start, stop, strict=True):

@@ -1,4 +1,4 @@
-"""Heads checked against the picture, and maps of the distance to them and of their own pixels."""
+"""Heads checked against the image, and maps of the distance to them and of their own pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def grid_shape(size_wh: Size, stride: int) -> tuple[int, int]:
 
 
 def checked_points(points_xy: ArrayLike, size_wh: Size) -> NDArray[np.float64]:
-    """The heads as (N, 2) float64; DataError if one is not finite or lies outside the picture."""
+    """The heads as (N, 2) float64; DataError if one is not finite or lies outside the image."""
     points = np.asarray(points_xy, np.float64).reshape(-1, 2)
     bad = ~((points >= 0) & (points <= size_wh)).all(axis=1)  # NaN fails both comparisons
     if bad.any():
@@ -29,7 +29,7 @@ def checked_points(points_xy: ArrayLike, size_wh: Size) -> NDArray[np.float64]:
 
 
 def checked_boxes(boxes_xyxy: ArrayLike, size_wh: Size) -> NDArray[np.float64]:
-    """The head boxes as (N, 4) float64; DataError if one is not finite, inside out or wholly outside the picture."""
+    """The head boxes as (N, 4) float64; DataError if one is not finite, inside out or wholly outside the image."""
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     left, top, right, bottom = boxes.T
     fine = (left <= right) & (top <= bottom) & np.isfinite(boxes).all(axis=1)
@@ -79,7 +79,7 @@ def attention_map(
 def cross_map(points_xy: ArrayLike, size_wh: Size) -> NDArray[np.float32]:
     """1 on the pixel of each head and its four neighbours, else 0: (H, W) (RAZ-Net, eq. 2)."""
     pixel = pixels_of(checked_points(points_xy, size_wh), size_wh)
-    cross = np.zeros((size_wh[1] + 2, size_wh[0] + 2), np.float32)  # a margin of 1 for arms that leave the picture
+    cross = np.zeros((size_wh[1] + 2, size_wh[0] + 2), np.float32)  # a margin of 1 for arms that leave the image
     for right, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
         cross[pixel[:, 1] + 1 + down, pixel[:, 0] + 1 + right] = 1
     return np.ascontiguousarray(cross[1:-1, 1:-1])

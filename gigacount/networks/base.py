@@ -26,10 +26,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Prediction:
-    """The common output of all networks for a batch of B pictures.
+    """The common output of all networks for a batch of B images.
 
     density: (B, ceil(H / stride), ceil(W / stride)) float32, people per cell; its sum is the count.
-    located: per picture an (N, 3) float32 array of x, y (input pixels, centres at +0.5) and score 0..1, or an (N, 8)
+    located: per image an (N, 3) float32 array of x, y (input pixels, centres at +0.5) and score 0..1, or an (N, 8)
         one of these with left, top, right and bottom of the head's box and its area; or, where the whole prediction is
         one graph, maps (B, 3, h, w) of the three, whose score is 0 where no head is. None when the network was not
         asked to locate people or cannot.
@@ -40,7 +40,7 @@ class Prediction:
 
     @property
     def points(self) -> list[NDArray[np.float32]] | None:
-        """The located people of each picture, in reading order where they come from maps."""
+        """The located people of each image, in reading order where they come from maps."""
         return heads_in(self.located.cpu().numpy()) if isinstance(self.located, Tensor) else self.located
 
 
@@ -57,14 +57,14 @@ class Network(nn.Module):
     """Base class: a module that counts, may locate, and knows its training targets and loss.
 
     stride: input pixels per side of a density cell.
-    no_graph: why `predict` cannot be exported as one graph for pictures of any size; empty where it can.
+    no_graph: why `predict` cannot be exported as one graph for images of any size; empty where it can.
     counts: whether it counts people at all; else it is trained as the others are, and told of by its own methods.
     locates: whether `predict(..., locate=True)` returns points.
     exact: layers that stay in fp32 in any precision: sums of many values whose rounding would add up in a count.
-    mean, std: of RGB values scaled to 0..1, by which pictures are normalised.
+    mean, std: of RGB values scaled to 0..1, by which images are normalised.
     crop_wh: the only size of crops that it trains on; None for any.
     stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
-    whole_pictures: whether the present stage learns from whole pictures, one at a time, rather than from crops.
+    whole_pictures: whether the present stage learns from whole images, one at a time, rather than from crops.
     hint_layers: layers whose features others may be taught by, or be taught, and pixels per cell of each; of those with
         one stride the last counts where it teaches.
     encoder: the feature extractor that may start from a classification network's weights, where there is one.
@@ -84,25 +84,25 @@ class Network(nn.Module):
 
     @abstractmethod
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        """Count, and locate if asked, in normalised pictures (B, 3, H, W) of any size."""
+        """Count, and locate if asked, in normalised images (B, 3, H, W) of any size."""
 
     @abstractmethod
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
-        """Training targets for one picture of `size_wh` pixels with heads at `points_xy` (N, 2) in pixels.
+        """Training targets for one image of `size_wh` pixels with heads at `points_xy` (N, 2) in pixels.
 
         boxes_xyxy: (N, 4), their boxes, rows of NaN where one is not known; None where none is.
         """
 
     @abstractmethod
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """Scalar training loss of normalised pictures (B, 3, H, W) against stacked `targets`."""
+        """Scalar training loss of normalised images (B, 3, H, W) against stacked `targets`."""
 
     def begin_stage(self, stage: str) -> None:
         """Train this one of `stages` from now on: freeze the other parameters, let `loss` be this stage's."""
         raise UnknownNameError("training stage", stage, self.stages)
 
     def calibrate(self, pictures: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
-        """After training, settle what is fitted on training pictures (3, H, W) with heads (N, 2): nothing here."""
+        """After training, settle what is fitted on training images (3, H, W) with heads (N, 2): nothing here."""
 
     def parameter_groups(self, lr: float, backbone_lr: float | None = None) -> list[dict[str, Any]]:
         """What an optimiser takes: the trainable parameters, those of `encoder` at `backbone_lr` where it is given."""
@@ -127,7 +127,7 @@ class Network(nn.Module):
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Zeros (the mean colour of normalised pictures) right and bottom, until H and W of (B, C, H, W) divide."""
+    """Zeros (the mean colour of normalised images) right and bottom, until H and W of (B, C, H, W) divide."""
     # No negative numbers: exported graphs round and divide them otherwise than Python.
     rows, cols = ((multiple - side % multiple) % multiple for side in images.shape[-2:])
     return F.pad(images, (0, cols, 0, rows))

@@ -97,9 +97,9 @@ class DeepCount(Network):
         return self.count(vector).float().flatten(), vector, features[::-1]
 
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
-        """Count by division and combination: whole tiles over the picture, resized where they do not come out even.
+        """Count by division and combination: whole tiles over the image, resized where they do not come out even.
 
-        The tiles' densities are laid together and shared out over cells of 8 px of the picture; none of their people is
+        The tiles' densities are laid together and shared out over cells of 8 px of the image; none of their people is
         lost.
         """
         height, width = images.shape[-2:]
@@ -118,7 +118,7 @@ class DeepCount(Network):
         return {"density": gaussian_density(points_xy, size_wh, SIGMA, STRIDE)}
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """Eq. 3 for a batch of tiles. Raises UsageError for pictures of another size."""
+        """Eq. 3 for a batch of tiles. Raises UsageError for images of another size."""
         if images.shape[-2:] != self.tile_wh[::-1]:
             shape = f"{images.shape[-1]}x{images.shape[-2]}"
             raise UsageError(f"DeepCount trains on crops of {self.tile_wh[0]}x{self.tile_wh[1]} pixels, not {shape}")
@@ -190,14 +190,14 @@ def density_aware_loss(counts: Tensor, maps: list[Tensor], density: Tensor) -> T
 
 
 def tiling(size_wh: Size, tile_wh: Size) -> tuple[int, int]:
-    """Rows and columns of tiles for a picture: the nearest whole number of columns, then of rows at that scale."""
+    """Rows and columns of tiles for an image: the nearest whole number of columns, then of rows at that scale."""
     cols = max(1, round(size_wh[0] / tile_wh[0]))
     scale = cols * tile_wh[0] / size_wh[0]
     return max(1, round(size_wh[1] * scale / tile_wh[1])), cols
 
 
 def divide(images: Tensor, rows: int, cols: int, tile_wh: Size) -> Tensor:
-    """(B, 3, H, W) -> tiles (B * rows * cols, 3, 384, 512), of the picture resized if need be."""
+    """(B, 3, H, W) -> tiles (B * rows * cols, 3, 384, 512), of the image resized if need be."""
     size_hw = rows * tile_wh[1], cols * tile_wh[0]
     if images.shape[-2:] != size_hw:
         images = F.interpolate(images, size=size_hw, mode="bilinear", align_corners=False, antialias=True)
@@ -220,7 +220,7 @@ def normalise(maps: Tensor) -> Tensor:
 
 
 def to_cells(density: Tensor, size_wh: Size) -> Tensor:
-    """Share out a grid (B, rows, cols) of people over the whole picture to cells of 8 px: (B, ceil(H/8), ceil(W/8))."""
+    """Share out a grid (B, rows, cols) of people over the whole image to cells of 8 px: (B, ceil(H/8), ceil(W/8))."""
     shares = []
     for parts, length in zip(density.shape[1:], size_wh[::-1], strict=True):
         matrix = overlap(parts, length, -(-length // STRIDE), STRIDE).toarray().astype(np.float32)

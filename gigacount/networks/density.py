@@ -18,7 +18,7 @@ from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_c
 from gigacount.networks.peaks import points_to_cells
 
 MIN_PEOPLE_PER_CELL = 1.5e-3
-"""People in a cell below which nobody is there. Softplus never reaches zero: a black picture of 2560 x 1440 added up to
+"""People in a cell below which nobody is there. Softplus never reaches zero: a black image of 2560 x 1440 added up to
 2.8 people, and counts 0 with this; held-out street scenes lost 0.4 % of their people by 0.001, dense ones 0.1 %."""
 BOX_SIGMA = 4.0  # px, of PANDA's truth in GigaZoom (IV-A)
 SPARSE = -4.0
@@ -102,7 +102,7 @@ class DensityNetwork(Network):
 def block_likelihood(density: Tensor, counts: Tensor) -> Tensor:
     """Negative Poisson log-likelihood of head counts in blocks, 0 at its best; density, counts: (B, h, w).
 
-    Each scale is summed over its blocks, so that all pull equally hard on the total. A picture believed to hold n heads
+    Each scale is summed over its blocks, so that all pull equally hard on the total. An image believed to hold n heads
     weighs 1 / (n / 100 + 1 / 4), or dense photographs would drown street scenes. Believed, not true: a weight that
     falls with the truth makes the best answer less than the mean.
     """

@@ -1,6 +1,6 @@
 """Export: a network's whole prediction as one graph, for OpenVINO's backend or as ONNX for other programs.
 
-A graph takes uint8 pictures (B, H, W, 3) of any size and gives `density` (B, rows, cols), to be divided by the record's
+A graph takes uint8 images (B, H, W, 3) of any size and gives `density` (B, rows, cols), to be divided by the record's
 divisor, and, of networks that locate, `heads` (B, 3, h, w): x, y in pixels and score, which is 0 where no head is.
 """
 
@@ -24,10 +24,10 @@ from gigacount.networks import load
 from gigacount.networks.backends.openvino import GRAPH_INFO, OpenVINO, import_quietly
 from gigacount.networks.record import GraphFile, NetworkRecord, hash_file, write_record
 
-EXAMPLE_SHAPE = (1, 128, 192, 3)  # of the picture that is traced; the graph takes any other
+EXAMPLE_SHAPE = (1, 128, 192, 3)  # of the image that is traced; the graph takes any other
 OUTPUTS = ("density", "heads")
 ONNX_OPSET = 17
-MIN_PEOPLE = 3.0  # people in a picture that says by how much int8 errs
+MIN_PEOPLE = 3.0  # people in an image that says by how much int8 errs
 
 Pictures = Iterable[NDArray[np.uint8]]
 
@@ -72,7 +72,7 @@ def export_network(record: NetworkRecord, backend: str, precision: str, folder: 
 def export_openvino(record: NetworkRecord, folder: Path, pictures: Pictures = ()) -> NetworkRecord:
     """Write the graphs of a record's weights, the weights and the record to `folder`; the record, which names them.
 
-    pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
+    images (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
     have more people in int8 than in fp32, are settled on them. Raises UsageError where the network cannot be exported.
     """
     openvino = tool("openvino")
@@ -104,7 +104,7 @@ def export_int8(
     nncf = tool("nncf")
     ignored = nncf.IgnoredScope(patterns=[rf".*\.network\.{name}/.*" for name in exact_layers], validate=False)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of ranges that a picture leaves empty
+        warnings.simplefilter("ignore")  # of ranges that an image leaves empty
         quantised = nncf.quantize(
             model,
             nncf.Dataset([picture[None] for picture in pictures]),
@@ -120,7 +120,7 @@ def export_int8(
     peopled = (exact >= MIN_PEOPLE) & (quick > 0)
     if not peopled.any():
         raise WeightsError(f"{record.name}: nobody is seen in the pictures to calibrate on; give pictures of people")
-    # The middle picture's, not that of the totals: those are of a few dense crowds, of which int8 loses most.
+    # The middle image's, not that of the totals: those are of a few dense crowds, of which int8 loses most.
     scale_density(quantised, float(np.median(exact[peopled] / quick[peopled])))
     return save_graph(quantised, record, "int8")
 

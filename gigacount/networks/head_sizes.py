@@ -74,10 +74,10 @@ class HeadSizes(Network):
 
     @torch.inference_mode()
     def boxes(self, image: Tensor, points_xy: Floats) -> Floats:
-        """Square boxes (N, 4) around the heads (N, 2) of a normalised picture (1, 3, H, W), all in its pixels.
+        """Square boxes (N, 4) around the heads (N, 2) of a normalised image (1, 3, H, W), all in its pixels.
 
         The public code's rule: the logarithm of a head's area is the mean at it and at its three nearest neighbours,
-        the smallest left out, and at least 4. Heads outside the picture are read at its border.
+        the smallest left out, and at least 4. Heads outside the image are read at its border.
         """
         if not len(points_xy):
             return np.zeros((0, 4))

@@ -31,13 +31,13 @@ from gigacount.networks.windows import Tiling, WindowGrid, whole_or_tiled
 
 STRIDE = 8
 MULTIPLE = 16  # of the sides that the networks take
-# Tiles of 512 x 1024 px without overlap, but for the last row and column; smaller pictures are seen at once.
+# Tiles of 512 x 1024 px without overlap, but for the last row and column; smaller images are seen at once.
 TILING = Tiling(WindowGrid((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixels=4 * 512 * 1024)
 MIN_PIXELS = 3  # of a component that counts
 CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the confidence (public code)
 THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)
 PYRAMID = 256  # channels of each level of the feature pyramid
-MAX_BOX = 50  # px, of a head that is known as a point; the authors' advice for pictures at their own size
+MAX_BOX = 50  # px, of a head that is known as a point; the authors' advice for images at their own size
 
 THRESHOLD_RATE = 0.1  # of the threshold encoder, relative to the confidence predictor's: 1e-6 in the paper
 
@@ -62,7 +62,7 @@ def compressed_sigmoid(x: Tensor) -> Tensor:
 
 
 class ImageBinarisation(nn.Module):
-    """IBM (3.3.2): a 1x1 convolution and global mean pooling give one threshold for the picture."""
+    """IBM (3.3.2): a 1x1 convolution and global mean pooling give one threshold for the image."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class IIM(Network):
     l1: what learns from the L1 loss of the binary map: "both", or the "threshold" encoder alone (table 3).
     truth: of a head in training: its box where it is known, else a dot dilated up to 31 px ("boxes"); such dots for all
         ("points"); or squares of `largest_box` px, which the public code's rules shrink ("squares"). Where a square is
-        several heads wide, as in pictures that were shrunk, most of it is background, hard to learn.
+        several heads wide, as in images that were shrunk, most of it is background, hard to learn.
     masks: by the rules of which data set neighbouring boxes and squares are shrunk (`MASK_RECIPES`).
     """
 

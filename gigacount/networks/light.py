@@ -35,7 +35,7 @@ MIN_HEAD_PROBABILITY = 0.15
 density everywhere and heads nowhere counted as a person or two."""
 MIN_PEOPLE = 0.3
 """How many people there must be within 3 x 3 squares somewhere near for anybody to be counted: what is left on
-people-free pictures are parts of one with nobody beside. With 0.7 a tenth more of the people seen from above, who
+people-free images are parts of one with nobody beside. With 0.7 a tenth more of the people seen from above, who
 stand alone, were lost."""
 
 

@@ -123,7 +123,7 @@ class MudIknn(Network):
         return Prediction(cells, points)
 
     def _look(self, marked: Tensor) -> Tensor:
-        """(N, 4, 224, 224), the picture and where it is -> people per pixel and ikNN map (N, 2, 224, 224)."""
+        """(N, 4, 224, 224), the image and where it is -> people per pixel and ikNN map (N, 2, 224, 224)."""
         images, inside = marked[:, :3], marked[:, 3].float()
         counts, maps = self(images)
         iknn = maps.mean(1)
@@ -136,7 +136,7 @@ class MudIknn(Network):
         return {"label": label, "heads": gaussian_density(points_xy, size_wh, sigma=0)}
 
     def _density(self, points_xy: Floats, size_wh: Size) -> NDArray[np.float32]:
-        """The public code's density: kernels cut at two sigmas, at most a quarter of the picture's mean side wide."""
+        """The public code's density: kernels cut at two sigmas, at most a quarter of the image's mean side wide."""
         sigmas = np.minimum(adaptive_sigmas(points_xy, size_wh, self.beta, DENSITY_NEIGHBOURS), sum(size_wh) / 8)
         reach = int(np.ceil(2 * sigmas.max(initial=0)))
         return gaussian_density(points_xy, size_wh, sigmas, radius=reach)

@@ -51,7 +51,7 @@ def summits(heat: Tensor, images: Tensor, stride: int) -> Tensor:
         return 0.5 * (after - before) / (2 * middle - before - after).clamp(min=1e-6)
 
     rows, cols = (torch.arange(side, device=heat.device) for side in middle.shape[-2:])
-    height, width = images.shape[-2:]  # the last cell may reach past the picture
+    height, width = images.shape[-2:]  # the last cell may reach past the image
     x = ((cols[None] + 0.5 + shift(left, right)) * stride).clamp(max=width)
     y = ((rows[:, None] + 0.5 + shift(above, below)) * stride).clamp(max=height)
     return torch.cat([x, y, middle.where(highest, 0)], 1).float()

@@ -19,14 +19,14 @@ from gigacount.geometry import Size
 from gigacount.networks.backends.torch import channels_last, choose_device, choose_dtype, fold_batch_norms
 from gigacount.networks.base import Network
 
-PROBE_PX = 256  # side of the picture by which unused parameters are found
+PROBE_PX = 256  # side of the image by which unused parameters are found
 LOOKS = 3  # of which the fastest is kept
 RESET_PEAK = "5"  # what Linux takes for: the peak of resident memory is what is resident now
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Of one look at a picture of size_wh pixels, by PyTorch.
+    """Of one look at an image of size_wh pixels, by PyTorch.
 
     parameters: of the network. training_only: those of them that no such look uses. multiply_accumulates: of the look,
     half of the floating-point operations of its convolutions and products. peak_mb: memory that the look takes besides
@@ -49,7 +49,7 @@ class Profile:
 
 
 def profile(name: str, network: Network, size_wh: Size, device: str = "auto", precision: str = "auto") -> Profile:
-    """Measure a network on a grey picture, with whatever weights it has. Raises UsageError for device or precision."""
+    """Measure a network on a grey image, with whatever weights it has. Raises UsageError for device or precision."""
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
     width, height = size_wh

@@ -62,7 +62,7 @@ class NetworkRecord:
     the density alone, fitted on training data; None is never. resolution: how large people must be seen, and how far
     counts are off. settings: arguments of the network's constructor.
     graphs: of these weights and settings, by precision: "fp32", which also runs in bf16, and "int8".
-    training, errors, cost: free tables: data, recipe, hours; measured errors by kind of picture, with date; parameters,
+    training, errors, cost: free tables: data, recipe, hours; measured errors by kind of image, with date; parameters,
     multiply-accumulates a pixel and seconds a megapixel.
     """
 

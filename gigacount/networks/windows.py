@@ -1,4 +1,4 @@
-"""Windows inside one input: networks trained on small crops see a larger picture through them."""
+"""Windows inside one input: networks trained on small crops see a larger image through them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gigacount.networks.base import pad_to_multiple
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """How a picture is cut: window and step in pixels, (height, width), and how many windows run at once."""
+    """How an image is cut: window and step in pixels, (height, width), and how many windows run at once."""
 
     size_hw: tuple[int, int]
     step_hw: tuple[int, int]
@@ -22,7 +22,7 @@ class WindowGrid:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a network takes pictures of any size: sides of a `multiple`, and `windows` from so many pixels on."""
+    """How a network takes images of any size: sides of a `multiple`, and `windows` from so many pixels on."""
 
     windows: WindowGrid
     multiple: int
@@ -38,7 +38,7 @@ def starts(length: int, window: int, step: int) -> list[int]:
 def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], windows: WindowGrid) -> Tensor:
     """`run` (n, C, h, w) -> (n, K, h, w) on every window of (B, C, H, W): (B, K, H, W), the mean where windows overlap.
 
-    Windows larger than the picture are cut to it.
+    Windows larger than the image are cut to it.
     """
     size = tuple(min(side, window) for side, window in zip(images.shape[-2:], windows.size_hw, strict=True))
     tops, lefts = (starts(*sides) for sides in zip(images.shape[-2:], windows.size_hw, windows.step_hw, strict=True))
@@ -63,7 +63,7 @@ def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], windows: 
 
 
 def whole_or_tiled(images: Tensor, run: Callable[[Tensor], Tensor], tiling: Tiling) -> Tensor:
-    """`run` (n, C, h, w) -> (n, K, h, w) on pictures (B, C, H, W) of any size: (B, K, H, W), at once where they fit."""
+    """`run` (n, C, h, w) -> (n, K, h, w) on images (B, C, H, W) of any size: (B, K, H, W), at once where they fit."""
     height, width = images.shape[-2:]
     padded = pad_to_multiple(images, tiling.multiple)
     tiled = padded.shape[-2] * padded.shape[-1] >= tiling.from_pixels

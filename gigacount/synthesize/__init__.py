@@ -7,7 +7,7 @@
 scene      what a scene is; options; perspective
 drawn      figures on a ground plane: crowd (who stands where), wardrobe (looks), props, ground; small ones to train on
 composed   photographs on a people-free ground
-write      the picture, band by band; the truth as CSV, GeoJSON, PANDA
+write      the image, band by band; the truth as CSV, GeoJSON, PANDA
 """
 
 from gigacount.synthesize.composed import compose_scene

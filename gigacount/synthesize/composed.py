@@ -162,7 +162,7 @@ class Layout:
     patches: list[Patch] = field(default_factory=list)
 
     def lay(self, image: Path, head_px: float, mirrored: bool) -> Patch | None:
-        """Place a picture whose heads are `head_px` high; None where it fits nowhere.
+        """Place an image whose heads are `head_px` high; None where it fits nowhere.
 
         Of several free places at random the one nearest to a photograph already there is taken: so they form clusters.
         """
@@ -180,7 +180,7 @@ class Layout:
         return best
 
     def _anywhere(self, image: Path, photo_wh: Size, head_px: float, mirrored: bool) -> Patch | None:
-        """The picture somewhere on the ground, as large as perspective has it there; None where it sticks out."""
+        """The image somewhere on the ground, as large as perspective has it there; None where it sticks out."""
         width, height = self.options.size_wh
         far, near = self.options.heads_px
         wanted = np.exp(self.rng.uniform(np.log(far), np.log(near)))
@@ -202,8 +202,8 @@ def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds:
     """About `options.people` people in photographs, each whole, at the size that puts its heads in perspective.
 
     They are taken in random order until the heads are enough, from the start again and mirrored where there are too
-    few, or until nothing more fits. backgrounds: people-free pictures for the gaps. Heads have boxes where all samples
-    have them. Raises DataError where no head is labelled in the samples, ImageError for a picture that cannot be read.
+    few, or until nothing more fits. backgrounds: people-free images for the gaps. Heads have boxes where all samples
+    have them. Raises DataError where no head is labelled in the samples, ImageError for an image that cannot be read.
     """
     if options.people and not any(len(sample.points_xy) for sample in samples):
         raise DataError("no head is labelled in these photographs; give some with people to compose a scene")

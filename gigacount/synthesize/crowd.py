@@ -128,7 +128,7 @@ HIDDEN = 0.6
 """A head of which nearer people cover more than this share is not seen and does not count: the person is left out."""
 
 NEAR_OVERSIZE = 1.25
-"""Of who stands in front of the picture's lower edge the head may still be in it; up to this much larger."""
+"""Of who stands in front of the image's lower edge the head may still be in it; up to this much larger."""
 
 _PROBES = 40
 _STANDING_ROOM = (1.5, 1.8)
@@ -220,7 +220,7 @@ def _stand(
 def _settle(n: int, options: SceneOptions, p: Perspective, rng: Generator) -> tuple[Doubles, Doubles]:
     """Ground places of about n people, across and away in heads: files, groups, blocks and some alone.
 
-    Head sizes of groups are log-uniform over the picture: an even spread over the plane would leave the front empty.
+    Head sizes of groups are log-uniform over the image: an even spread over the plane would leave the front empty.
     """
     far, near = options.heads_px
     alone = int(n * rng.uniform(0.05, 0.4)) + 1

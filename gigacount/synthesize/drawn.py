@@ -64,7 +64,7 @@ class Figure:
 class Drawing:
     """Figures from far to near, and everything needed to paint any window of them.
 
-    boxes: (N, 4) left, top, right, bottom pixels that each figure can touch, cut to the picture and its halo.
+    boxes: (N, 4) left, top, right, bottom pixels that each figure can touch, cut to the image and its halo.
     grain: sensor noise, periodic; extended by a block on both axes so that any block is a plain slice of it.
     """
 
@@ -244,14 +244,14 @@ def _things(
 SIDES = (500, 1300)
 MAX_PEOPLE = 1500
 MAX_PIXELS = 3e7
-"""Of the drawing that a picture is shrunk from."""
+"""Of the drawing that an image is shrunk from."""
 
 
 def draw_picture(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A picture (height, width, 3) and its head centres (N, 2), in its pixels; the same for the same seed.
+    """An image (height, width, 3) and its head centres (N, 2), in its pixels; the same for the same seed.
 
-    Drawn up to six times as large and shrunk, as a look at a large picture is; every fourth is compressed as JPEG.
-    Heads are 3 to 120 px, people 0 to 1,500, and every eighth picture shows nobody.
+    Drawn up to six times as large and shrunk, as a look at a large image is; every fourth is compressed as JPEG.
+    Heads are 3 to 120 px, people 0 to 1,500, and every eighth image shows nobody.
     """
     rng = np.random.default_rng([seed, 3])
     size_wh = int(rng.integers(*SIDES)), int(rng.integers(SIDES[0], 1000))

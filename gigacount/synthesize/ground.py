@@ -17,7 +17,7 @@ COARSE = 4
 
 _PERIOD = 512
 _CLOUDS = ((30, 0.6), (75, 0.35), (190, 0.2))
-"""Waves per picture width, weight."""
+"""Waves per image width, weight."""
 _GRAINS = ((90.0, 0.55), (17.0, 0.5), (3.7, 0.55), (0.9, 0.5), (0.31, 0.4))
 """Wavelength of ground texture in heads, weight."""
 
@@ -60,7 +60,7 @@ class Ground:
     contrast: float
 
     def paint(self, window: Window) -> NDArray[np.uint8]:
-        """(height, width, 3) RGB of a window, which may reach beyond the picture."""
+        """(height, width, 3) RGB of a window, which may reach beyond the image."""
         first_x, first_y = (window.left - COARSE // 2) // COARSE, (window.top - COARSE // 2) // COARSE
         columns = (window.right - 1 + COARSE // 2) // COARSE - first_x + 2
         rows = (window.bottom - 1 + COARSE // 2) // COARSE - first_y + 2

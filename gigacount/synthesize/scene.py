@@ -20,9 +20,9 @@ class SceneOptions:
     """What a scene is made from; the same options give the same truth, byte for byte.
 
     size_wh: pixels. people: heads that can be seen. seed: of everything random. head_px: height of a head on the far
-    and on the near edge of the crowd, in pixels; None is 8 to 160, and smaller in pictures less than 9,600 high.
-    horizon: its row as a share of the picture's height (below 0 it is above the picture); None is one at random that
-    is in the picture.
+    and on the near edge of the crowd, in pixels; None is 8 to 160, and smaller in images less than 9,600 high.
+    horizon: its row as a share of the image's height (below 0 it is above the image); None is one at random that
+    is in the image.
     """
 
     size_wh: Size = PANDA_WH
@@ -52,7 +52,7 @@ class SceneOptions:
 
 @dataclass(frozen=True)
 class Truth:
-    """The heads of a picture of `size_wh`: centres (N, 2) and boxes (N, 4) left, top, right, bottom, if known."""
+    """The heads of an image of `size_wh`: centres (N, 2) and boxes (N, 4) left, top, right, bottom, if known."""
 
     size_wh: Size
     points_xy: NDArray[np.float64]
@@ -60,12 +60,12 @@ class Truth:
 
 
 Paint = Callable[[Window], NDArray[np.uint8]]
-"""(height, width, 3) RGB of a window inside a picture, in any thread. Neighbouring windows fit without a seam."""
+"""(height, width, 3) RGB of a window inside an image, in any thread. Neighbouring windows fit without a seam."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture that need never be whole in memory, and the heads in it."""
+    """An image that need never be whole in memory, and the heads in it."""
 
     truth: Truth
     paint: Paint
@@ -94,7 +94,7 @@ class Perspective:
 
 
 def make_perspective(options: SceneOptions, rng: np.random.Generator) -> Perspective:
-    """The camera whose lower picture edge sees heads of the near size."""
+    """The camera whose lower image edge sees heads of the near size."""
     width, height = options.size_wh
     level = float(rng.uniform(0.1, 0.3)) if options.horizon is None else options.horizon
     return Perspective(level * height, options.heads_px[1] / (height * (1 - level)), 1.2 * width)

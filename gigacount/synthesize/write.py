@@ -1,4 +1,4 @@
-"""A scene's files: the picture, written band by band so that it is never whole in memory; and its truth as CSV, GeoJSON
+"""A scene's files: the image, written band by band so that it is never whole in memory; and its truth as CSV, GeoJSON
 and annotations in the form of PANDA. Same truth, same bytes.
 """
 
@@ -61,7 +61,7 @@ def write_scene(
 
 
 def _check(path: Path, size_wh: Size) -> None:
-    """Raises UsageError for a suffix that is not written, or a picture too large for its format."""
+    """Raises UsageError for a suffix that is not written, or an image too large for its format."""
     if path.suffix.lower() not in TIFF | JPEG:
         raise UsageError(f"{path}: scenes are written as .tif or .jpg, not as '{path.suffix}'")
     if path.suffix.lower() in JPEG and max(size_wh) > JPEG_LIMIT:
@@ -171,9 +171,9 @@ def points_geojson(truth: Truth) -> str:
 
 
 def panda_json(truths: Mapping[str, Truth]) -> str:
-    """PANDA's annotations of pictures by name: head boxes where all pictures have them, else head points.
+    """PANDA's annotations of images by name: head boxes where all images have them, else head points.
 
-    Coordinates are shares of the picture's sides.
+    Coordinates are shares of the image's sides.
     """
     boxed = has_boxes(truths.values())
     pictures = {
@@ -192,13 +192,13 @@ def has_boxes(truths: Iterable[Truth]) -> bool:
 
 
 def write_truth(truth: Truth, picture: Path, overwrite: bool = True) -> list[Path]:
-    """Write `<stem>.csv` and `<stem>.geojson` beside a picture; return their paths. Raises OutputError."""
+    """Write `<stem>.csv` and `<stem>.geojson` beside an image; return their paths. Raises OutputError."""
     texts = {".csv": heads_csv(truth, picture.name), ".geojson": points_geojson(truth)}
     return [_write(picture.with_suffix(suffix), text, overwrite) for suffix, text in texts.items()]
 
 
 def write_panda(truths: Mapping[str, Truth], folder: Path, overwrite: bool = True) -> Path:
-    """Write the annotations of a folder's pictures by file name, under the name that PANDA gives them. Raises
+    """Write the annotations of a folder's images by file name, under the name that PANDA gives them. Raises
     OutputError."""
     kind = "bbox" if has_boxes(truths.values()) else "point"
     return _write(folder / f"head_{kind}_annotations.json", panda_json(truths), overwrite)

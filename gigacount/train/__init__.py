@@ -1,4 +1,4 @@
-"""Training: labelled pictures in, `<network>.safetensors` and its record out."""
+"""Training: labelled images in, `<network>.safetensors` and its record out."""
 
 from __future__ import annotations
 

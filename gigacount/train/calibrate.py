@@ -1,4 +1,4 @@
-"""Calibration: what a network's record says besides its weights, settled on labelled pictures it was not trained on."""
+"""Calibration: what a network's record says besides its weights, settled on labelled images it was not trained on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SCALED_PICTURES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
 RADIUS_PX = 8.0
 SIGMA_PX = 40.0
 FURTHER = (0.5, 0.25)
-"""Sizes at which pictures are seen besides: as the first looks at gigapixel pictures see them."""
+"""Sizes at which images are seen besides: as the first looks at gigapixel images see them."""
 COUNTED_PX = 256
 TIMED_HW = (720, 1280)
 TIMES = 3  # looks, of which the fastest is kept
@@ -154,7 +154,7 @@ def write_calibrated(record: NetworkRecord, folder: Path) -> Path:
 
 
 def chosen(options: CalibrateOptions, notify: Notify) -> Iterator[tuple[str, list[Sample]]]:
-    """Each kind, by default its data set's name, and its pictures, those of `held_out` alone where it is given."""
+    """Each kind, by default its data set's name, and its images, those of `held_out` alone where it is given."""
     listed = read_list(options.held_out) if options.held_out else None
     for text in options.data:
         kind, _, spec = text.rpartition("=") if "=" in text.split(":")[0] else (None, "", text)
@@ -169,7 +169,7 @@ def chosen(options: CalibrateOptions, notify: Notify) -> Iterator[tuple[str, lis
 def pictures_at_all_scales(
     data: Sequence[str], split: str, labels: LabelOptions, notify: Notify
 ) -> list[NDArray[np.uint8]]:
-    """Some pictures (H, W, 3) of every data set, evenly spread over it, at scales from 1 down to 1/8."""
+    """Some images (H, W, 3) of every data set, evenly spread over it, at scales from 1 down to 1/8."""
     pictures = []
     for spec in data:
         samples = load(spec, split, notify, labels)

@@ -71,16 +71,16 @@ class CropHeads:
         return CropHeads(np.clip(self.points_xy, 0, np.nextafter(size_wh, 0)), self.boxes_xyxy)
 
 
-MAX_WH = (2560, 1440)  # of a whole picture, unless a recipe says otherwise
-GREY = 127  # stands where a crop reaches past a picture: near the mean, as a network pads
+MAX_WH = (2560, 1440)  # of a whole image, unless a recipe says otherwise
+GREY = 127  # stands where a crop reaches past an image: near the mean, as a network pads
 CLOSE_UPS = 0.5  # share of people-free crops that are enlarged the recipe's `close_up` times at the least
 NOISE = (2 / 255, 12 / 255)  # standard deviation
-ABOVE_SCALES = (0.12, 1.5)  # of turned crops of pictures from above
+ABOVE_SCALES = (0.12, 1.5)  # of turned crops of images from above
 ABOVE_HEADS = 0.65  # share of those that are cut around a head
 ABOVE_REACH = 0.4  # how far from its middle that head may be, in sides of the crop
 
 Batch = tuple[Tensor, dict[str, Tensor]]
-"""Normalised pictures (B, 3, H, W) and the network's stacked targets."""
+"""Normalised images (B, 3, H, W) and the network's stacked targets."""
 
 Crop = tuple[Tensor, CropHeads]
 """RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
@@ -109,7 +109,7 @@ class CropMaker:
         return images, {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
 
     def _mosaic(self, rng: np.random.Generator) -> Crop:
-        """A crop, or several smaller ones of different pictures side by side."""
+        """A crop, or several smaller ones of different images side by side."""
         chances = np.array(self.recipe.augmentation.mosaic)
         tiles = int(rng.choice(len(chances), p=chances / chances.sum())) + 1
         if self.recipe.crop_wh is None or tiles == 1:
@@ -125,7 +125,7 @@ class CropMaker:
         return pixels, CropHeads.joined(parts).clipped(self.recipe.crop_wh)  # moving may round a head onto the edge
 
     def _crop(self, recipe: Recipe, rng: np.random.Generator) -> Crop:
-        """A crop of a picture of one of the sources, any picture of a source as likely."""
+        """A crop of an image of one of the sources, any image of a source as likely."""
         source = self.sources[rng.choice(len(self.sources), p=self._shares)]
         picture = source.train[self._draw_picture(source, recipe, rng)]
         augmentation = recipe.augmentation
@@ -146,7 +146,7 @@ class CropMaker:
         return pixels, heads.clipped(size)
 
     def _draw_picture(self, source: TrainingSet, recipe: Recipe, rng: np.random.Generator) -> int:
-        """Any picture of a source as likely, or, where crops lie everywhere, as it has positions for one."""
+        """Any image of a source as likely, or, where crops lie everywhere, as it has positions for one."""
         if recipe.crop_wh is None or not recipe.augmentation.everywhere:
             return int(rng.integers(len(source.train)))
         if source.name not in self._positions:
@@ -161,7 +161,7 @@ def empty(picture: TrainingPicture) -> bool:
 
 
 def choose(picture: TrainingPicture, recipe: Recipe, rng: np.random.Generator) -> tuple[Window, Size]:
-    """A window of the picture, which may reach past it, and the size that it is brought to."""
+    """A window of the image, which may reach past it, and the size that it is brought to."""
     augmentation, size_wh = recipe.augmentation, picture.size_wh
     if recipe.crop_wh is not None and augmentation.grid and rng.random() < augmentation.grid:
         return grid_cell(size_wh, recipe.crop_wh, rng), recipe.crop_wh
@@ -182,13 +182,13 @@ def choose(picture: TrainingPicture, recipe: Recipe, rng: np.random.Generator) -
 
 
 def shrunk_wh(picture: TrainingPicture, recipe: Recipe) -> Size:
-    """The picture's size before crops are cut: shrunk as the recipe says, or where a whole one is too large."""
+    """The image's size before crops are cut: shrunk as the recipe says, or where a whole one is too large."""
     limit = recipe.fit_wh or (None if picture.small or recipe.crop_wh is not None else MAX_WH)
     return picture.size_wh if limit is None else fit(picture.size_wh, limit)
 
 
 def grid_cell(size_wh: Size, crop_wh: Size, rng: np.random.Generator) -> Window:
-    """One of the cells that a picture falls into when it is resized to the nearest whole number of crops."""
+    """One of the cells that an image falls into when it is resized to the nearest whole number of crops."""
     cols = max(1, round(size_wh[0] / crop_wh[0]))
     rows = max(1, round(size_wh[1] * cols * crop_wh[0] / size_wh[0] / crop_wh[1]))
     col, row = int(rng.integers(cols)), int(rng.integers(rows))
@@ -214,7 +214,7 @@ def draw_scale(picture: TrainingPicture, augmentation: Augmentation, rng: np.ran
 
 
 def place(side: int, need: int, rng: np.random.Generator) -> int:
-    """A random start for `need` pixels along `side`; before the picture where it is too small.
+    """A random start for `need` pixels along `side`; before the image where it is too small.
 
     Starts are drawn half a crop past both ends and moved inside: else the borders were seen far less than the middle.
     """
@@ -229,14 +229,14 @@ def place_anywhere(side: int, need: int, rng: np.random.Generator) -> int:
 
 
 def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:
-    """A random start for `need` pixels along `side` that hold the head; before the picture where it is too small."""
+    """A random start for `need` pixels along `side` that hold the head; before the image where it is too small."""
     if side < need:
         return place(side, need, rng)
     return min(max(int(head) - int(rng.integers(need)), 0), side - need)
 
 
 def cut(picture: TrainingPicture, window: Window, size_wh: Size, kernel: str = "bilinear") -> Tensor:
-    """The window, which may reach past the picture, as RGB 0..1 (3, H, W) of `size_wh`, resampled by `kernel`."""
+    """The window, which may reach past the image, as RGB 0..1 (3, H, W) of `size_wh`, resampled by `kernel`."""
     width, height = picture.size_wh
     left, top = max(window.left, 0), max(window.top, 0)
     right, bottom = min(window.right, width), min(window.bottom, height)
@@ -258,7 +258,7 @@ def cut(picture: TrainingPicture, window: Window, size_wh: Size, kernel: str = "
 
 
 def turned(picture: TrainingPicture, size_wh: Size, kernel: str, rng: np.random.Generator) -> Crop:
-    """A crop of a picture from straight above, turned by any angle, mostly around its people."""
+    """A crop of an image from straight above, turned by any angle, mostly around its people."""
     picture_wh, points = np.array(picture.size_wh), picture.sample.points_xy
     low, high = max(ABOVE_SCALES[0], 0.7 * max(size_wh) / picture_wh.max()), ABOVE_SCALES[1]
     scale = math.exp(rng.uniform(math.log(min(low, high)), math.log(high)))

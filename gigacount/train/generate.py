@@ -1,8 +1,8 @@
-"""PromptMix's pictures: captions of real photographs, and what a text-to-image diffusion model makes of them.
+"""PromptMix's images: captions of real photographs, and what a text-to-image diffusion model makes of them.
 
 Bakhtiarnia, Zhang and Iosifidis, IJCNN 2023: prompts are extracted from a data set by a captioning network and given to
 a diffusion model. Which models, the user says: folders, or names that Hugging Face's libraries fetch. Weights must be
-safetensors, and no code that comes with a model is run. `mix` labels the pictures and trains on them.
+safetensors, and no code that comes with a model is run. `mix` labels the images and trains on them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORDS = 40  # tokens of a caption at most
 
 
 def captions(samples: Iterable[Sample], model: str, device: str = "auto") -> Iterator[str]:
-    """What a captioning model says of each picture, in one line. Raises UsageError where it cannot be loaded."""
+    """What a captioning model says of each image, in one line. Raises UsageError where it cannot be loaded."""
     transformers = library("transformers")
     place = choose_device(device)
     with explained(model):
@@ -56,9 +56,9 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def generate(options: GenerateOptions, prompts: list[str], notify: Notify = lambda line: None) -> Iterator[Path]:
-    """Pictures of each prompt, `<number of the prompt>-<number>.png`, each by its own seed; those that stand are kept.
+    """Images of each prompt, `<number of the prompt>-<number>.png`, each by its own seed; those that stand are kept.
 
-    Raises UsageError where the model cannot be loaded, OutputError where a picture cannot be written.
+    Raises UsageError where the model cannot be loaded, OutputError where an image cannot be written.
     """
     due = [(n, k, options.out / f"{n:05d}-{k}.png") for n in range(len(prompts)) for k in range(options.each)]
     missing = [one for one in due if not one[2].exists()]

@@ -21,7 +21,7 @@ from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord
 from gigacount.train.recipes import Recipe
 
-PROBE_PX = 64  # side of the picture by which features' channels are found
+PROBE_PX = 64  # side of the image by which features' channels are found
 MIN_VARIANCE = 1e-3  # of a teacher's channel, which is brought to variance 1: one that is silent stays so
 
 

@@ -1,9 +1,9 @@
-"""Labels that networks give: to generated pictures (PromptMix), and boxes to heads that are points (IIM, 4.1).
+"""Labels that networks give: to generated images (PromptMix), and boxes to heads that are points (IIM, 4.1).
 
 Bakhtiarnia, Zhang and Iosifidis, "PromptMix: text-to-image diffusion models enhance the performance of lightweight
-networks", IJCNN 2023: pictures generated from captions of real ones are labelled by strong networks and mixed into the
+networks", IJCNN 2023: images generated from captions of real ones are labelled by strong networks and mixed into the
 training of a light one. Of the paper only the abstract was at hand: how several networks' labels become one, and which
-pictures are left out, is ours, and so is that labels are heads, from which every network makes its own targets.
+images are left out, is ours, and so is that labels are heads, from which every network makes its own targets.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BLOCK_PX = 64
 
 
 def mixed_source(options: TrainOptions, real: Sequence[TrainingSet], team: Team, notify: Notify) -> TrainingSet:
-    """The generated pictures as a set whose crops are the wished share of all; none are held out. Raises DataError."""
+    """The generated images as a set whose crops are the wished share of all; none are held out. Raises DataError."""
     mix = options.mix
     assert mix is not None
     if not mix.teachers:
@@ -60,9 +60,9 @@ def mixed_source(options: TrainOptions, real: Sequence[TrainingSet], team: Team,
 
 
 def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample]:
-    """The pictures of the folder with the heads that teachers see in one look at 2560 x 1440 px at most.
+    """The images of the folder with the heads that teachers see in one look at 2560 x 1440 px at most.
 
-    Of several, the one whose count is nearest to their mean. Raises DataError where they agree on no picture.
+    Of several, the one whose count is nearest to their mean. Raises DataError where they agree on no image.
     """
     folder = Path(mix.folder)
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
@@ -140,7 +140,7 @@ def write_labels(path: Path, samples: Iterable[Sample]) -> None:
 def with_boxes(samples: Iterable[Sample], name: str, enlarge: float = 1.0, device: str = "auto") -> Iterator[Sample]:
     """The samples with a square box around every head, as the network of the record `name` sees them.
 
-    enlarge: pictures are looked at so many times as large, and shrunk where they are too large for a look. Raises
+    enlarge: images are looked at so many times as large, and shrunk where they are too large for a look. Raises
     UsageError for another network.
     """
     record, place = find_record(name), choose_device(device)

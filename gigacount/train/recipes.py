@@ -20,7 +20,7 @@ from gigacount.options import TrainOptions
 
 @dataclass(frozen=True)
 class PeopleFree:
-    """Random changes of crops of pictures without people: few are at hand, and nobody is in them whichever way up.
+    """Random changes of crops of images without people: few are at hand, and nobody is in them whichever way up.
 
     close_up: they are enlarged up to so many times further than others, half of them so many times at least: enlarged
     texture is mistaken for heads. turn: probability of turning by quarters, or by half where they are not square.
@@ -37,16 +37,16 @@ class Augmentation:
     grey: of dropping the colours. gamma: range of the exponent of the 0..1 values, with gamma_probability.
     tint: each colour is multiplied by up to exp(tint) or exp(-tint), with the same probability.
     soft: of blurring it as if it were enlarged twice.
-    scale: range of the factor by which the picture is resized before the crop is cut, log-uniform. scales: these
-        factors instead, or zoom_wh: GigaZoom's zoom levels, from where the whole picture fits into this to 1.
-    stretch: width against height change by up to exp(stretch) or exp(-stretch), where the picture is resized.
-    native: of cutting the crop at the picture's own size instead. everywhere: at all positions of a set, as likely.
-    grid: of taking a cell of the whole number of crops that the picture is resized to, as in use.
-    crowd: of laying the crop around one of the picture's heads, any as likely: dense places are few.
-    mosaic: how likely a crop is put together of 1 x 1, 2 x 2, 3 x 3, ... smaller ones of different pictures.
-    above: of turning a crop of a picture from straight above by any angle.
-    kernels: what pictures are resampled with, one as likely as the other: "bilinear" or "bicubic".
-    fill: enlarge a picture that is smaller than the crop until it fills it; else the rest is grey.
+    scale: range of the factor by which the image is resized before the crop is cut, log-uniform. scales: these
+        factors instead, or zoom_wh: GigaZoom's zoom levels, from where the whole image fits into this to 1.
+    stretch: width against height change by up to exp(stretch) or exp(-stretch), where the image is resized.
+    native: of cutting the crop at the image's own size instead. everywhere: at all positions of a set, as likely.
+    grid: of taking a cell of the whole number of crops that the image is resized to, as in use.
+    crowd: of laying the crop around one of the image's heads, any as likely: dense places are few.
+    mosaic: how likely a crop is put together of 1 x 1, 2 x 2, 3 x 3, ... smaller ones of different images.
+    above: of turning a crop of an image from straight above by any angle.
+    kernels: what images are resampled with, one as likely as the other: "bilinear" or "bicubic".
+    fill: enlarge an image that is smaller than the crop until it fills it; else the rest is grey.
     """
 
     flip: float = 0.5
@@ -76,15 +76,15 @@ class Recipe:
     """How a paper trains its network.
 
     lr, backbone_lr: learning rates of the new layers and of `Network.encoder`; None gives the encoder `lr` too.
-    momentum: of "sgd". crop_wh: None for whole pictures. fit_wh: larger pictures are first shrunk to fit in this.
-    batch: crops a step. crops: of each picture an epoch.
+    momentum: of "sgd". crop_wh: None for whole images. fit_wh: larger images are first shrunk to fit in this.
+    batch: crops a step. crops: of each image an epoch.
     schedule, decay: "exponential", lr x decay after every epoch; "polynomial", lr x (1 - done / total) ** decay;
         "cosine", from lr to 0; "plateau", lr x decay after every `patience` validations that found nothing better.
     warm_up: steps over which the learning rate rises. fixed: parameters whose names begin so are not trained.
     freeze: share of the training after which batch norm keeps its statistics.
     ema: decay of the running average of the weights, which is what is validated and kept; 0 keeps the weights alone.
     clip: most of a step's gradient norm.
-    select: what weights are chosen by on held-out pictures: the error of the "count", or the "f1" of located heads.
+    select: what weights are chosen by on held-out images: the error of the "count", or the "f1" of located heads.
     """
 
     optimiser: Literal["sgd", "adam", "adamw"] = "adam"
@@ -161,8 +161,8 @@ LIGHT = Recipe(
     std=Light.std,
 )
 
-# Patches are a quarter of the picture (of 1024 x 768 here), mirrored, SGD at a fixed 1e-6 (section 3.2); momentum,
-# decay, batch and epochs, each with every picture four times, are from the authors' code, which takes whole pictures at
+# Patches are a quarter of the image (of 1024 x 768 here), mirrored, SGD at a fixed 1e-6 (section 3.2); momentum,
+# decay, batch and epochs, each with every image four times, are from the authors' code, which takes whole images at
 # 1e-7 (recipe csrnet-code). All of it supposes ImageNet weights in the encoder.
 CSRNET = Recipe(
     optimiser="sgd",
@@ -176,7 +176,7 @@ CSRNET = Recipe(
     augmentation=Augmentation(flip=0.5),
 )
 
-# The paper cuts nine patches of a quarter of each picture (of 1024 x 768 here) and trains each column alone before all
+# The paper cuts nine patches of a quarter of each image (of 1024 x 768 here) and trains each column alone before all
 # together; it states no rates. Adam at 1e-4 in one go is what later reproductions settled on (C-3-Framework).
 MCNN = Recipe(lr=1e-4, crop_wh=(512, 384), batch=8, crops=9, epochs=400, augmentation=Augmentation(flip=0.5))
 
@@ -184,7 +184,7 @@ MCNN = Recipe(lr=1e-4, crop_wh=(512, 384), batch=8, crops=9, epochs=400, augment
 SASNET = Recipe(lr=1e-4, backbone_lr=1e-5, crop_wh=(256, 256), batch=8, epochs=500, augmentation=Augmentation(flip=0.5))
 
 # Section 3.4; random crops and mirroring, no other augmentation. How many crops the paper does not say: the authors'
-# code takes 30 of each picture and the cells of its tiling, which are 4 in one of 1024 x 768.
+# code takes 30 of each image and the cells of its tiling, which are 4 in one of 1024 x 768.
 DEEPCOUNT = Recipe(
     optimiser="sgd",
     lr=1e-4,
@@ -241,7 +241,7 @@ MUD_IKNN = Recipe(
     lr=1e-4,
     crop_wh=(mudiknn.SIDE, mudiknn.SIDE),
     batch=25,
-    epochs=8333,  # 100,000 steps on the 300 pictures of ShanghaiTech part A
+    epochs=8333,  # 100,000 steps on the 300 images of ShanghaiTech part A
     augmentation=Augmentation(flip=0.5, everywhere=True),
     mean=MudIknn.mean,
     std=MudIknn.std,
@@ -250,7 +250,7 @@ MUD_IKNN = Recipe(
 # GigaZoom IV-A: 100 epochs, weight decay 1e-4, batch 12, rate 1e-4 times 0.99 each epoch. The paper says neither the
 # optimiser, Adam here as 1e-4 would be far off for CSRNet's SGD, nor what patches of different scales are: here the
 # scales of its zoom levels. The patch is ours, four cover a window of 2560 x 1440 px, as 12 of those do not fit in the
-# paper's three GPUs; so is their number, 44 of each picture: one window at each of the 11 levels.
+# paper's three GPUs; so is their number, 44 of each image: one window at each of the 11 levels.
 GIGAZOOM = Recipe(
     lr=1e-4,
     weight_decay=1e-4,
@@ -263,11 +263,11 @@ GIGAZOOM = Recipe(
     augmentation=Augmentation(zoom_wh=(2560, 1440)),
 )
 
-# PromptMix (IJCNN 2023) looks at pictures of 2560 x 1440 px at most (GigaZoom II-A) and mixes generated ones in, which
-# --mix does. Its rates are not at hand: those of GigaZoom, by the same authors, on whole pictures.
+# PromptMix (IJCNN 2023) looks at images of 2560 x 1440 px at most (GigaZoom II-A) and mixes generated ones in, which
+# --mix does. Its rates are not at hand: those of GigaZoom, by the same authors, on whole images.
 PROMPTMIX = replace(GIGAZOOM, crop_wh=None, fit_wh=(2560, 1440), batch=1, crops=1, augmentation=Augmentation())
 
-# "Gigapixel CSRNet" (GigaZoom II-A): patches of 1920 x 1200 px from the picture, its 1/16 and its 1/64 by area. The
+# "Gigapixel CSRNet" (GigaZoom II-A): patches of 1920 x 1200 px from the image, its 1/16 and its 1/64 by area. The
 # rest is CSRNet's own.
 GIGAPIXEL_CSRNET = replace(
     CSRNET, crop_wh=(1920, 1200), augmentation=Augmentation(scales=(1.0, 1 / 4, 1 / 8), fill=True)
@@ -288,7 +288,7 @@ CSRNET_LIGHT = Recipe(
     epochs=20,
     schedule="cosine",
     warm_up=50,
-    # By the running statistics, as in use, pictures had two to three times their people after 800 steps of batches of
+    # By the running statistics, as in use, images had two to three times their people after 800 steps of batches of
     # three; learning with these from early on makes them fit.
     freeze=0.35,
     ema=0.998,
@@ -304,7 +304,7 @@ CSRNET_LIGHT = Recipe(
     ),
 )
 
-# NWPU-Crowd's public code for RAZ-Net's localization branch: pictures of at most about 2048 px a side. It trains for at
+# NWPU-Crowd's public code for RAZ-Net's localization branch: images of at most about 2048 px a side. It trains for at
 # most 2000 epochs and keeps the 87th.
 RAZ_NET_NWPU = replace(
     RAZ_NET,
@@ -405,7 +405,7 @@ def settings_of(options: TrainOptions, start: NetworkRecord | None = None) -> di
 
 
 def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: NetworkRecord | None = None) -> Recipe:
-    """The recipe as this run follows it. Raises UsageError for a batch of pictures of unlike sizes."""
+    """The recipe as this run follows it. Raises UsageError for a batch of images of unlike sizes."""
     ratio = options.lr / recipe.lr if options.lr else 1.0
     fitted = replace(
         recipe,

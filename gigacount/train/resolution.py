@@ -1,4 +1,4 @@
-"""How large people must be seen, and how sure a count is: measured on labelled pictures seen at several sizes."""
+"""How large people must be seen, and how sure a count is: measured on labelled images seen at several sizes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SAVED = 1.0
 
 COVERED = 0.9
 SURE_AT = (1.0, 0.5)
-"""Sizes of pictures that tell how sure counts are: in scenes, some people are seen large and some small."""
+"""Sizes of images that tell how sure counts are: in scenes, some people are seen large and some small."""
 
 
 def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | None:
-    """From looks at pictures, by kind, at their size and at halves of it; None where too few people were seen.
+    """From looks at images, by kind, at their size and at halves of it; None where too few people were seen.
 
-    Squares of all pictures are pooled into classes of spacing. People are resolved above the last class in which a
-    closer look at a square full of them saves SAVED people. `kinds` is what pictures with people, each kind with the
+    Squares of all images are pooled into classes of spacing. People are resolved above the last class in which a
+    closer look at a square full of them saves SAVED people. `kinds` is what images with people, each kind with the
     same weight, need besides the errors of their places for COVERED of them to lie in their intervals.
     """
     scales = [scale for scale in looks if scale <= 1]
@@ -89,7 +89,7 @@ def _squares(
 def _needs(
     looks: Sequence[Sequence[Sequence[Measured]]], divisor: float, stride: int, curve: Resolution
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each picture with people: the deviation that its places do not explain, and its weight; all (N,)."""
+    """Of each image with people: the deviation that its places do not explain, and its weight; all (N,)."""
     needs, weights = [], []
     for scale, sets in zip(SURE_AT, looks, strict=False):
         for seen in sets:

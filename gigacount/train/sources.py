@@ -1,4 +1,4 @@
-"""Labelled pictures to cut crops from: small ones are kept in memory, large ones are read where a crop falls."""
+"""Labelled images to cut crops from: small ones are kept in memory, large ones are read where a crop falls."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from gigacount.geometry import Size, Window, whole
 from gigacount.image import GigaImage
 from gigacount.options import TrainOptions
 
-SMALL_PX = 16_000_000  # pictures up to this are decoded whole
-KEEP_BYTES = 4 << 30  # of decoded small pictures; those beyond are decoded anew for each crop
+SMALL_PX = 16_000_000  # images up to this are decoded whole
+KEEP_BYTES = 4 << 30  # of decoded small images; those beyond are decoded anew for each crop
 EXAMPLES = 3  # problems of a kind that are shown
 
 Notify = Callable[[str], None]
@@ -51,7 +51,7 @@ KEPT = Kept()
 
 @dataclass
 class TrainingPicture:
-    """One labelled picture; its pixels are decoded on first use and kept where they are few. Threads may share it."""
+    """One labelled image; its pixels are decoded on first use and kept where they are few. Threads may share it."""
 
     sample: Sample
     _pixels: NDArray[np.uint8] | None = None
@@ -60,7 +60,7 @@ class TrainingPicture:
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) of a window at `size_wh`; a window of a small picture must be read at its own size."""
+        """uint8 (H, W, 3) of a window at `size_wh`; a window of a small image must be read at its own size."""
         with self._lock:
             self._open()
             if self._large is not None:
@@ -98,7 +98,7 @@ class TrainingPicture:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """One data set of a training: its share of the crops, and its pictures for training and for validation.
+    """One data set of a training: its share of the crops, and its images for training and for validation.
 
     from_above: whether they are taken straight down, and so may be turned by any angle.
     """
@@ -113,7 +113,7 @@ class TrainingSet:
 def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> list[TrainingSet]:
     """Read all labels, list what is wrong with the data, divide by a fixed seed.
 
-    Raises DataError where a set has nothing to train on, or holds pictures or labels that cannot be used and are not
+    Raises DataError where a set has nothing to train on, or holds images or labels that cannot be used and are not
     to be left out; all sets are looked at first.
     """
     listed = read_list(options.held_out) if options.held_out else None
@@ -151,7 +151,7 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
 def checked(spec: str, options: TrainOptions, notify: Notify, split: str | None = None) -> tuple[list[Sample], int]:
     """The samples of a data set that can be used, and how many problems must be put right; what `check` finds is told.
 
-    Heads outside their picture are in no crop, and harm nobody. A run that is resumed was checked when it was begun.
+    Heads outside their image are in no crop, and harm nobody. A run that is resumed was checked when it was begun.
     """
     errors: list[EntryError] = []
     samples = list(read(spec, split or options.split, errors.append, options.labels))
@@ -168,7 +168,7 @@ def checked(spec: str, options: TrainOptions, notify: Notify, split: str | None 
 
 
 def validation_split(spec: str, options: TrainOptions, notify: Notify) -> tuple[list[Sample], int]:
-    """The data set's own pictures for validation, as `checked` gives them; none where it has no such split."""
+    """The data set's own images for validation, as `checked` gives them; none where it has no such split."""
     if options.held_out or options.validation == 0 or options.split != "train" or not stands_apart(spec, "val"):
         return [], 0
     return checked(spec, options, notify, "val")

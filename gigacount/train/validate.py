@@ -1,4 +1,4 @@
-"""Errors on held-out pictures: whole, at their own size, one by one; or in the windows of GigaZoom's zoom levels."""
+"""Errors on held-out images: whole, at their own size, one by one; or in the windows of GigaZoom's zoom levels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIN_SCORE = 0.01  # a set without a fault is not infinitely better than one with
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors on one set's held-out pictures, or the looks at them; bias is the mean of estimate minus truth, in people.
+    """Errors on one set's held-out images, or the looks at them; bias is the mean of estimate minus truth, in people.
 
     f1: of located heads within sigma_l of the NWPU protocol, or within 8 px where heads have no boxes; None where they
     were not located.
@@ -67,7 +67,7 @@ def mean_score(errors: Sequence[Errors]) -> float:
 
 @torch.inference_mode()
 def validate(network: Network, sources: Sequence[TrainingSet], recipe: Recipe, dtype: torch.dtype) -> list[Errors]:
-    """The errors of each set that has held-out pictures, none of a network that does not count, in eval mode.
+    """The errors of each set that has held-out images, none of a network that does not count, in eval mode.
 
     A network that learns from GigaZoom's zoom levels is seen at those: its errors are of single looks.
     """
@@ -129,7 +129,7 @@ def f1_of(pairs: Sequence[PointPair]) -> float | None:
 
 
 def views_of(picture: TrainingPicture, recipe: Recipe) -> list[View]:
-    """What of a picture a network is validated on: the whole, shrunk as the recipe says or where it is too large for a
+    """What of an image a network is validated on: the whole, shrunk as the recipe says or where it is too large for a
     look, or the windows that GigaZoom would look at if it saw every head."""
     zoom_wh = recipe.augmentation.zoom_wh
     if zoom_wh is None:
@@ -148,7 +148,7 @@ def views_of(picture: TrainingPicture, recipe: Recipe) -> list[View]:
 
 
 def heads_in(picture: TrainingPicture, window: Window) -> int:
-    """How many heads lie in a window; those beyond the picture's border count as at it, as in its total."""
+    """How many heads lie in a window; those beyond the image's border count as at it, as in its total."""
     points = picture.sample.points_xy
     if window == whole(picture.size_wh):
         return len(points)
@@ -169,7 +169,7 @@ def tensor(picture: TrainingPicture, view: View, recipe: Recipe, device: torch.d
 def labelled(
     sources: Sequence[TrainingSet], recipe: Recipe, device: torch.device
 ) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
-    """Each training picture as the network sees it whole, (3, H, W), with its heads (N, 2) in those pixels."""
+    """Each training image as the network sees it whole, (3, H, W), with its heads (N, 2) in those pixels."""
     for source in sources:
         for picture in source.train:
             image = tensor(picture, whole_view(picture, recipe), recipe, device)[0]

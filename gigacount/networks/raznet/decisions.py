@@ -19,7 +19,7 @@ MIN_ATTENTION = 0.01  # theta_z, the least mean of a sub-image
 OVERLAP = 0.5  # intersection over union from which the lower of two goes
 REGIONS = 10  # k_z
 RATIOS = (1.0, 0.5, 2.0)  # height to width
-SCALES = (1 / 3, 2 / 3)  # side of the square anchor, of the picture's shorter edge
+SCALES = (1 / 3, 2 / 3)  # side of the square anchor, of the image's shorter edge
 
 
 def anchors(size_hw: tuple[int, int]) -> NDArray[np.float64]:
@@ -32,7 +32,7 @@ def propose_regions(attention: NDArray[np.float32], regions: int = REGIONS) -> l
     """The sub-images of (H, W) attention to zoom, best first: anchors around interest points, ranked by mean attention.
 
     An interest point is drawn in proportion to its attention, the paper's "randomly sampled from the attention map",
-    always in the same way, so that a picture always gives the same count. Anchors are cut at the picture's border.
+    always in the same way, so that an image always gives the same count. Anchors are cut at the image's border.
     """
     cumulative = attention.cumsum(dtype=np.float64)
     if cumulative[-1] <= 0:
@@ -92,7 +92,7 @@ def replace_points(points: NDArray[np.float32], region: Window, found: NDArray[n
 
 
 GRID = 4  # sub-images a side
-NO_THETA = 1e9  # people, more than any picture holds: the mean of both streams everywhere. Finite, as weights must be
+NO_THETA = 1e9  # people, more than any image holds: the mean of both streams everywhere. Finite, as weights must be
 
 
 def sub_images(rows: int, cols: int) -> Iterator[tuple[slice, slice]]:
@@ -121,19 +121,19 @@ def fuse(density: Tensor, located: Tensor, theta: Tensor) -> Tensor:
 
 
 def fit_theta(density: Tensor, located: Tensor, truth: Tensor) -> Tensor:
-    """theta_f (16,) with the least absolute error of C_fused over the N pictures; counts are (N, 16), theirs and true.
+    """theta_f (16,) with the least absolute error of C_fused over the N images; counts are (N, 16), theirs and true.
 
     The paper estimates it "for each grid from all training data". Only N + 1 values of theta differ in effect: each
-    picture's mean count, and `NO_THETA`. Of equally good ones the largest is taken, which trusts both streams.
+    image's mean count, and `NO_THETA`. Of equally good ones the largest is taken, which trusts both streams.
     """
     mean, order = ((density + located) / 2).sort(dim=0)
     density, truth = density.gather(0, order), truth.gather(0, order)
     nothing = torch.zeros_like(mean[:1])
-    below = torch.cat([nothing, (mean - truth).abs().cumsum(0)])  # (N + 1, 16): the error of the first n pictures
+    below = torch.cat([nothing, (mean - truth).abs().cumsum(0)])  # (N + 1, 16): the error of the first n images
     dense = (density - truth).abs()
     above = torch.cat([dense.flip(0).cumsum(0).flip(0), nothing])  # and that of the others
     candidates = torch.cat([mean, torch.full_like(nothing, NO_THETA)])
-    # Pictures of equal mean fall on the same side: only the first of them may be the threshold.
+    # Images of equal mean fall on the same side: only the first of them may be the threshold.
     repeated = torch.cat([nothing.bool(), candidates[1:] == candidates[:-1]])
     error = (below + above).masked_fill(repeated, torch.inf)
     best = len(error) - 1 - error.flip(0).argmin(0, keepdim=True)

@@ -43,13 +43,13 @@ Streams = Literal["fusion", "average", "density", "localization"]
 ZOOM = 2
 PEAK_THRESHOLD = 0.5  # of the pooled psi; the paper names none, this is the NWPU-Crowd reproduction's
 BETA, NEIGHBOURS = 0.1, 4  # of the Gaussians around heads, which the paper writes exp(-d^2 / sigma^2)
-# The reproduction's tiles, for pictures whose full-size features, 1 kB a pixel, would fill the memory.
+# The reproduction's tiles, for images whose full-size features, 1 kB a pixel, would fill the memory.
 TILING = Tiling(WindowGrid((576, 768), (576, 768), batch=1), multiple=STRIDE, from_pixels=4 * 512 * 1024)
 PART_HW = (576, 768)  # of a zoomed sub-image that is learnt from
 
 
 class BothStreams(NamedTuple):
-    """Of one picture: people per cell (rows, cols) of each stream, and the points (N, 3)."""
+    """Of one image: people per cell (rows, cols) of each stream, and the points (N, 3)."""
 
     density: Tensor
     located: Tensor
@@ -124,7 +124,7 @@ class RazNet(Network):
         return fuse(looked.density, looked.located, theta)
 
     def look(self, image: Tensor) -> BothStreams:
-        """Both streams on one picture (3, H, W) before their fusion."""
+        """Both streams on one image (3, H, W) before their fusion."""
         height, width = image.shape[-2:]
         people, psi, attention = whole_or_tiled(image[None], self._main_maps, TILING)[0]
         cells = F.avg_pool2d(pad_to_multiple(people[None], STRIDE), STRIDE)[0] * STRIDE**2
@@ -246,7 +246,7 @@ class RazNet(Network):
         return attention_loss(guess[..., :height, :width], attention)
 
     def calibrate(self, pictures: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
-        """Fit theta_f (3.1, two-stream fusion) on training pictures (3, H, W) with heads at (N, 2) pixels."""
+        """Fit theta_f (3.1, two-stream fusion) on training images (3, H, W) with heads at (N, 2) pixels."""
         if self.streams == "density":
             return
         counts = []
