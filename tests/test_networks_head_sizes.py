@@ -84,7 +84,7 @@ def test_sizes_are_learnt_where_boxes_are_and_given_to_points(tmp_path: Path, mo
     assert len(side) == 4
     assert max(side["0"], side["1"]) < 13 < 16 < min(side["2"], side["3"])
     points = load(f"csv:{tmp_path / 'points'}", "train", print)
-    assert np.array_equal(found[0].points_xy, points[0].points_xy)
+    np.testing.assert_allclose(found[0].points_xy, points[0].points_xy, atol=1e-3)
     again = CliRunner().invoke(app, ["data", "boxes", "csv:x", "--network", "x", "--out", str(out)])
     assert isinstance(again.exception, ExistsError)
 

@@ -330,14 +330,13 @@ def test_unknown_suffix_and_oversized_jpeg(drawn: Scene, tmp_path: Path) -> None
 
 
 def test_failure_leaves_what_was_there(drawn: Scene, tmp_path: Path) -> None:
-    class Broken:
-        def paint(self, window: Window) -> np.ndarray:
-            raise RuntimeError("paint has run out")
+    def broken(window: Window) -> np.ndarray:
+        raise RuntimeError("paint has run out")
 
     path = tmp_path / "scene.tif"
     path.write_text("precious")
     with pytest.raises(RuntimeError, match="paint has run out"):
-        write_scene(Scene(drawn.truth, Broken()), path)
+        write_scene(Scene(drawn.truth, broken), path)
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -10,13 +10,15 @@ count, or else persons; others are ignored. Commas, semicolons or tabs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gigacount.datasets.entries import Entry, LabelledHeads, OnError, read_listed, shown, strict
+from gigacount.datasets.entries import Boxes, Entry, LabelledHeads, OnError, Points, read_listed, shown, strict
 from gigacount.datasets.files import bad, csv_rows
 from gigacount.datasets.forms import picture_folders, read_files
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, people_classes
@@ -52,6 +54,21 @@ def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
 def row_class(cells: dict[str, str]) -> str:
     """The class of a row by its columns, '' where it has none."""
     return next((cells[name] for name in CLASS if name in cells), "")
+
+
+def csv_text(images: Iterable[tuple[str | Path, Points, Boxes | None]]) -> str:
+    """What `read_csv` reads: a line per head of each image, with its box where all images have them, so that all may be
+    looked at; a line with the name alone is nobody."""
+    text, images = io.StringIO(newline=""), list(images)
+    boxed = all(boxes is not None for _, _, boxes in images)
+    columns = (*POSITION, *BOX) if boxed else POSITION
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *columns])
+    for name, points, boxes in images:
+        heads = points if boxes is None or not boxed else np.hstack([points, boxes])
+        rows = [[f"{value:.3f}" for value in head] for head in heads] or [[""] * len(columns)]
+        writer.writerows([name, *row] for row in rows)
+    return text.getvalue()
 
 
 def _heads(rows: list[Row], people: frozenset[str]) -> LabelledHeads:

@@ -117,9 +117,9 @@ def csv_rows(
     """
     text = read_text(path)
     header = text.partition("\n")[0].lower()
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=max(",;\t", key=header.count))
     with guarded(path):
-        names = [name.strip().lower() for name in next(reader, [])]
+        reader.fieldnames = names = [name.strip().lower() for name in reader.fieldnames or []]
     missing = set(needed) - set(names)
     if missing:
         problem = f"no column {' or '.join(sorted(missing))}; the first line must name them, such as {example}"
@@ -128,9 +128,9 @@ def csv_rows(
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
         try:
             for row in reader:
-                if any(row):
-                    cells = [cell.strip() for cell in row]
-                    yield reader.line_num, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))
+                cells = {name: row[name].strip() for name in names}
+                if any(cells.values()):
+                    yield reader.line_num, cells
         except csv.Error as error:
             raise bad(path, f"not CSV ({error})", reader.line_num) from error
 

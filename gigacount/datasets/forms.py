@@ -47,7 +47,7 @@ def read_drawings(
     on_error: OnError,
     declared: Collection[str] | None = None,
 ) -> Iterator[Entry]:
-    """Entries of a form with a label file of shapes beside each image; `declared` as in `Drawings`."""
+    """Entries of a form with a label file of shapes beside each image; `declared` as in `DrawnFiles`."""
     found = {labels: [path for path in files(labels, {suffix}) if path.name not in CLASS_FILES] for _, labels in parts}
     drawings = DrawnFiles([path for paths in found.values() for path in paths], parse, where, on_error, declared)
     for images, labels in parts:

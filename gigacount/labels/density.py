@@ -16,11 +16,7 @@ MIN_SIGMA = 1e-3  # px; stands for 0, an impulse, where heads share one position
 
 
 def gaussian_density(
-    points_xy: ArrayLike,
-    size_wh: Size,
-    sigma: float | ArrayLike,
-    stride: int = 1,
-    radius: int | None = None,
+    points_xy: ArrayLike, size_wh: Size, sigma: float | ArrayLike, stride: int = 1, radius: int | None = None
 ) -> NDArray[np.float32]:
     """One Gaussian per head, (rows, cols) float32 people per cell of `stride` pixels.
 

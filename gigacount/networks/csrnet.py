@@ -20,12 +20,7 @@ STRIDE = 8
 BACK_END = (512, 512, 512, 256, 128, 64)
 
 # Table 3 of the paper: dilation of each convolution of the back end.
-CONFIGURATIONS = {
-    "A": (1, 1, 1, 1, 1, 1),
-    "B": (2, 2, 2, 2, 2, 2),
-    "C": (2, 2, 2, 4, 4, 4),
-    "D": (4, 4, 4, 4, 4, 4),
-}
+CONFIGURATIONS = {"A": (1, 1, 1, 1, 1, 1), "B": (2, 2, 2, 2, 2, 2), "C": (2, 2, 2, 4, 4, 4), "D": (4, 4, 4, 4, 4, 4)}
 
 
 class CSRNet(DensityNetwork):

@@ -72,7 +72,7 @@ def export_network(record: NetworkRecord, backend: str, precision: str, folder: 
 def export_openvino(record: NetworkRecord, folder: Path, pictures: Pictures = ()) -> NetworkRecord:
     """Write the graphs of a record's weights, the weights and the record to `folder`; the record, which names them.
 
-    images (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
+    pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
     have more people in int8 than in fp32, are settled on them. Raises UsageError where the network cannot be exported.
     """
     openvino = tool("openvino")

@@ -261,9 +261,5 @@ def _block(rng: Generator, n: int) -> Doubles:
     return np.stack([rng.uniform(-size, size, n) * stretch, rng.uniform(-size, size, n) / stretch * 2])
 
 
-FORMATIONS: dict[str, Callable[[Generator, int], Doubles]] = {
-    "files": _files,
-    "group": _group,
-    "block": _block,
-}
+FORMATIONS: dict[str, Callable[[Generator, int], Doubles]] = {"files": _files, "group": _group, "block": _block}
 """Name -> (2, n) places across and away, in heads, about a group's place."""

@@ -4,8 +4,6 @@ and annotations in the form of PANDA. Same truth, same bytes.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import queue
 import struct
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.datasets.csv_points import csv_text
 from gigacount.errors import OutputError, UsageError
 from gigacount.geometry import Size, Window
 from gigacount.image.vips import library
@@ -144,19 +143,6 @@ def _paint(scene: Scene, window: Window, band: NDArray[np.uint8]) -> None:
     strip[:] = scene.paint(window).reshape(window.height, -1)
 
 
-def heads_csv(truth: Truth, name: str) -> str:
-    """A line `image,x,y` per head, with its box where boxes are known: what the csv data set and `evaluate` read."""
-    heads, columns = truth.points_xy, ["image", "x", "y"]
-    if truth.boxes_xyxy is not None:
-        heads, columns = np.hstack([heads, truth.boxes_xyxy]), [*columns, "left", "top", "right", "bottom"]
-    rows = [[f"{value:.3f}" for value in head] for head in heads] or [[""] * (len(columns) - 1)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([name, *row] for row in rows)
-    return text.getvalue()
-
-
 def points_geojson(truth: Truth) -> str:
     """A FeatureCollection with a Point per head, in pixels, as QuPath imports it."""
     features = [
@@ -193,7 +179,7 @@ def has_boxes(truths: Iterable[Truth]) -> bool:
 
 def write_truth(truth: Truth, picture: Path, overwrite: bool = True) -> list[Path]:
     """Write `<stem>.csv` and `<stem>.geojson` beside an image; return their paths. Raises OutputError."""
-    texts = {".csv": heads_csv(truth, picture.name), ".geojson": points_geojson(truth)}
+    texts = {".csv": csv_text([(picture.name, truth.points_xy, truth.boxes_xyxy)]), ".geojson": points_geojson(truth)}
     return [_write(picture.with_suffix(suffix), text, overwrite) for suffix, text in texts.items()]
 
 

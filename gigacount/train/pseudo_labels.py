@@ -8,8 +8,6 @@ images are left out, is ours, and so is that labels are heads, from which every 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from gigacount.count import Counter
 from gigacount.datasets import DATASETS, Sample, read
-from gigacount.datasets.csv_points import BOX, POSITION
+from gigacount.datasets.csv_points import csv_text
 from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
 from gigacount.errors import DataError, UsageError
 from gigacount.geometry import fit, whole
@@ -125,16 +123,9 @@ def scatter(cells: NDArray[np.float64], number: int, cell_px: int) -> NDArray[np
 
 
 def write_labels(path: Path, samples: Iterable[Sample]) -> None:
-    """The csv data set's form, a line a head with its box where all have one; the file can be looked at, and is read
-    again with paths trusted. Written whole or not at all."""
-    text, samples = io.StringIO(), list(samples)
-    writer = csv.writer(text, lineterminator="\n")
-    boxed = all(sample.boxes_xyxy is not None for sample in samples)
-    writer.writerow(["image", *POSITION, *(BOX if boxed else ())])
-    for sample in samples:
-        heads = sample.points_xy if sample.boxes_xyxy is None else np.hstack([sample.points_xy, sample.boxes_xyxy])
-        writer.writerows((sample.image.resolve(), *head) for head in heads.tolist() or [("", "")])
-    write_whole(path, text.getvalue().encode())
+    """As a csv data set, which is read again with paths trusted; whole or not at all."""
+    rows = ((sample.image.resolve(), sample.points_xy, sample.boxes_xyxy) for sample in samples)
+    write_whole(path, csv_text(rows).encode())
 
 
 def with_boxes(samples: Iterable[Sample], name: str, enlarge: float = 1.0, device: str = "auto") -> Iterator[Sample]:

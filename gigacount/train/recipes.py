@@ -321,11 +321,7 @@ RAZ_NET_NWPU = replace(
 
 # DeepCount's public code. Its rate falls to a tenth at step 40,000, which is where it kept its best weights.
 DEEPCOUNT_CODE = replace(
-    DEEPCOUNT,
-    optimiser="adam",
-    momentum=0.0,
-    batch=20,
-    augmentation=replace(DEEPCOUNT.augmentation, grey=0.1),
+    DEEPCOUNT, optimiser="adam", momentum=0.0, batch=20, augmentation=replace(DEEPCOUNT.augmentation, grey=0.1)
 )
 
 LIGHT_FINE_TUNE = replace(
@@ -367,8 +363,7 @@ RECIPES: dict[str, Published] = {
     "raz-net-nwpu": Published("RAZ-Net's localization in NWPU-Crowd's public code: Adam at 1e-5", RAZ_NET_NWPU),
     "iim": Published("IIM's paper: crops of 1024x512, scales 0.8 to 1.2, the rate times 0.99 an epoch", IIM),
     "iim-code": Published(
-        "IIM's public code: the rate falls polynomially instead",
-        replace(IIM, schedule="polynomial", decay=0.9),
+        "IIM's public code: the rate falls polynomially instead", replace(IIM, schedule="polynomial", decay=0.9)
     ),
     "head-sizes": Published("IIM's network that tells how large heads are (ours, not tuned)", HEAD_SIZES),
     "mud-iknn": Published("MUD-ikNN: windows of 224x224, Adam at 1e-4", MUD_IKNN),
