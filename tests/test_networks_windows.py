@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gigacount.networks.peaks import find_peaks, points_to_cells
-from gigacount.networks.windows import Tiling, WindowGrid, mean_over_windows, starts, whole_or_tiled
+from gigacount.networks.windows import Tiling, mean_over_windows, starts, whole_or_tiled
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_windows_that_return_their_own_pixels_give_the_picture_back(
 ) -> None:
     step = (max(window[0] // shrink[0], 1), max(window[1] // shrink[1], 1))
     picture = torch.arange(2 * 3 * size[0] * size[1], dtype=torch.float32).reshape(2, 3, *size)
-    seen = mean_over_windows(picture, lambda x: x[:, :2] + 1, WindowGrid(window, step, batch))
+    seen = mean_over_windows(picture, lambda x: x[:, :2] + 1, Tiling(window, step, batch))
     torch.testing.assert_close(seen, picture[:, :2] + 1)
 
 
@@ -47,13 +47,13 @@ def test_overlapping_windows_are_averaged() -> None:
     # Windows at 0 and 2 of a row of 6: the columns 2 and 3 are in both.
     values = iter([1.0, 3.0])
     seen = mean_over_windows(
-        torch.zeros(1, 1, 1, 6), lambda x: torch.full_like(x, next(values)), WindowGrid((1, 4), (1, 2), batch=1)
+        torch.zeros(1, 1, 1, 6), lambda x: torch.full_like(x, next(values)), Tiling((1, 4), (1, 2), batch=1)
     )
     assert seen.flatten().tolist() == [1, 1, 2, 2, 3, 3]
 
 
 def test_small_pictures_are_seen_at_once_and_large_ones_in_tiles() -> None:
-    tiling = Tiling(WindowGrid((8, 8), (8, 8)), multiple=4, from_pixels=200)
+    tiling = Tiling((8, 8), (8, 8), multiple=4, from_pixels=200)
     shapes: list[tuple[int, ...]] = []
 
     def run(x: Tensor) -> Tensor:

@@ -27,12 +27,12 @@ from gigacount.networks.base import Floats, Network, Prediction, Targets, pad_to
 from gigacount.networks.hrnet import HRNetW48, resize
 from gigacount.networks.peaks import points_to_cells
 from gigacount.networks.vgg import VGG16
-from gigacount.networks.windows import Tiling, WindowGrid, whole_or_tiled
+from gigacount.networks.windows import Tiling, whole_or_tiled
 
 STRIDE = 8
 MULTIPLE = 16  # of the sides that the networks take
 # Tiles of 512 x 1024 px without overlap, but for the last row and column; smaller images are seen at once.
-TILING = Tiling(WindowGrid((512, 1024), (512, 1024)), multiple=MULTIPLE, from_pixels=4 * 512 * 1024)
+TILING = Tiling((512, 1024), (512, 1024), multiple=MULTIPLE, from_pixels=4 * 512 * 1024)
 MIN_PIXELS = 3  # of a component that counts
 CONFIDENCE_GRADIENT = 0.2  # share of the binary map's gradient that reaches the confidence (public code)
 THRESHOLD_GAIN = 10  # of the threshold encoder's output before the compressed sigmoid (public code)

@@ -27,10 +27,10 @@ from gigacount.networks.csrnet import BACK_END, csrnet_backend
 from gigacount.networks.densenet import DenseNet201
 from gigacount.networks.peaks import find_peaks
 from gigacount.networks.vgg import VGG16
-from gigacount.networks.windows import WindowGrid, mean_over_windows
+from gigacount.networks.windows import Tiling, mean_over_windows
 
 SIDE = 224  # px, of all that the network sees at once
-WINDOWS = WindowGrid((SIDE, SIDE), (128, 128), batch=8)
+WINDOWS = Tiling((SIDE, SIDE), (128, 128), batch=8)
 STRIDE = 8
 PEAK_THRESHOLD = 0.25  # 1 / (d + 1): heads known to 3 px; chosen by us, the paper locates nobody
 

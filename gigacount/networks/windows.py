@@ -12,21 +12,15 @@ from gigacount.networks.base import pad_to_multiple
 
 
 @dataclass(frozen=True)
-class WindowGrid:
-    """How an image is cut: window and step in pixels, (height, width), and how many windows run at once."""
+class Tiling:
+    """How a network sees images that are larger than it takes: windows and the step between them in pixels (height,
+    width), how many run at once, of what sides are multiples, and from how many pixels on."""
 
-    size_hw: tuple[int, int]
+    window_hw: tuple[int, int]
     step_hw: tuple[int, int]
     batch: int = 4
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How a network takes images of any size: sides of a `multiple`, and `windows` from so many pixels on."""
-
-    windows: WindowGrid
-    multiple: int
-    from_pixels: int
+    multiple: int = 1
+    from_pixels: int = 0
 
 
 def starts(length: int, window: int, step: int) -> list[int]:
@@ -35,13 +29,13 @@ def starts(length: int, window: int, step: int) -> list[int]:
     return [*range(0, last, step), last]
 
 
-def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], windows: WindowGrid) -> Tensor:
+def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], tiling: Tiling) -> Tensor:
     """`run` (n, C, h, w) -> (n, K, h, w) on every window of (B, C, H, W): (B, K, H, W), the mean where windows overlap.
 
     Windows larger than the image are cut to it.
     """
-    size = tuple(min(side, window) for side, window in zip(images.shape[-2:], windows.size_hw, strict=True))
-    tops, lefts = (starts(*sides) for sides in zip(images.shape[-2:], windows.size_hw, windows.step_hw, strict=True))
+    size = tuple(min(side, window) for side, window in zip(images.shape[-2:], tiling.window_hw, strict=True))
+    tops, lefts = (starts(*sides) for sides in zip(images.shape[-2:], tiling.window_hw, tiling.step_hw, strict=True))
     places = [
         (image, slice(top, top + size[0]), slice(left, left + size[1]))
         for image in range(len(images))
@@ -50,8 +44,8 @@ def mean_over_windows(images: Tensor, run: Callable[[Tensor], Tensor], windows: 
     ]
     total: Tensor | None = None
     covers = torch.zeros_like(images[:, :1], dtype=torch.float32)
-    for first in range(0, len(places), windows.batch):
-        chunk = places[first : first + windows.batch]
+    for first in range(0, len(places), tiling.batch):
+        chunk = places[first : first + tiling.batch]
         results = run(torch.stack([images[image, :, rows, cols] for image, rows, cols in chunk]))
         if total is None:
             total = results.new_zeros((len(images), results.shape[1], *images.shape[-2:]))
@@ -67,5 +61,5 @@ def whole_or_tiled(images: Tensor, run: Callable[[Tensor], Tensor], tiling: Tili
     height, width = images.shape[-2:]
     padded = pad_to_multiple(images, tiling.multiple)
     tiled = padded.shape[-2] * padded.shape[-1] >= tiling.from_pixels
-    maps = mean_over_windows(padded, run, tiling.windows) if tiled else run(padded)
+    maps = mean_over_windows(padded, run, tiling) if tiled else run(padded)
     return maps[..., :height, :width]

@@ -36,7 +36,7 @@ from gigacount.networks.raznet.decisions import (
     replace_points,
     sub_counts,
 )
-from gigacount.networks.windows import Tiling, WindowGrid, whole_or_tiled
+from gigacount.networks.windows import Tiling, whole_or_tiled
 
 Streams = Literal["fusion", "average", "density", "localization"]
 
@@ -44,7 +44,7 @@ ZOOM = 2
 PEAK_THRESHOLD = 0.5  # of the pooled psi; the paper names none, this is the NWPU-Crowd reproduction's
 BETA, NEIGHBOURS = 0.1, 4  # of the Gaussians around heads, which the paper writes exp(-d^2 / sigma^2)
 # The reproduction's tiles, for images whose full-size features, 1 kB a pixel, would fill the memory.
-TILING = Tiling(WindowGrid((576, 768), (576, 768), batch=1), multiple=STRIDE, from_pixels=4 * 512 * 1024)
+TILING = Tiling((576, 768), (576, 768), batch=1, multiple=STRIDE, from_pixels=4 * 512 * 1024)
 PART_HW = (576, 768)  # of a zoomed sub-image that is learnt from
 
 
