@@ -186,9 +186,7 @@ def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
 
 
 def report_unlisted(entries: Iterable[Entry], split: str, on_error: OnError) -> Iterator[Entry]:
-    """Pass entries on, then report images beside them that none names: where all splits are read, as these may share
-    folders.
-    """
+    """Pass entries on, then, where all splits are read, report images beside them that no label file named."""
     seen: dict[Path, Path | None] = {}
     for entry in entries:
         seen[entry.image] = entry.labels

@@ -37,8 +37,7 @@ def gaussian_density(
 def box_density(boxes_xyxy: ArrayLike, size_wh: Size, sigma: float = 4, stride: int = 1) -> NDArray[np.float32]:
     """One Gaussian per head box, cut to the box and renormalised to 1: (rows, cols) float32 people per cell.
 
-    PANDA's truth in GigaZoom, IV-A. What sticks out of the image is cut off; a box thinner than a pixel gets one
-    pixel.
+    PANDA's truth in GigaZoom, IV-A. What sticks out of the image is cut off; a thin box gets at least one pixel.
     """
     boxes = checked_boxes(boxes_xyxy, size_wh)
     limit = np.asarray(size_wh)

@@ -70,8 +70,7 @@ def find_record(name: str) -> NetworkRecord:
 
 
 def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
-    """The class of a network of the tables, whose constructor has these settings. Raises UnknownNameError,
-    UsageError."""
+    """The class of a network of the tables, which has these settings. Raises UnknownNameError, UsageError."""
     known_networks = NETWORKS | HELPERS
     if network not in known_networks:
         raise UnknownNameError("network", network, NETWORKS)
@@ -89,8 +88,7 @@ def find_class(network: str, settings: Iterable[str] = ()) -> type[Network]:
 
 
 def build(network: str, **settings: object) -> Network:
-    """A network of the tables with fresh parameters; raises UsageError for settings that make it too large, before it
-    is."""
+    """A network of the tables with fresh parameters. Raises UsageError for settings that would make it too large."""
     import torch
 
     kind = find_class(network, settings)

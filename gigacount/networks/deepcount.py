@@ -99,8 +99,7 @@ class DeepCount(Network):
     def predict(self, images: Tensor, locate: bool = False) -> Prediction:
         """Count by division and combination: whole tiles over the image, resized where they do not come out even.
 
-        The tiles' densities are laid together and shared out over cells of 8 px of the image; none of their people is
-        lost.
+        The tiles' densities are laid together and shared out over cells of 8 px; none of their people is lost.
         """
         height, width = images.shape[-2:]
         rows, cols = tiling((width, height), self.tile_wh)
@@ -168,8 +167,7 @@ def conv(channels_in: int, channels_out: int) -> nn.Conv2d:
 def convs(slope: float, *layers: nn.Module) -> nn.Sequential:
     """Convolutions, each followed by a leaky ReLU of this slope (eq. 4), with Xavier weights and no bias at the start.
 
-    The gain makes up for what a leaky ReLU holds back: 1/20, not 1/500, of the encoder's signal reaches the last
-    vector.
+    The gain makes up for what a leaky ReLU holds back: 1/20, not 1/500, of the signal reaches the last vector.
     """
     gain = nn.init.calculate_gain("leaky_relu", slope)
     sequence = nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(slope))))

@@ -119,8 +119,7 @@ def reason(error: Exception) -> str:
 
 
 def find_state(content: object, depth: int = 3) -> dict[str, Tensor] | None:
-    """The state dict in a checkpoint: the whole of it, under a usual key, or the only one. depth: of dicts looked
-    into."""
+    """The state dict in a checkpoint: the whole of it, under a usual key, or the only one; `depth` dicts deep."""
     if not isinstance(content, dict) or depth == 0:
         return None
     if content and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):

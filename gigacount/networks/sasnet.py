@@ -138,8 +138,7 @@ def resample(density: Tensor, stride: int, to_stride: int) -> Tensor:
 
 
 def pyramid_region_loss(density: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of (B, H, W) densities, with `HARD_WEIGHT` more on `hard_pixels`; weight and first region are
-    ours."""
+    """Mean squared error of (B, H, W) densities, with `HARD_WEIGHT` more, a weight of ours, on `hard_pixels`."""
     error = density - target
     return ((1 + HARD_WEIGHT * hard_pixels(error.detach())) * error.square()).mean()
 

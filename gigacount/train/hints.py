@@ -47,8 +47,7 @@ class Hints(nn.Module):
         self.regressors = nn.ModuleList(nn.Conv2d(mine, its, 1) for mine, its in channels).to(device)
 
     def loss(self, images: Tensor) -> Tensor:
-        """Sum over the pairs of the mean squared difference of the student's pass on `images`, just done, from the
-        teacher's."""
+        """Sum over the pairs of the mean squared difference of the student's pass, just done, from the teacher's."""
         with torch.no_grad():
             self._teacher[0].predict((images * self._gain + self._shift).contiguous(memory_format=torch.channels_last))
         total = images.new_zeros(())

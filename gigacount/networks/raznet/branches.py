@@ -45,8 +45,7 @@ class CountingBranch(nn.Module):
         self.output = nn.Conv2d(RICH, 1, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 512, H/8, W/8) -> phi, people per cell (B, H/8, W/8) or finer, and the last features (B, 64, H/8,
-        W/8)."""
+        """(B, 512, H/8, W/8) -> phi, people per cell (B, H/8, W/8) or finer, and features (B, 64, H/8, W/8)."""
         rich = self.layers(features)
         return self.output(self.enlarge(rich))[:, 0].float(), rich
 

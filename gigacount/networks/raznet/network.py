@@ -181,8 +181,7 @@ class RazNet(Network):
         self.stage = stage
 
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
-        """`density` per cell of the counting branch; `cross`, `attention` and `heads`, how many in each pixel (H,
-        W)."""
+        """`density` per cell of the counting branch; `cross`, `attention` and `heads` per pixel (H, W)."""
         sigmas = adaptive_sigmas(points_xy, size_wh, BETA / 2**0.5, NEIGHBOURS)
         return {
             "density": gaussian_density(points_xy, size_wh, sigmas, self.density_stride),
@@ -211,8 +210,7 @@ class RazNet(Network):
         return region_error if self.stage == "regions" else count_error + place_error + region_error
 
     def _zoomed_loss(self, images: Tensor, heads: Tensor) -> Tensor:
-        """Mean over the sub-images that Main-Net proposes in (B, 3, H, W), at most a crop of each; 0 where there are
-        none."""
+        """Mean over parts of the sub-images that Main-Net proposes in (B, 3, H, W); 0 where there are none."""
         losses = []
         for image, seen in zip(images, heads, strict=True):
             with torch.no_grad():
