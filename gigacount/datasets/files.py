@@ -132,6 +132,6 @@ def csv_rows(
                 if any(cells.values()):
                     yield reader.line_num, cells
         except csv.Error as error:
-            raise bad(path, f"not CSV ({error})", reader.line_num) from error
+            raise bad(path, f"not CSV ({error})", reader.reader.line_num) from error
 
     return names, rows()

@@ -53,7 +53,7 @@ def read_panda(root: Path, split: str, on_error: OnError = strict) -> Iterator[E
     with guarded(path):
         persons = any("rects" in thing for picture in content.values() for thing in picture["objects list"])
     base = path.parent.parent if path.parent.name == "image_annos" else path.parent
-    parse = _parse_persons if persons else _parse_heads
+    parse = partial(_parse, persons=persons)
     names = _names(sorted(content, key=natural), path.parent, split)
     entries = ((name, partial(parse_content, path, content.get(name), parse)) for name in names)
     yield from read_listed(entries, path, [base / folder for folder in PICTURE_FOLDERS], on_error)
@@ -87,20 +87,17 @@ def _names(names: list[str], folder: Path, split: str) -> list[str]:
     return [name for i, name in enumerate(names) if i in chosen[split]]
 
 
-def _parse_persons(picture: Any) -> LabelledHeads:
-    rects = [thing["rects"]["head"] for thing in picture["objects list"] if "rects" in thing]
-    ignored = len(picture["objects list"]) - len(rects)
-    return replace(_heads(rects, picture), passed={"region to be ignored": ignored} if ignored else {})
-
-
-def _parse_heads(picture: Any) -> LabelledHeads:
-    return _heads([thing["rect"] for thing in picture["objects list"]], picture)
-
-
-def _heads(rects: list[Any], picture: Any) -> LabelledHeads:
+def _parse(picture: Any, persons: bool) -> LabelledHeads:
+    """Head boxes or points in pixels, cut to the image as PANDA's toolkit does."""
+    things = [thing for thing in picture["objects list"] if "rects" in thing or not persons]
+    rects = [thing["rects"]["head"] if persons else thing["rect"] for thing in things]
+    ignored = len(picture["objects list"]) - len(things)
     size_wh = picture["image size"]["width"], picture["image size"]["height"]
     if rects and "tl" not in rects[0]:
         points = np.array([(rect["x"], rect["y"]) for rect in rects], np.float64)
-        return LabelledHeads(np.clip(points, 0, 1) * size_wh, None, size_wh)
-    corners = [[rect[corner][axis] for corner in ("tl", "br") for axis in ("x", "y")] for rect in rects]
-    return from_boxes(np.clip(np.array(corners, np.float64).reshape(-1, 4), 0, 1) * (*size_wh, *size_wh), size_wh)
+        heads = LabelledHeads(np.clip(points, 0, 1) * size_wh, None, size_wh)
+    else:
+        corners = [[rect[corner][axis] for corner in ("tl", "br") for axis in ("x", "y")] for rect in rects]
+        boxes = np.clip(np.array(corners, np.float64).reshape(-1, 4), 0, 1) * (*size_wh, *size_wh)
+        heads = from_boxes(boxes, size_wh)
+    return replace(heads, passed={"region to be ignored": ignored} if ignored else {})

@@ -68,11 +68,7 @@ class ConvUnit(nn.Module):
 
 
 def same_padded(weight: Tensor) -> Tensor:
-    """A kernel (O, I, k, k) of stride 2 with two rows and columns of zeros before it.
-
-    With symmetric padding of k // 2 + 1 it does to an even-sized input what TensorFlow's padding, (k - 2) // 2 before
-    and the rest behind, does with `weight`: no padded copy of the input is made, which took a tenth of a look.
-    """
+    """A kernel of stride 2 with zeros before it: padded on all sides, it pads as TensorFlow does without a copy."""
     return F.pad(weight, (2, 0, 2, 0))
 
 

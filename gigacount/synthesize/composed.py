@@ -171,11 +171,19 @@ class Layout:
         free = []
         for _ in range(TRIES):
             patch = self._anywhere(image, photo_wh, head_px, mirrored)
-            if patch is not None and not any(_collide(patch, other) for other in self.patches):
+            if patch is not None and not any(
+                overlap(patch.around, other.core) or overlap(patch.core, other.around) for other in self.patches
+            ):
                 free.append(patch)
         if not free:
             return None
-        best = min(free, key=self._loneliness) if self.rng.random() < 0.7 else free[0]
+
+        def loneliness(patch: Patch) -> float:
+            """Distance to the nearest patch, in sides of this one."""
+            gaps = (max(_gap(patch.core, other.core)) for other in self.patches)
+            return min(gaps, default=0) / min(patch.core.size_wh)
+
+        best = min(free, key=loneliness) if self.rng.random() < 0.7 else free[0]
         self.patches.append(best)
         return best
 
@@ -192,10 +200,6 @@ class Layout:
         core = Window(left, top, *core_wh)
         inside = left > 0 and core.right < width and top > max(self.perspective.horizon, 0) and core.bottom < height
         return Patch(image, photo_wh, core, mirrored, fade) if inside and min(core_wh) > 2 * fade else None
-
-    def _loneliness(self, patch: Patch) -> float:
-        gaps = [max(_gap(patch.core, other.core)) / min(patch.core.size_wh) for other in self.patches]
-        return min(gaps, default=0.0)
 
 
 def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds: Sequence[Path] = ()) -> Scene:
@@ -252,10 +256,6 @@ def _supply(samples: Sequence[Sample], rng: np.random.Generator) -> Iterator[tup
         for i in rng.permutation(len(samples)).tolist():
             yield samples[i], bool(mirrored[i])
         mirrored = ~mirrored
-
-
-def _collide(a: Patch, b: Patch) -> bool:
-    return overlap(a.around, b.core) or overlap(a.core, b.around)
 
 
 def _gap(a: Window, b: Window) -> tuple[int, int]:

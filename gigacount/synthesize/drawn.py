@@ -94,7 +94,8 @@ class Drawing:
             for part in self._parts(i):
                 if overlap(part, around):
                     if (i, part) not in sprites:
-                        _make_room(sprites)
+                        while sum(sprite.nbytes for sprite in sprites.values()) > SPRITE_BYTES:
+                            del sprites[next(iter(sprites))]  # the oldest
                         sprites[i, part] = self._sprite(self.figures[i], part)
                     _lay_over(canvas, around, sprites[i, part], part)
         picture = library().Image.new_from_array(canvas).maplut(self.lens.curve)
@@ -134,11 +135,6 @@ class Drawing:
         if figure.kind == PERSON:
             return person_svg(make_build(rng, self.crowd.stature, self.crowd.hats), rng, figure.unit_px, self.taste)
         return PROPS[figure.kind](rng)[0]
-
-
-def _make_room(sprites: Sprites) -> None:
-    while sum(sprite.nbytes for sprite in sprites.values()) > SPRITE_BYTES:
-        del sprites[next(iter(sprites))]
 
 
 def _lay_over(canvas: Image, window: Window, sprite: Image, place: Window) -> None:

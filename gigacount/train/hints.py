@@ -8,7 +8,8 @@ paper trains up to one hint first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -81,10 +82,7 @@ class Watch:
     def __init__(self, network: Network, layers: Iterable[str]) -> None:
         self.seen: dict[str, Tensor] = {}
         for name in set(layers):
-            network.get_submodule(name).register_forward_hook(self._keep(name))
+            network.get_submodule(name).register_forward_hook(partial(self._keep, name))
 
-    def _keep(self, name: str) -> Callable[..., None]:
-        def keep(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            self.seen[name] = output
-
-        return keep
+    def _keep(self, name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        self.seen[name] = output
