@@ -291,9 +291,9 @@ def test_a_mosaic_has_the_heads_of_its_tiles(tmp_path: Path) -> None:
 def test_a_head_on_the_edge_of_a_mosaic_stays_inside(tmp_path: Path) -> None:
     """Mirrored, a head at 0 lies just before the end of its tile, and moving the tile rounds that up."""
     edge = sized(tmp_path, 112, 112)
-    edge = Picture(Sample(edge.sample.image, np.array([[0.0, 0.0], [0.0, 56.0]])))
+    edge = TrainingPicture(Sample(edge.sample.image, np.array([[0.0, 0.0], [0.0, 56.0]])))
     recipe = Recipe(crop_wh=(448, 448), batch=1, augmentation=Augmentation(flip=1.0, mosaic=(0, 0, 0, 1.0)))
-    _, targets = CropMaker([Source("csv", 1.0, [edge], [])], HeadsOnly(), recipe, seed=0).batch(0)
+    _, targets = CropMaker([TrainingSet("csv", 1.0, [edge], [])], HeadsOnly(), recipe, seed=0).batch(0)
     assert targets["heads"].shape[1] == 32  # `targets` itself refuses any outside
 
 
