@@ -18,8 +18,7 @@ from gigacount.interval import interval_of
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.resolution import Resolution, deviation
 from gigacount.results import Interval, Looked
-from gigacount.train.calibrate import Looks, Measured
-from gigacount.train.resolution import fit_resolution
+from gigacount.train.calibrate import Looks, Measured, fit_resolution
 
 MEASURED = Resolution((8.0, 32.0), (-0.3, 0.0), (0.5, 0.1), resolved_px=20, kinds=0.24)
 

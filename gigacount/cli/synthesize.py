@@ -42,6 +42,7 @@ class Material:
     def read(self, labels: LabelOptions) -> tuple[list[Sample], list[Path]]:
         """Labelled photographs and people-free pictures. Raises DataError where the list leaves no photograph."""
         from gigacount.datasets import load
+        from gigacount.datasets.entries import strict
         from gigacount.datasets.published import read_people_free
 
         photos, listed = self.photos or [], read_listed(self.only)
@@ -53,7 +54,7 @@ class Material:
         ]
         if photos and not samples:
             raise DataError(f"none of the pictures in {self.only} is in {', '.join(photos)}; check names and --split")
-        free = read_people_free(self.backgrounds, "all") if self.backgrounds else []
+        free = read_people_free(self.backgrounds, "all", strict) if self.backgrounds else []
         return samples, [sample.image for sample in free if listed("people-free", sample.image)]
 
 

@@ -28,7 +28,7 @@ from gigacount.errors import EntryError
 UNKNOWN = "category that the file does not have"
 
 
-def read_coco(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_coco(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     yield from read_files(root, split, ".json", partial(_read_file, on_error=on_error), on_error)
 
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gigacount.datasets.entries import NO_PICTURE, Entry, LabelledHeads, OnError, divided, natural, points_only, strict
+from gigacount.datasets.entries import NO_PICTURE, Entry, LabelledHeads, OnError, divided, natural, points_only
 from gigacount.datasets.files import guarded, load_json
 from gigacount.errors import EntryError, NotFoundError
 
 ENDING = ".corrections.geojson"
 
 
-def read_corrections(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_corrections(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     parts = [root] if root.is_file() else [path for part in divided(root, split) for path in part.rglob(f"*{ENDING}")]
     found = sorted(parts, key=natural)
     if not found:

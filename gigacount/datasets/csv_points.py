@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gigacount.datasets.entries import Boxes, Entry, LabelledHeads, OnError, Points, read_listed, shown, strict
+from gigacount.datasets.entries import Boxes, Entry, LabelledHeads, OnError, Points, read_listed, shown
 from gigacount.datasets.files import bad, csv_rows
 from gigacount.datasets.forms import picture_folders, read_files
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, people_classes
@@ -30,7 +30,7 @@ CLASS = ("class", "label", "category")
 Row = tuple[str, list[float]]  # class, then x, y and the sides of the box, if the file has them
 
 
-def read_csv(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_csv(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     yield from read_files(root, split, ".csv", partial(_read_file, on_error=on_error), on_error)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.datasets.entries import ALL, SPLITS, Entry, LabelledHeads, OnError, read_listed, strict
+from gigacount.datasets.entries import ALL, SPLITS, Entry, LabelledHeads, OnError, read_listed
 from gigacount.datasets.files import bad, guarded, load_xml
 from gigacount.datasets.forms import picture_folders, read_files
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, ellipse, key_points, people_classes, rectangle
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-def read_cvat(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_cvat(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     yield from read_files(root, split, ".xml", partial(_read_file, split=split, on_error=on_error), on_error)
 
 

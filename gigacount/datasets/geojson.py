@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gigacount.datasets.entries import Entry, OnError, strict
+from gigacount.datasets.entries import Entry, OnError
 from gigacount.datasets.files import load_json
 from gigacount.datasets.forms import paired_folders, read_drawings
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, around
@@ -25,7 +25,7 @@ PARTS = {"MultiPoint": "Point", "MultiLineString": "LineString", "MultiPolygon":
 SUFFIX = ".geojson"
 
 
-def read_geojson(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_geojson(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     yield from read_drawings(paired_folders(root, split), SUFFIX, _parse, root, on_error)
 
 

@@ -24,7 +24,6 @@ from gigacount.datasets.entries import (
     find_picture,
     pictures,
     read_claims,
-    strict,
 )
 from gigacount.datasets.files import load_json
 from gigacount.datasets.forms import paired_folders
@@ -32,7 +31,7 @@ from gigacount.datasets.shapes import DrawnFiles, DrawnHeads, HeadShape, around,
 from gigacount.errors import EntryError
 
 
-def read_labelme(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_labelme(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     parts = [(images, labels, files(labels, {".json"})) for images, labels in paired_folders(root, split)]
     drawings = DrawnFiles([path for _, _, paths in parts for path in paths], _parse, root, on_error)
     for images, labels, paths in parts:

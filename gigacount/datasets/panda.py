@@ -34,7 +34,6 @@ from gigacount.datasets.entries import (
     from_boxes,
     natural,
     read_listed,
-    strict,
 )
 from gigacount.datasets.files import guarded, load_json, parse_content, read_text
 from gigacount.errors import NotFoundError
@@ -47,7 +46,7 @@ LABELS = ("head_bbox*.json", "head_point*.json", "person_bbox_train.json", "huma
 PICTURE_FOLDERS = ("", "image_train", "image_test", "images")
 
 
-def read_panda(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_panda(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     path = _label_file(root)
     content = load_json(path)
     with guarded(path):

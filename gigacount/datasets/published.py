@@ -44,7 +44,6 @@ from gigacount.datasets.entries import (
     points_only,
     read_listed,
     read_pairs,
-    strict,
 )
 from gigacount.datasets.files import guarded, load_json, load_mat, number_lines, parse_content, read_text
 from gigacount.errors import NotFoundError
@@ -66,17 +65,17 @@ parse_loc = mat_points(lambda content: content["loc"])
 parse_point_position = mat_points(lambda content: content["point_position"])
 
 
-def read_part_a(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_part_a(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """Dense crowds from the web: 300 images for training, 182 for test."""
     return read_shanghaitech(_part(root, "A"), split, on_error)
 
 
-def read_part_b(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_part_b(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """Streets of Shanghai: 400 images for training, 316 for test."""
     return read_shanghaitech(_part(root, "B"), split, on_error)
 
 
-def read_shanghaitech(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_shanghaitech(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in choose(split, {"train": root / "train_data", "test": root / "test_data"}):
         truth = next((folder / name for name in TRUTH_FOLDERS if (folder / name).is_dir()), None)
         if truth is None:
@@ -98,13 +97,13 @@ def _part(root: Path, letter: str) -> Path:
     return found
 
 
-def read_ucf_qnrf(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_ucf_qnrf(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in choose(split, {"train": root / "Train", "test": root / "Test"}):
         labels = by_stem(files(folder, {".mat"}), on_error, suffix="_ann")
         yield from read_pairs(by_stem(pictures(folder), on_error), labels, parse_ann_points, on_error)
 
 
-def read_ucf_cc_50(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_ucf_cc_50(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """Fifty images, measured by five-fold cross-validation: splits 'train-1' and 'test-1' to 'train-5' and 'test-5'.
 
     The publication leaves the folds open; here fold k tests on images 10 (k - 1) + 1 to 10 k. 'train' is 'train-1'.
@@ -129,13 +128,13 @@ def _fold(key: str) -> int:
     return (int(key) - 1) // FOLD_SIZE + 1 if key.isdecimal() else 0
 
 
-def read_beijing_brt(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_beijing_brt(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in choose(split, {"train": root / "train", "test": root / "test"}):
         labels = by_stem(files(folder / "ground_truth", {".mat"}), on_error)
         yield from read_pairs(by_stem(pictures(folder / "frame"), on_error), labels, parse_loc, on_error)
 
 
-def read_worldexpo(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_worldexpo(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """A scene is the first six characters of a frame's name. All labelled heads are given; the published protocol
     counts inside each scene's region of interest alone (`roi.mat` beside its labels), which is the samples' region."""
     for frames in choose(split, {"train": root / "train_frame", "test": root / "test_frame"}):
@@ -170,7 +169,7 @@ def _below(folder: Path, files_in: Callable[[Path], Iterable[Path]]) -> Iterator
     return (path for place in (folder, *folders(folder)) for path in files_in(place))
 
 
-def read_mall(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_mall(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """2,000 frames of a shopping centre's camera; 1 to 800 are for training and 801 to 2000 for test, as published."""
     truth = choose(split, {"train": root / "mall_gt.mat", "test": root / "mall_gt.mat"})[0]
     with guarded(truth):
@@ -184,7 +183,7 @@ def read_mall(root: Path, split: str, on_error: OnError = strict) -> Iterator[En
     yield from read_listed(entries, truth, [root / "frames"], on_error)
 
 
-def read_jhu(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_jhu(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """x, y is a head's centre, w, h its size. An empty label file is an image without people."""
     for folder in choose(split, {name: root / name for name in ("train", "val", "test")}):
         labels = by_stem(files(folder / "gt", {".txt"}), on_error)
@@ -198,7 +197,7 @@ def _parse_jhu(path: Path) -> LabelledHeads:
         return LabelledHeads(centre, np.hstack([centre - half, centre + half]))
 
 
-def read_fdst(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_fdst(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """100 videos of 150 frames; {file: {"regions": [{"shape_attributes": {"x", "y", "width", "height"}}]}}."""
     for folder in choose(split, {"train": root / "train_data", "test": root / "test_data"}):
         for video in folders(folder):
@@ -216,7 +215,7 @@ def _parse_fdst(path: Path) -> LabelledHeads:
     return parse_content(path, load_json(path), heads)
 
 
-def read_nwpu(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_nwpu(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """{"points": [[x, y], ...], "boxes": [[left, top, right, bottom], ...]}; a list has an image's number first on
     each line. The labels of the test split are not public; its images are reported as without labels."""
     places = [root / "images", *sorted(root.glob("images_part*"))]
@@ -239,7 +238,7 @@ def _parse_nwpu(path: Path) -> LabelledHeads:
     return parse_content(path, load_json(path), heads)
 
 
-def read_people_free(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_people_free(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in divided(root, split):
         images = pictures(folder)
         if not images:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from gigacount.datasets.entries import Entry, OnError, strict
+from gigacount.datasets.entries import Entry, OnError
 from gigacount.datasets.files import bad, guarded, load_yaml, number_lines, read_text
 from gigacount.datasets.forms import CLASS_FILES, paired_folders, read_drawings
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, key_points
 
 
-def read_yolo(root: Path, split: str, on_error: OnError = strict) -> Iterator[Entry]:
+def read_yolo(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     parts = paired_folders(root, split)
     named, names, layout = _described(root, parts)
     parse = partial(_parse, names=names, layout=layout)

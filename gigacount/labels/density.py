@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
 from gigacount.labels.distance import nearest_heads
-from gigacount.labels.maps import checked_boxes, checked_points, grid_shape, pixels_of
+from gigacount.labels.maps import checked_boxes, checked_points, pixels_of
 
 Floats = NDArray[np.float64]
 Spans = NDArray[np.int64]
@@ -67,7 +67,7 @@ def _paint(
     centres_xy: Floats, sigmas: Floats, spans: tuple[Spans, Spans], size_wh: Size, stride: int
 ) -> NDArray[np.float32]:
     """Add one separable kernel per head; spans: first and past-the-last pixel (N, 2), cut to the image here."""
-    density = np.zeros(grid_shape(size_wh, stride), np.float32)
+    density = np.zeros((-(-size_wh[1] // stride), -(-size_wh[0] // stride)), np.float32)
     start, stop = np.maximum(spans[0], 0), np.minimum(spans[1], np.asarray(size_wh))
     for centre, sigma, low, high in zip(centres_xy, np.maximum(sigmas, MIN_SIGMA), start, stop, strict=True):
         x, y = (_kernel(centre[axis], sigma, (low[axis], high[axis]), stride) for axis in (0, 1))

@@ -10,11 +10,6 @@ from gigacount.geometry import Size
 from gigacount.labels.distance import distance_map
 
 
-def grid_shape(size_wh: Size, stride: int) -> tuple[int, int]:
-    """(rows, cols) of a map whose cells have `stride` pixels a side; the last row and column may stick out."""
-    return -(-size_wh[1] // stride), -(-size_wh[0] // stride)
-
-
 def checked_points(points_xy: ArrayLike, size_wh: Size) -> NDArray[np.float64]:
     """The heads as (N, 2) float64; DataError if one is not finite or lies outside the image."""
     points = np.asarray(points_xy, np.float64).reshape(-1, 2)
@@ -48,31 +43,26 @@ def pixels_of(points_xy: NDArray[np.float64], size_wh: Size) -> NDArray[np.int64
     return pixels
 
 
-def iknn_map(points_xy: ArrayLike, size_wh: Size, k: int = 1, stride: int = 1) -> NDArray[np.float32]:
-    """Inverse k-nearest-neighbour map 1 / (mean distance to the k nearest heads + 1), (rows, cols) in 0..1 (MUD-ikNN).
+def iknn_map(points_xy: ArrayLike, size_wh: Size, k: int = 1) -> NDArray[np.float32]:
+    """Inverse k-nearest-neighbour map 1 / (mean distance to the k nearest heads + 1), (H, W) in 0..1 (MUD-ikNN).
 
-    Distances are pixels from the cell's centre, k at most the number of heads. Without a head the map is 0.
+    Distances are pixels from the pixel's centre, k at most the number of heads. Without a head the map is 0.
     """
     points = checked_points(points_xy, size_wh)
-    shape = grid_shape(size_wh, stride)
     if len(points) == 0:
-        return np.zeros(shape, np.float32)
-    return (1 / (distance_map(points, shape, min(k, len(points)), stride) + 1)).astype(np.float32, copy=False)
+        return np.zeros(size_wh[::-1], np.float32)
+    return (1 / (distance_map(points, size_wh[::-1], min(k, len(points))) + 1)).astype(np.float32, copy=False)
 
 
-def attention_map(
-    points_xy: ArrayLike, size_wh: Size, neighbours: int = 3, sigma: float = 3, stride: int = 1
-) -> NDArray[np.float32]:
-    """RAZ-Net's true attention exp(-d^2 / (2 sigma^2)), d the mean distance to the nearest heads (3.1); (rows, cols),
-    0..1.
+def attention_map(points_xy: ArrayLike, size_wh: Size, neighbours: int = 3, sigma: float = 3) -> NDArray[np.float32]:
+    """RAZ-Net's true attention exp(-d^2 / (2 sigma^2)), d the mean distance to the nearest heads (3.1): (H, W), 0..1.
 
     The paper is silent on fewer heads than `neighbours`: 0, as they are no crowd.
     """
     points = checked_points(points_xy, size_wh)
-    shape = grid_shape(size_wh, stride)
     if len(points) < neighbours:
-        return np.zeros(shape, np.float32)
-    distance = distance_map(points, shape, neighbours, stride)
+        return np.zeros(size_wh[::-1], np.float32)
+    distance = distance_map(points, size_wh[::-1], neighbours)
     return np.exp(-((distance / sigma) ** 2) / 2).astype(np.float32, copy=False)
 
 
