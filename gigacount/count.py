@@ -1,4 +1,4 @@
-"""Count one picture, and locate its people where asked: open, look, add up."""
+"""Count one image, and locate its people where asked: open, look, add up."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _users: set[int] = set()
 
 
 class Counter:
-    """Counts pictures with networks that are loaded once, in the background, while the first picture is decoded.
+    """Counts images with networks that are loaded once, in the background, while the first image is decoded.
 
-    locate: whether people are located as well. preview: whether results have a small copy of the picture, for drawing.
+    locate: whether people are located as well. preview: whether results have a small copy of the image, for drawing.
     notify: called with a line for the user, such as where the scratch file is. records: of the networks by role, where
     they were looked up before. Raises UnknownNameError and WeightsError for networks that are not there; whatever else
     is wrong with them, `predictor` raises.
@@ -83,7 +83,7 @@ class Counter:
 
     @property
     def coarse(self) -> Predictor | None:
-        """The network for the first look at the whole picture, where there is one of its own."""
+        """The network for the first look at the whole image, where there is one of its own."""
         self.load()
         return self._loading["coarse_network"].result() if "coarse_network" in self.records else None
 
@@ -107,7 +107,7 @@ class Counter:
         return settings_in_use(self.records["network"].network, self.options.settings)
 
     def count(self, picture: Any, progress: Progress | None = None) -> CountResult:
-        """Count the people in a picture: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
+        """Count the people in an image: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
 
         Raises ImageError where it cannot be read, DataError for regions that do not fit it, UsageError in a process
         that was forked from one that has counted.
@@ -199,7 +199,7 @@ def demand_no_fork() -> None:
 
 
 def count_image(picture: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
-    """Count the people in one picture: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
+    """Count the people in one image: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
 
     For several, make one `Counter`: it loads the network once.
     """
@@ -207,5 +207,5 @@ def count_image(picture: Any, options: CountOptions | None = None, progress: Pro
 
 
 def localize_image(picture: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
-    """Count the people in one picture as `count_image` does, and locate their heads: see the result's `points`."""
+    """Count the people in one image as `count_image` does, and locate their heads: see the result's `points`."""
     return Counter(options or CountOptions(), locate=True).count(picture, progress)

@@ -26,7 +26,7 @@ BAND_CELLS = 4_000_000  # cells resampled at once, so that a replacement's extra
 
 
 def choose_cell_px(size_wh: Size, smallest: int = 8) -> int:
-    """The cell side for a picture: `smallest`, doubled until the canvas has at most 64 million cells."""
+    """The cell side for an image: `smallest`, doubled until the canvas has at most 64 million cells."""
     cell = smallest
     while math.ceil(size_wh[0] / cell) * math.ceil(size_wh[1] / cell) > MAX_CELLS:
         cell *= 2
@@ -35,10 +35,10 @@ def choose_cell_px(size_wh: Size, smallest: int = 8) -> int:
 
 @dataclass(frozen=True)
 class DensityMap:
-    """People per square cell over a whole picture.
+    """People per square cell over a whole image.
 
     cells: (rows, cols) float32. cell_px: cell side in full-resolution pixels. The last row and column reach past the
-    picture's edge where its sides are no multiples of `cell_px`; they hold the people of the part inside.
+    image's edge where its sides are no multiples of `cell_px`; they hold the people of the part inside.
     """
 
     cells: Density
@@ -76,14 +76,14 @@ class DensityMap:
         return float(self.cells[rows, cols].sum(dtype=np.float64))
 
     def pooled(self, max_wh: Size) -> Density:
-        """The map summed into blocks of whole cells, at most `max_wh` blocks: a small picture of where people are."""
+        """The map summed into blocks of whole cells, at most `max_wh` blocks: a small image of where people are."""
         factor = max(math.ceil(self.cells.shape[1] / max_wh[0]), math.ceil(self.cells.shape[0] / max_wh[1]), 1)
         return block_sums(self.cells, factor)
 
     def _cells_of(self, window: Window) -> tuple[slice, slice]:
         cell = self.cell_px
         if not whole(self.size_wh).contains(window):
-            raise ValueError(f"{window} is not inside a picture of {self.size_wh}")
+            raise ValueError(f"{window} is not inside an image of {self.size_wh}")
         ends = ((window.right, self.size_wh[0]), (window.bottom, self.size_wh[1]))
         if window.left % cell or window.top % cell or any(end % cell and end != side for end, side in ends):
             raise ValueError(f"{window} is not on the grid of {cell} px cells")
@@ -158,7 +158,7 @@ def crop(density: Density, outer: Window, inner: Window, cell_wh: tuple[float, f
 def _span(before: int, after: int, length: int, grid: tuple[int, float]) -> tuple[slice, Density]:
     """The cells of a (number, side) grid along `length` pixels with so many before and after, and their shares.
 
-    The last cell may reach past the picture's edge; it belongs wholly to what ends at that edge.
+    The last cell may reach past the image's edge; it belongs wholly to what ends at that edge.
     """
     cells, side = grid
     start = round(before / side, 6)

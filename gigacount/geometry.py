@@ -1,4 +1,4 @@
-"""Windows of a picture and what can be computed from their sides alone.
+"""Windows of an image and what can be computed from their sides alone.
 
 All lengths are full-resolution pixels, x right, y down. Sizes are (width, height).
 """
@@ -17,7 +17,7 @@ NETWORK_MULTIPLE = 32
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """A rectangle of the full-resolution picture, in whole pixels."""
+    """A rectangle of the full-resolution image, in whole pixels."""
 
     left: int
     top: int
@@ -55,7 +55,7 @@ class View:
 
     context: full-resolution pixels around the window that are read along, so that the network sees whole heads and
     their surroundings at its edge. The density is the window's alone.
-    coarse: whether this is the first look at the whole picture, which may have a network of its own.
+    coarse: whether this is the first look at the whole image, which may have a network of its own.
     """
 
     window: Window
@@ -83,12 +83,12 @@ class View:
 
 
 def whole(size_wh: Size) -> Window:
-    """The window that covers a picture of `size_wh`."""
+    """The window that covers an image of `size_wh`."""
     return Window(0, 0, *size_wh)
 
 
 def cells_of(window: Window, cell_px: int) -> tuple[slice, slice]:
-    """The rows and columns of a window on the cell grid; the last ones may reach past the picture's edge."""
+    """The rows and columns of a window on the cell grid; the last ones may reach past the image's edge."""
     return (
         slice(window.top // cell_px, -(-window.bottom // cell_px)),
         slice(window.left // cell_px, -(-window.right // cell_px)),
@@ -100,8 +100,8 @@ def fit(window_wh: Size, max_wh: Size, enlarge: float = 1.0) -> Size:
 
     `max_wh` exactly, as the paper reads it, when the window has about that shape (within 5 %). Any other shape keeps
     its aspect and gets the same number of pixels: a 50,000 x 2,000 panorama squeezed into 16:9 would show nobody.
-    Never enlarged by more than `enlarge` (1: a small picture is read as it is). Networks pad to whole strides, so a
-    side counts as at least 32 px: a picture one pixel wide gets no longer than that allows.
+    Never enlarged by more than `enlarge` (1: a small image is read as it is). Networks pad to whole strides, so a
+    side counts as at least 32 px: an image one pixel wide gets no longer than that allows.
     """
     w, h = window_wh
     budget = max_wh[0] * max_wh[1]
@@ -117,7 +117,7 @@ def place(center_xy: tuple[float, float], window_wh: tuple[float, float], bounds
     """The window of about `window_wh` around a centre, moved inside `bounds` and snapped to the cell grid.
 
     `bounds` lies on the grid: its left and top are multiples of `cell_px`, its right and bottom too unless they are
-    the picture's own edge. The result does likewise.
+    the image's own edge. The result does likewise.
     """
     left, width = _place_1d(center_xy[0], window_wh[0], (bounds.left, bounds.right), cell_px)
     top, height = _place_1d(center_xy[1], window_wh[1], (bounds.top, bounds.bottom), cell_px)
@@ -132,7 +132,7 @@ def _place_1d(center: float, length: float, bounds: tuple[int, int], cell: int) 
 
 
 def tile(size_wh: Size, tile_wh: Size, cell_px: int) -> Iterator[Window]:
-    """Windows of at most `tile_wh`, snapped to the cell grid, that partition a picture; row by row.
+    """Windows of at most `tile_wh`, snapped to the cell grid, that partition an image; row by row.
 
     The last column and row are narrower where the sides do not divide.
     """

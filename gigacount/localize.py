@@ -20,7 +20,7 @@ FOUND_SHARE = 0.75
 
 
 def locate(density: DensityMap, looked: Sequence[Looked], least_head: Callable[[View], float]) -> LocatedHeads:
-    """The heads that the looks at a picture saw, each once, beside the people of its density.
+    """The heads that the looks at an image saw, each once, beside the people of its density.
 
     least_head: the smallest head diameter, in read pixels, that the network of a look works on.
     """

@@ -28,7 +28,7 @@ _ours = threading.Event()
 def share_one_arena() -> None:
     """Have all threads allocate from one arena of the C library; for processes that are gigacount's own.
 
-    Each that kept its own would keep its own freed memory, and threads come and go: over 300 pictures a process grew by
+    Each that kept its own would keep its own freed memory, and threads come and go: over 300 images a process grew by
     a twelfth without this, by less than a hundredth with it. Besides, arenas other than the first cannot keep a large
     map. A thread stays with the arena that it has: call this before there are threads.
     """

@@ -42,7 +42,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Located:
-    """Counted and located people in a part of the picture: `area` is its share of the picture, 0..1."""
+    """Counted and located people in a part of the image: `area` is its share of the image, 0..1."""
 
     area: float
     people: float
@@ -51,7 +51,7 @@ class Located:
 
 @dataclass(frozen=True)
 class LocatedHeads:
-    """The heads of one picture, each once.
+    """The heads of one image, each once.
 
     levels: zoom level -> what the looks of that level own. too_coarse: where heads are too small or too close to tell
     apart: the density holds people there that have no point.
@@ -64,9 +64,9 @@ class LocatedHeads:
 
 @dataclass(frozen=True)
 class Interval:
-    """The range of a count: `level` of all true counts lie from `low` to `high`, among pictures like those measured.
+    """The range of a count: `level` of all true counts lie from `low` to `high`, among images like those measured.
 
-    basis: the relative errors behind it, in words. doubts: what speaks against trusting this picture, a clause each.
+    basis: the relative errors behind it, in words. doubts: what speaks against trusting this image, a clause each.
     """
 
     low: float
@@ -82,15 +82,15 @@ class Interval:
 
 @dataclass(frozen=True, repr=False)
 class CountResult:
-    """The count of one picture, where it comes from, and what it took.
+    """The count of one image, where it comes from, and what it took.
 
-    image: None for a picture that was given as pixels. density: people per cell over the whole picture. looked: the
+    image: None for an image that was given as pixels. density: people per cell over the whole image. looked: the
     looks in order. networks: role -> name, SHA-256 of the weights, and hash of the record. identity: the file's size
     in bytes, time of change and hash, by which a later run knows it again. key: hash of all that decides the count but
-    the picture. seconds: by stage; reading overlaps with the network, so stages may add up to more than the total.
-    heads: where people were located. regions: the parts of the picture to report on one by one, where asked for.
-    preview: the picture shrunk, uint8 (H, W, 3), where asked for. georeference: where the picture lies on the earth;
-    None where its file does not say. notes: what was assumed about the picture and what is odd about it, a line each.
+    the image. seconds: by stage; reading overlaps with the network, so stages may add up to more than the total.
+    heads: where people were located. regions: the parts of the image to report on one by one, where asked for.
+    preview: the image shrunk, uint8 (H, W, 3), where asked for. georeference: where the image lies on the earth;
+    None where its file does not say. notes: what was assumed about the image and what is odd about it, a line each.
     interval: the range of the count.
     """
 
@@ -121,12 +121,12 @@ class CountResult:
 
     @property
     def name(self) -> str:
-        """The picture's file name."""
+        """The image's file name."""
         return self.image.name if self.image else "picture"
 
     @property
     def count(self) -> float:
-        """People in the whole picture."""
+        """People in the whole image."""
         return self.density.count
 
     @property

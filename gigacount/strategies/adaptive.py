@@ -1,6 +1,6 @@
-"""Look closer where it pays: GigaZoom's zoom and replace, with the picture to say where and how deep.
+"""Look closer where it pays: GigaZoom's zoom and replace, with the image to say where and how deep.
 
-The whole picture is seen at a base scale. Then, level by level, twice as close: a square is looked at again where its
+The whole image is seen at a base scale. Then, level by level, twice as close: a square is looked at again where its
 people stand closer than the network resolves, and what is seen there replaces what was seen before. A few spots
 elsewhere are looked at as well. Wherever a closer look changes what was thought, its neighbours are looked at, too: so
 texture that looked like people from far loses them, and people too small for the base scale are found.
@@ -27,7 +27,7 @@ from gigacount.strategies.full import context_at, views_with_context
 from gigacount.strategies.packing import Mask, Packing
 
 BASE = 1 / 4
-"""The base scale of pictures of which one look at the whole would be coarser."""
+"""The base scale of images of which one look at the whole would be coarser."""
 
 PEOPLE = 2.0
 """A square with fewer people gains less by a closer look than the look costs. The enlarged look takes
@@ -100,7 +100,7 @@ def base_scale(canvas: DensityMap, options: StrategyOptions) -> float:
 
 
 def base_views(scale: float, canvas: DensityMap, options: StrategyOptions, level: int = 0) -> list[View]:
-    """One look at the whole picture where that is all it takes, else windows with context."""
+    """One look at the whole image where that is all it takes, else windows with context."""
     everything = whole_view(canvas.size_wh, options)
     if scale > everything.size_wh[0] / canvas.size_wh[0]:
         return views_with_context(scale, canvas, options, level)
@@ -120,7 +120,7 @@ def read_pixels(views: list[View], size_wh: Size) -> int:
 
 @dataclass
 class Work:
-    """One picture under way.
+    """One image under way.
 
     looks, pixels: that may still be looked at. settled: what squares that are not looked at again are off (`off_by`).
     """
@@ -209,7 +209,7 @@ class Work:
 def spots(people: NDArray[np.float64], among: Mask) -> Mask:
     """SPOTS squares of `among`, evenly from those with fewest to those with most people, and the ones beside them."""
     rows, cols = np.nonzero(among)
-    scattered = np.arange(len(rows)) * 0.618033988749895 % 1  # equals, such as empty ones, from all over the picture
+    scattered = np.arange(len(rows)) * 0.618033988749895 % 1  # equals, such as empty ones, from all over the image
     order = np.lexsort((scattered, people[among]))
     picked = order[np.unique(np.linspace(0, len(order) - 1, SPOTS).round().astype(int))] if len(order) else order
     found = np.zeros_like(among)

@@ -56,7 +56,7 @@ def paint(canvas: DensityMap, look: Look, views: Iterable[View]) -> None:
 class PlannedLevel:
     """Looks of one zoom level before any is made: window and read size (width, height), and at most how many.
 
-    certain: whether they are taken whatever the picture shows.
+    certain: whether they are taken whatever the image shows.
     """
 
     level: int
@@ -68,9 +68,9 @@ class PlannedLevel:
 
 @dataclass(frozen=True)
 class Strategy:
-    """One strategy: how it runs, and what it plans to look at (an upper bound) from the picture's size alone.
+    """One strategy: how it runs, and what it plans to look at (an upper bound) from the image's size alone.
 
-    libraries: modules that it imports between looks, which take long: best imported while the picture is decoded.
+    libraries: modules that it imports between looks, which take long: best imported while the image is decoded.
     """
 
     run: Callable[[Look, Size, StrategyOptions], DensityMap]

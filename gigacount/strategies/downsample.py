@@ -1,4 +1,4 @@
-"""One look at the whole picture, shrunk to what the network takes: how PromptMix and SASNet are used on gigapixels."""
+"""One look at the whole image, shrunk to what the network takes: how PromptMix and SASNet are used on gigapixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plan_downsample(size_wh: Size, options: StrategyOptions) -> list[PlannedLeve
 
 
 def whole_view(size_wh: Size, options: StrategyOptions) -> View:
-    """The first look at a whole picture, by the coarse network where there is one."""
+    """The first look at a whole image, by the coarse network where there is one."""
     return View(whole(size_wh), seen_whole(size_wh, options), coarse=True)
 
 

@@ -1,7 +1,7 @@
-"""The whole picture at working resolution, for those who want every head: windows that partition it, each with context.
+"""The whole image at working resolution, for those who want every head: windows that partition it, each with context.
 
 A window is read with pixels around it that belong to its neighbours. They are seen, not counted, so the network's
-edge effects fall where another window has the say. Memory does not grow with the picture, beyond the canvas.
+edge effects fall where another window has the say. Memory does not grow with the image, beyond the canvas.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def plan_full(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
 
 
 def views_with_context(scale: float, canvas: DensityMap, options: StrategyOptions, level: int = 0) -> list[View]:
-    """Windows of at most `options.tile` read pixels that partition the picture on the canvas's cells, with context."""
+    """Windows of at most `options.tile` read pixels that partition the image on the canvas's cells, with context."""
     context = context_at(scale, canvas, options)
     return [replace(view, context=context) for view in views_at(scale, level, canvas, options)]
 

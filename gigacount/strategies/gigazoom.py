@@ -1,6 +1,6 @@
 """GigaZoom (Bakhtiarnia, Zhang, Iosifidis 2023, arXiv 2305.09271): zoom into the densest regions, refine on the way.
 
-Forward pass: look at the whole picture, find k dense regions, and zoom into each, L times, always into the densest
+Forward pass: look at the whole image, find k dense regions, and zoom into each, L times, always into the densest
 window of the last look. Backward pass: painting the looks on one canvas from coarse to fine, the later replacing the
 earlier, leaves what the paper's replacement from fine to coarse leaves.
 
@@ -57,8 +57,8 @@ def plan_gigazoom(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]
 def level_sizes(size_wh: Size, options: StrategyOptions) -> list[tuple[float, float]]:
     """(w_t, h_t) for t = start .. L by eq. 1 (linear) or eq. 2 (exponential), then the overzoom levels.
 
-    Overzoom goes on at the last ratio w_L / w_(L-1), which for eq. 2 is eq. 2 continued. A side of the picture that
-    is shorter than the network's is not zoomed. Empty where the network takes the whole picture at 1:1.
+    Overzoom goes on at the last ratio w_L / w_(L-1), which for eq. 2 is eq. 2 continued. A side of the image that
+    is shorter than the network's is not zoomed. Empty where the network takes the whole image at 1:1.
     """
     if fit(size_wh, options.max_size) == size_wh:
         return []

@@ -1,6 +1,6 @@
-"""Gigapixel CSRNet (Cao et al. 2019, as GigaZoom II-A describes it): windows over the picture at several scales.
+"""Gigapixel CSRNet (Cao et al. 2019, as GigaZoom II-A describes it): windows over the image at several scales.
 
-Windows do not overlap. At each scale they cover the whole picture; the maps of all scales are averaged. One scale
+Windows do not overlap. At each scale they cover the whole image; the maps of all scales are averaged. One scale
 makes it plain tiling.
 """
 
@@ -33,7 +33,7 @@ def plan_sliding(size_wh: Size, options: StrategyOptions) -> list[PlannedLevel]:
 
 
 def views_at(scale: float, level: int, canvas: DensityMap, options: StrategyOptions) -> list[View]:
-    """Windows that partition the picture, each read at `scale` and at most `options.tile` large."""
+    """Windows that partition the image, each read at `scale` and at most `options.tile` large."""
     tile_wh = round(options.tile[0] / scale), round(options.tile[1] / scale)
     return [
         View(window, (max(round(window.width * scale), 1), max(round(window.height * scale), 1)), level)

@@ -24,11 +24,11 @@ GRAPH_INFO = ("gigacount", "weights")
 """Where a graph says of which weights it was made: their SHA-256."""
 MULTIPLE = 128
 """px; OpenVINO 2026.4 crashes with int8 graphs for any size, so these are compiled for each size, which takes up to a
-second: small pictures are filled up to sides of this, in every precision, so that all see the same. Larger ones come in
+second: small images are filled up to sides of this, in every precision, so that all see the same. Larger ones come in
 few sizes, and are filled up to what networks take."""
 LARGE, LARGE_MULTIPLE = 2_000_000, 32
 MOST_FILLED = 2 * LARGE
-"""px; a thin picture would be little but filling: one of 105,000 x 12 took five times as long."""
+"""px; a thin image would be little but filling: one of 105,000 x 12 took five times as long."""
 KEPT_PIXELS = 8_000_000  # of the compiled sizes that are kept, in all: each holds the memory of a look
 ANY_SIZE = (-1, -1)
 
