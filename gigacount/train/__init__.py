@@ -14,13 +14,13 @@ from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.weights import save_weights
 from gigacount.options import TrainOptions
+from gigacount.train.checkpoint import explained
 from gigacount.train.hints import shared_layers
 from gigacount.train.log import FILE, Report
 from gigacount.train.loop import Trainer
 from gigacount.train.processes import team
 from gigacount.train.pseudo_labels import mixed_source
 from gigacount.train.recipes import settings_of
-from gigacount.train.saving import explained
 from gigacount.train.sources import Notify, TrainingSet, open_sources
 from gigacount.train.validate import Errors
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from gigacount.errors import DataError
+from gigacount.errors import DataError, OutputError
 from gigacount.networks.published import UNREADABLE, reason
-from gigacount.train.saving import explained
 
 FILE = "checkpoint.pt"
 
@@ -34,6 +36,31 @@ class Position:
     best_step: int = 0
     stale: int = 0
     drops: int = 0
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """OutputError with this advice for what writing a file of the run raises: OSError, torch's RuntimeError,
+    safetensors' own, ours.
+
+    Every file of a run is written under another name and then renamed, or appended to: what was saved stays.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError, OutputError) as error:
+        raise OutputError(
+            f"{path}: cannot write ({system_reason(error)}); the last checkpoint is intact: free space, then --resume"
+        ) from error
+
+
+def system_reason(error: BaseException) -> str:
+    """What the system said, which torch's writer hides behind its own complaint."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return str(error).splitlines()[0]
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gigacount.output.files import write_whole
-from gigacount.train.saving import explained
+from gigacount.train.checkpoint import explained
 
 FILE = "log.jsonl"
 

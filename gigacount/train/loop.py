@@ -21,9 +21,9 @@ from gigacount.memory import keep_freed_memory
 from gigacount.networks import build, find_record
 from gigacount.networks.backends.torch import channels_last, choose_dtype
 from gigacount.networks.base import Network
+from gigacount.networks.published import read_tensors
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
-from gigacount.train.backbone import load_backbone_file
 from gigacount.train.checkpoint import Position, load_checkpoint, require_same, save_checkpoint
 from gigacount.train.crops import Batch, CropMaker
 from gigacount.train.feed import ahead, default_workers
@@ -93,7 +93,7 @@ class Trainer:
         if self.start is not None:
             load_weights(network, self.start)
         if options.backbone_weights is not None:
-            load_backbone_file(network, options.backbone_weights)
+            network.load_backbone(read_tensors(options.backbone_weights))
         for name, parameter in network.named_parameters():
             if name.startswith(self.recipe.fixed):
                 parameter.requires_grad_(False)
