@@ -28,7 +28,7 @@ from gigacount.output.points import (
     POINT_WRITERS,
     coordinates_note,
     find_writer,
-    geojson_text,
+    heads_geojson,
     require_coordinates,
     rows,
     write_points,
@@ -122,7 +122,7 @@ def on_map(place: Georeference | None, coordinates: str = "auto", xy: NDArray[np
 
 
 def geojson(result: CountResult) -> Any:
-    content = json.loads("".join(geojson_text(result)))
+    content = json.loads("".join(heads_geojson(result)))
     check_geojson(content)
     return content
 

@@ -38,6 +38,11 @@ class GeoKeys:
     doubles: tuple[float, ...] = ()
     text: bytes = b""
 
+    @property
+    def entries(self) -> list[tuple[int, ...]]:
+        """Key, location (0 for a value that stands here), count and value of each."""
+        return [self.directory[i : i + 4] for i in range(4, len(self.directory) - 3, 4)]
+
 
 @dataclass(frozen=True)
 class Georeference:

@@ -33,9 +33,7 @@ RPC = 50844
 TOLERATED_PX, TOLERATED = 2.0, 0.001
 """How far ground control points may lie off an affine map: in pixels, or as a share of their extent if that is more."""
 
-ESRI_WKT = "ESRI PE String = "
-"""What stands before WKT in the text of a GeoTIFF's keys."""
-
+ESRI_WKT = "ESRI PE String = "  # what stands before WKT in the text of a GeoTIFF's keys
 MOST_WKT = 2**15
 """Letters of a coordinate system: the keys of a GeoTIFF count in 16 bits, and the longest known have a few thousand."""
 
@@ -149,7 +147,7 @@ def _from_tags(path: Path) -> Placement:
         )
         if not all(0 <= value < 2**16 for value in keys.directory):
             raise ValueError("keys beyond 16 bits")
-        numbers = _key_numbers(keys)
+        numbers = {key: value for key, location, _, value in keys.entries if location == 0}
         if place and numbers.get(RASTER_TYPE) == PIXEL_IS_POINT:
             place = _from_centre(place)
         return Placement(place, _tagged_system(keys, numbers), said)
@@ -173,13 +171,6 @@ def _from_centre(place: Affine) -> Affine:
     return a, b, c - (a + b) / 2, d, e, f - (d + e) / 2
 
 
-def _key_numbers(keys: GeoKeys) -> dict[int, int]:
-    """Keys whose value stands in the directory itself: entries of key, location (0), count and value."""
-    directory = keys.directory
-    entries = [directory[i : i + 4] for i in range(4, len(directory) - 3, 4)]
-    return {key: value for key, location, _, value in entries if location == 0}
-
-
 def _tagged_system(keys: GeoKeys, numbers: dict[int, int]) -> System | None:
     if not numbers:
         return None
@@ -196,10 +187,9 @@ def _tagged_system(keys: GeoKeys, numbers: dict[int, int]) -> System | None:
 def geo_keys(place: Georeference) -> GeoKeys:
     """The keys of a GeoTIFF in the coordinate system of `place`, whose raster coordinates are those of corners."""
     if place.keys is not None:
-        entries = [place.keys.directory[i : i + 4] for i in range(4, len(place.keys.directory) - 3, 4)]
-        others = [entry for entry in entries if entry[0] != RASTER_TYPE]
+        others = [entry for entry in place.keys.entries if entry[0] != RASTER_TYPE]
         return _keys([*others, (RASTER_TYPE, 0, 1, PIXEL_IS_AREA)], place.keys.doubles, place.keys.text)
-    entries = [(RASTER_TYPE, 0, 1, PIXEL_IS_AREA)]
+    entries: list[tuple[int, ...]] = [(RASTER_TYPE, 0, 1, PIXEL_IS_AREA)]
     if place.crs is None:
         return _keys(entries)
     crs_key, model = (GEOGRAPHIC_CRS, GEOGRAPHIC) if place.geographic else (PROJECTED_CRS, PROJECTED)

@@ -20,7 +20,7 @@ from .foreign import Foreign
 from .formats import ReadRows
 from .ground import masks_beside
 from .info import ORIENTATIONS, ImageInfo, Orientation, with_samples
-from .pages import Copy, TiffPlan, is_camera_raw, mask_of, plan_tiff, shrinking, vips_options
+from .pages import Copy, TiffPlan, is_camera_raw, mask_of, plan_tiff, shrinking
 from .samples import Samples
 from .sidecar import BandMetadata
 from .tags import Directory
@@ -38,19 +38,216 @@ _BITS = {"uchar": 8, "char": 8, "ushort": 16, "short": 16, "uint": 32, "int": 32
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """A file that can be opened.
+class Opener:
+    """How a file is opened.
 
     loader: of libvips, or the reader of a format that libvips is not asked for. plan: of a TIFF, which of its images.
-    size_wh: as stored. copies: resolutions that are readable by tiles, the full one first; none if it must be streamed.
-    mask: of the full resolution; those of the copies are theirs. samples: what the numbers of the file mean.
-    bands: of the pixels once they are stored (see colour), 1 or 3, and one more where not all may be ground.
     """
 
     path: Path
     loader: str | Foreign
     options: ReadOptions
     plan: TiffPlan | None
+
+    @classmethod
+    def of(cls, path: Path, options: ReadOptions) -> tuple[Opener, VipsImage]:
+        """Decide by a file's first bytes and tags; returns its header, too. Raises ImageError."""
+        _check_file(path)
+        name, plan = shown(path), None
+        loader = foreign.recognise(path, options.page) or vips.find_loader(path, options.trust_loaders)
+        if loader is None:
+            version = ".".join(str(vips.library().version(part)) for part in range(3))
+            raise ImageError(
+                f"{name}: not a picture that libvips {version} reads here; convert it to TIFF, PNG or"
+                " JPEG, or, if you trust the file, allow all loaders (--trust-loaders)"
+            )
+        if isinstance(loader, str) and vips.format_of(loader) == "Tiff":
+            if is_camera_raw(path):
+                loader = foreign.CAMERA_RAW
+            else:
+                plan = plan_tiff(path, name, options.page)
+        return cls(path, loader, options, plan)._with_header()
+
+    @property
+    def name(self) -> str:
+        """The path, for messages."""
+        return shown(self.path)
+
+    @property
+    def by_tifffile(self) -> bool:
+        """Whether tifffile decodes it, not libvips."""
+        return self.plan is not None and self.plan.by_tifffile is not None
+
+    @property
+    def strictness(self) -> str:
+        """The `fail_on` that makes libvips refuse damage in this format, but not oddities that harm nothing.
+
+        libvips' TIFF loader reports tiles that do not decode as warnings, and so does its JPEG loader corrupt data; PNG
+        warns of colour profiles that are merely old.
+        """
+        return "warning" if self._loader_name in ("Tiff", "Jpeg") else "error"
+
+    def load(self, copy: Copy | None = None, **options: Any) -> VipsImage:
+        """Open the header, and the pixels where libvips decodes them; of a copy, if one is given.
+
+        Raises VipsError, ImageError.
+        """
+        if isinstance(self.loader, Foreign):
+            return foreign.header_of(foreign.form_of(self.loader, self.path, self.name))
+        if self.plan is not None and self.by_tifffile:
+            return codecs.header_of(self.plan, self.name)
+        return self._load(**(dict(copy.options) if copy else self._page), **options)
+
+    def load_stream(self, **options: Any) -> VipsImage:
+        """Open the pixels to be read once, from top to bottom, by libvips. Raises VipsError, ImageError."""
+        assert isinstance(self.loader, str)
+        try:
+            return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **self._page, **options)
+        except OSError as error:
+            raise ImageError(f"{self.name}: cannot be read any more: {error.strerror}") from error
+
+    def open_rows(self) -> ReadRows:
+        """The rows of a format that Python decodes. Raises ImageError; reading them raises VipsError."""
+        assert isinstance(self.loader, Foreign)
+        return foreign.open_rows(self.loader, self.path, self.name)
+
+    def damaged(self, error: VipsError) -> ImageError:
+        """What to tell the user when the pixels cannot be decoded. `error` is shown; it decides nothing."""
+        if not self.path.exists():
+            return ImageError(f"{self.name}: vanished while it was read")
+        if room.is_short():
+            return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
+        advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
+        return ImageError(f"{self.name}: damaged or cut short ({error.reason}); copy or download it again{advice}")
+
+    @property
+    def _loader_name(self) -> str:
+        return vips.format_of(self.loader) if isinstance(self.loader, str) else self.loader.name
+
+    @property
+    def _page(self) -> dict[str, int]:
+        """How to ask libvips for the image that is wanted."""
+        if self.plan is not None:
+            return dict(self.plan.copies[0].options)
+        # Loaders of formats that have one image know no pages.
+        return {"page": self.options.page - 1} if self.options.page and self.options.page > 1 else {}
+
+    def _load(self, **options: Any) -> VipsImage:
+        assert isinstance(self.loader, str)
+        return vips.load(self.path, self.loader, self.options.trust_loaders, **options)
+
+    def _with_header(self) -> tuple[Opener, VipsImage]:
+        """Open the file, leniently if that is allowed and needed; decide at last who decodes a TIFF."""
+        options, plan = self.options, self.plan
+        if isinstance(self.loader, Foreign):
+            form = foreign.form_of(self.loader, self.path, self.name)
+            self._check_size(form.size_wh)
+            header = foreign.header_of(form)
+            self._check_page(header)
+            return self, header
+        if plan is not None:
+            self._check_size(plan.main.size_wh)
+            if plan.needs_trial and self._decodes():
+                plan = replace(plan, by_tifffile=None)
+            if plan.by_tifffile:
+                return self, codecs.header_of(plan, self.name)
+        opener, reason = replace(self, plan=plan), ""
+        for fail_on in [self.strictness, "none"] if options.allow_damaged else [self.strictness]:
+            try:
+                header = self._load(fail_on=fail_on)
+                if plan is None:
+                    self._check_page(header)
+                return opener, self._load(fail_on=fail_on, **self._page) if self._page else header
+            except VipsError as error:
+                reason = error.reason
+        if plan is not None:  # tags that libtiff does not like, and others do
+            plan = replace(plan, by_tifffile="tags of an odd kind")
+            return replace(self, plan=plan), codecs.header_of(plan, self.name)
+        what = "damaged, or not the picture that it claims to be"
+        raise ImageError(f"{self.name}: {what} ({reason}); copy or download it again")
+
+    def _decodes(self) -> bool:
+        """Whether this libvips has the codec of an image: tried on its first pixel."""
+        try:
+            vips.to_array(self._load(fail_on="warning", **self._page).crop(0, 0, 1, 1).cast("uchar"))
+        except VipsError:
+            return False
+        return True
+
+    def _check_page(self, header: VipsImage) -> None:
+        pages, page = int(field(header, "n-pages", 1)), self.options.page
+        if page is not None and page > pages:
+            raise ImageError(f"{self.name}: has {plural(pages, 'page')}, no page {page}; choose another (--page)")
+
+    def _check_size(self, size_wh: Size) -> None:
+        (width, height), most = size_wh, self.options.max_pixels
+        if width * height > most:
+            raise ImageError(
+                f"{self.name}: declares {width} x {height} = {width * height / 1e9:.6g} gigapixels, more than the limit"
+                f" of {most / 1e9:.6g}; raise it (--max-pixels) if the picture really is that large"
+            )
+        if max(size_wh) > MAX_SIDE:
+            raise ImageError(
+                f"{self.name}: declares {width} x {height} pixels; sides beyond {MAX_SIDE} pixels cannot be read"
+            )
+
+    def _copies(self, header: VipsImage) -> list[Copy]:
+        """The resolutions of a tiled file that are the same image by what the file says, ever smaller."""
+        full, tile_wh, plan = (header.width, header.height), vips.tile_size(header), self.plan
+        if isinstance(self.loader, Foreign) or tile_wh is None or (plan is not None and not plan.main.tiled):
+            return []
+        if tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
+            raise ImageError(f"{self.name}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
+        if plan is not None:
+            return list(plan.copies)
+        copies = [Copy((), full, (1, 1))]
+        for level in range(1, int(field(header, "openslide.level-count", 0))):
+            try:
+                image = self._load(level=level)
+            except VipsError:
+                continue  # a level that libvips cannot read is no copy of one that it can
+            factor_xy = shrinking(full, (image.width, image.height))
+            if factor_xy is not None:
+                copies.append(Copy((("level", level),), (image.width, image.height), factor_xy))
+        return copies
+
+    def _describe(self, header: VipsImage, copies: list[Copy]) -> ImageInfo:
+        orientation = field(header, "orientation", 1)
+        if orientation not in ORIENTATIONS:
+            orientation = 1
+        stored = [copy.size_wh for copy in copies] or [(header.width, header.height)]
+        upright = [ORIENTATIONS[orientation].size(size_wh) for size_wh in stored]
+        notes, frames = self.plan.notes if self.plan is not None else (), int(field(header, "n-pages", 1))
+        if self.plan is None and frames > 1 and self.options.page is None:
+            notes = (f"the file has {frames} pages or frames; the first is read, choose another with --page",)
+        vendor = field(header, "openslide.vendor") if isinstance(self.loader, str) else None
+        return ImageInfo(
+            path=self.path,
+            format=f"slide ({vendor})" if vendor is not None else _NAMES.get(self._loader_name, self._loader_name),
+            size_wh=upright[0],
+            level_sizes=tuple(upright),
+            tile_wh=vips.tile_size(header),
+            colour=_COLOURS.get(header.interpretation, header.interpretation),
+            bands=header.bands,
+            bits=field(header, "bits-per-sample", _BITS.get(header.format, 0)),
+            floating_point=header.format in ("float", "double"),
+            orientation=orientation,
+            icc=field(header, "icc-profile-data") is not None,
+            progressive=bool(field(header, "interlaced") or field(header, "jpeg-multiscan")),
+            file_bytes=self.path.stat().st_size,
+            notes=notes,
+        )
+
+
+@dataclass(frozen=True)
+class ImageFile(Opener):
+    """A file whose header is known.
+
+    size_wh: as stored. copies: resolutions that are readable by tiles, the full one first; none if it must be streamed.
+    mask: of the full resolution; those of the copies are theirs. samples: what the numbers of the file mean.
+    bands: of the pixels once they are stored (see colour), 1 or 3, and one more where not all may be ground.
+    """
+
     size_wh: Size
     samples: Samples
     colour: Colour
@@ -62,46 +259,26 @@ class ImageFile:
     @classmethod
     def open(cls, path: Path, options: ReadOptions) -> ImageFile:
         """Read a file's header. Raises ImageError."""
-        _check_file(path)
-        name = shown(path)
-        loader = foreign.recognise(path, options.page) or vips.find_loader(path, options.trust_loaders)
-        if loader is None:
-            version = ".".join(str(vips.library().version(part)) for part in range(3))
-            raise ImageError(
-                f"{name}: not a picture that libvips {version} reads here; convert it to TIFF, PNG or"
-                " JPEG, or, if you trust the file, allow all loaders (--trust-loaders)"
-            )
-        plan = None
-        if isinstance(loader, str) and vips.format_of(loader) == "Tiff":
-            if is_camera_raw(path):
-                loader = foreign.CAMERA_RAW
-            else:
-                plan = plan_tiff(path, name, options.page)
-        header, plan = _header(path, loader, options, plan)
-        size_wh = header.width, header.height
-        _check_size(path, size_wh, options.max_pixels)
-        masks, told = (plan.masks, None) if plan and mask_of(plan.masks, size_wh) else masks_beside(path, size_wh)
+        opener, header = Opener.of(path, options)
+        name, plan, size_wh = opener.name, opener.plan, (header.width, header.height)
+        opener._check_size(size_wh)
+        masks, said = (plan.masks, None) if plan and mask_of(plan.masks, size_wh) else masks_beside(path, size_wh)
         mask = mask_of(masks, size_wh)
-        copies = _copies(path, loader, options, header, plan)
+        copies = opener._copies(header)
         if mask:  # no copy without its mask
             copies = [replace(copy, mask=mask_of(masks, copy.size_wh)) for copy in copies]
             copies = [copy for copy in copies if copy.mask]
-        loader_name = vips.format_of(loader) if isinstance(loader, str) else loader.name
-        samples = Samples.of(name, loader_name, header, BandMetadata.of(path, plan.main if plan else None), options)
+        stated = BandMetadata.of(path, plan.main if plan else None)
+        samples = Samples.of(name, opener._loader_name, header, stated, options)
         try:
             bands = store(header, samples).bands
         except VipsError as error:
             raise ImageError(f"{name}: pixels of a kind that is no picture ({error.reason})") from error
         bands += bands % 2 if mask else 0
-        info = with_samples(_describe(path, loader, options, header, copies, plan), samples, mask is not None)
-        info = replace(info, notes=(*info.notes, told)) if told else info
+        info = with_samples(opener._describe(header, copies), samples, mask is not None)
+        info = replace(info, notes=(*info.notes, said)) if said else info
         colour = Colour.of(header, samples)
-        return cls(path, loader, options, plan, size_wh, samples, colour, tuple(copies), bands, info, mask)
-
-    @property
-    def name(self) -> str:
-        """The path, for messages."""
-        return shown(self.path)
+        return cls(path, opener.loader, options, plan, size_wh, samples, colour, tuple(copies), bands, info, mask)
 
     @property
     def orientation(self) -> Orientation:
@@ -113,6 +290,11 @@ class ImageFile:
         """Whether pixels may be no ground."""
         return self.bands % 2 == 0
 
+    @property
+    def own_bands(self) -> int:
+        """Of stored pixels before a mask adds a band for the ground."""
+        return self.bands - (self.mask is not None and not self.samples.has_nodata)
+
     def settled(self, pixels: NDArray[Any]) -> ImageFile:
         """With the range of values that some pixels (N, bands) of the file have."""
         samples = self.samples.settled(pixels)
@@ -123,69 +305,10 @@ class ImageFile:
         """Pixels of the file as they are kept. Raises VipsError."""
         return store(image, self.samples)
 
-    @property
-    def own_bands(self) -> int:
-        """Of stored pixels before a mask adds a band for the ground."""
-        return self.bands - (self.mask is not None and not self.samples.has_nodata)
-
-    @property
-    def by_tifffile(self) -> bool:
-        """Whether tifffile decodes it, not libvips."""
-        return self.plan is not None and self.plan.by_tifffile is not None
-
-    def load(self, copy: Copy | None = None, **options: Any) -> VipsImage:
-        """Open the header, and the pixels where libvips decodes them; of a copy, if one is given.
-
-        Raises VipsError, ImageError.
-        """
-        if isinstance(self.loader, Foreign):
-            return foreign.header_of(foreign.form_of(self.loader, self.path, self.name))
-        if self.plan is not None and self.by_tifffile:
-            return codecs.header_of(self.plan, self.name)
-        chosen = dict(copy.options) if copy else _page_options(self.plan, self.options)
-        return vips.load(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
-
-    def load_stream(self, **options: Any) -> VipsImage:
-        """Open the pixels to be read once, from top to bottom, by libvips. Raises VipsError, ImageError."""
-        assert isinstance(self.loader, str)
-        chosen = _page_options(self.plan, self.options)
-        try:
-            return vips.load_stream(self.path, self.loader, self.options.trust_loaders, **(chosen | options))
-        except OSError as error:
-            raise ImageError(f"{self.name}: cannot be read any more: {error.strerror}") from error
-
-    def open_rows(self) -> ReadRows:
-        """The rows of a format that Python decodes. Raises ImageError; reading them raises VipsError."""
-        assert isinstance(self.loader, Foreign)
-        return foreign.open_rows(self.loader, self.path, self.name)
-
-    @property
-    def strictness(self) -> str:
-        """The `fail_on` that makes libvips refuse damage in this format, but not oddities that harm nothing."""
-        return _strictness(self.loader) if isinstance(self.loader, str) else "error"
-
-    def damaged(self, error: VipsError) -> ImageError:
-        """What to tell the user when the pixels cannot be decoded. `error` is shown; it decides nothing."""
-        if not self.path.exists():
-            return ImageError(f"{self.name}: vanished while it was read")
-        if room.is_short():
-            return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
-        advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
-        return ImageError(f"{self.name}: damaged or cut short ({error.reason}); copy or download it again{advice}")
-
 
 def shown(path: Path) -> str:
     """A path as it can be printed in one line: newlines, and bytes that are no text, escaped."""
     return str(path) if str(path).isprintable() else repr(str(path))[1:-1]
-
-
-def _strictness(loader: str) -> str:
-    """See ImageFile.strictness.
-
-    libvips' TIFF loader reports tiles that do not decode as warnings, and so does its JPEG loader corrupt data; PNG
-    warns of colour profiles that are merely old.
-    """
-    return "warning" if vips.format_of(loader) in ("Tiff", "Jpeg") else "error"
 
 
 def _check_file(path: Path) -> None:
@@ -205,142 +328,3 @@ def _check_file(path: Path) -> None:
         raise ImageError(f"{shown(path)}: cannot be read: {reason}") from error
     if status.st_size == 0:
         raise ImageError(f"{shown(path)}: the file is empty")
-
-
-def _check_size(path: Path, size_wh: Size, max_pixels: int) -> None:
-    width, height = size_wh
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{shown(path)}: declares {width} x {height} = {width * height / 1e9:.6g} gigapixels, more than the limit"
-            f" of {max_pixels / 1e9:.6g}; raise it (--max-pixels) if the picture really is that large"
-        )
-    if max(size_wh) > MAX_SIDE:
-        raise ImageError(
-            f"{shown(path)}: declares {width} x {height} pixels; sides beyond {MAX_SIDE} pixels cannot be read"
-        )
-
-
-def _page_options(plan: TiffPlan | None, options: ReadOptions) -> dict[str, Any]:
-    """How to ask libvips for the image that is wanted."""
-    if plan is not None:
-        return dict(plan.copies[0].options)
-    # Loaders of formats that have one image know no pages.
-    return {"page": options.page - 1} if options.page and options.page > 1 else {}
-
-
-def _header(
-    path: Path, loader: str | Foreign, options: ReadOptions, plan: TiffPlan | None
-) -> tuple[VipsImage, TiffPlan | None]:
-    """Open the file, leniently if that is allowed and needed; decide at last who decodes a TIFF. Raises ImageError."""
-    name = shown(path)
-    if isinstance(loader, Foreign):
-        form = foreign.form_of(loader, path, name)
-        _check_size(path, form.size_wh, options.max_pixels)
-        header = foreign.header_of(form)
-        _check_page(name, header, options.page)
-        return header, None
-    if plan is not None:
-        _check_size(path, plan.main.size_wh, options.max_pixels)
-        if plan.needs_trial and _decodes(path, loader, options, plan):
-            plan = replace(plan, by_tifffile=None)
-        if plan.by_tifffile:
-            return codecs.header_of(plan, name), plan
-    chosen = _page_options(plan, options)
-    reason = ""
-    for fail_on in [_strictness(loader), "none"] if options.allow_damaged else [_strictness(loader)]:
-        try:
-            header = vips.load(path, loader, options.trust_loaders, fail_on=fail_on)
-            if plan is None:
-                _check_page(name, header, options.page)
-            return vips.load(path, loader, options.trust_loaders, fail_on=fail_on, **chosen) if chosen else header, plan
-        except VipsError as error:
-            reason = error.reason
-    if plan is not None:  # tags that libtiff does not like, and others do
-        plan = replace(plan, by_tifffile="tags of an odd kind")
-        return codecs.header_of(plan, name), plan
-    raise ImageError(f"{name}: damaged, or not the picture that it claims to be ({reason}); copy or download it again")
-
-
-def _check_page(name: str, header: VipsImage, page: int | None) -> None:
-    pages = int(field(header, "n-pages", 1))
-    if page is not None and page > pages:
-        raise ImageError(f"{name}: has {plural(pages, 'page')}, no page {page}; choose another (--page)")
-
-
-def _decodes(path: Path, loader: str, options: ReadOptions, plan: TiffPlan) -> bool:
-    """Whether this libvips has the codec of an image: tried on its first pixel."""
-    try:
-        image = vips.load(path, loader, options.trust_loaders, fail_on="warning", **vips_options(plan.main))
-        vips.to_array(image.crop(0, 0, 1, 1).cast("uchar"))
-    except VipsError:
-        return False
-    return True
-
-
-def _describe(
-    path: Path,
-    loader: str | Foreign,
-    options: ReadOptions,
-    header: VipsImage,
-    copies: list[Copy],
-    plan: TiffPlan | None,
-) -> ImageInfo:
-    orientation = field(header, "orientation", 1)
-    if orientation not in ORIENTATIONS:
-        orientation = 1
-    stored = [copy.size_wh for copy in copies] or [(header.width, header.height)]
-    upright = [ORIENTATIONS[orientation].size(size_wh) for size_wh in stored]
-    notes, frames = plan.notes if plan is not None else (), int(field(header, "n-pages", 1))
-    if plan is None and frames > 1 and options.page is None:
-        notes = (f"the file has {frames} pages or frames; the first is read, choose another with --page",)
-    return ImageInfo(
-        path=path,
-        format=_format(loader, header),
-        size_wh=upright[0],
-        level_sizes=tuple(upright),
-        tile_wh=vips.tile_size(header),
-        colour=_COLOURS.get(header.interpretation, header.interpretation),
-        bands=header.bands,
-        bits=field(header, "bits-per-sample", _BITS.get(header.format, 0)),
-        floating_point=header.format in ("float", "double"),
-        orientation=orientation,
-        icc=field(header, "icc-profile-data") is not None,
-        progressive=bool(field(header, "interlaced") or field(header, "jpeg-multiscan")),
-        file_bytes=path.stat().st_size,
-        notes=notes,
-    )
-
-
-def _copies(
-    path: Path, loader: str | Foreign, options: ReadOptions, header: VipsImage, plan: TiffPlan | None
-) -> list[Copy]:
-    """The resolutions of a tiled file that are the same image by what the file says, ever smaller."""
-    if isinstance(loader, Foreign):
-        return []
-    full, tile_wh = (header.width, header.height), vips.tile_size(header)
-    if tile_wh is None or (plan is not None and not plan.main.tiled):
-        return []
-    if tile_wh[0] * tile_wh[1] > MAX_TILE_PIXELS:
-        raise ImageError(f"{shown(path)}: its tiles of {tile_wh[0]} x {tile_wh[1]} pixels are too large to decode")
-    if plan is not None:
-        return list(plan.copies)
-    copies = [Copy((), full, (1, 1))]
-    for level in range(1, int(field(header, "openslide.level-count", 0))):
-        try:
-            image = vips.load(path, loader, options.trust_loaders, level=level)
-        except VipsError:
-            continue  # a level that libvips cannot read is no copy of one that it can
-        factor_xy = shrinking(full, (image.width, image.height))
-        if factor_xy is not None:
-            copies.append(Copy((("level", level),), (image.width, image.height), factor_xy))
-    return copies
-
-
-def _format(loader: str | Foreign, header: VipsImage) -> str:
-    if isinstance(loader, Foreign):
-        return loader.name
-    vendor = field(header, "openslide.vendor")
-    if vendor is not None:
-        return f"slide ({vendor})"
-    name = vips.format_of(loader)
-    return _NAMES.get(name, name)

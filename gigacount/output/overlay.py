@@ -281,6 +281,12 @@ def colour_map(shades: int) -> NDArray[np.float64]:
     return np.stack([np.interp(at, np.linspace(0, 1, 17), INFERNO[:, c]) for c in range(3)], axis=-1)
 
 
+def palette() -> NDArray[np.float64]:
+    """(SHADES, 4): red, green, blue and opacity, 0..255, which grows with the people."""
+    opacity = np.clip(np.linspace(0, 1, SHADES) * 1.6, 0, 0.85)[:, None] * 255
+    return np.hstack([colour_map(SHADES), opacity])
+
+
 def blend(preview: Pixels, strength: Density) -> Pixels:
     """Colours over a greyed photograph (H, W, 3), their opacity growing with `strength`, 0..1 in blocks of pixels."""
     from scipy import ndimage
@@ -289,11 +295,11 @@ def blend(preview: Pixels, strength: Density) -> Pixels:
     scale = height / strength.shape[0], width / strength.shape[1]
     strength = np.clip(ndimage.zoom(strength, scale, order=1, grid_mode=True, mode="nearest"), 0, 1)
     shade = (strength[:height, :width] * (SHADES - 1) + 0.5).astype(np.uint16)
-    opacity = np.clip(np.linspace(0, 1, SHADES) * 1.6, 0, 0.85)[:, None]
+    colours, opacity = np.split(palette(), [3], axis=1)
     red, green, blue = (preview[..., band].astype(np.float32) for band in range(3))
     grey = (red + green + blue)[..., None] * np.float32(0.6 / 3)
     blended = grey + preview * np.float32(0.4)
-    blended *= np.take((1 - opacity).astype(np.float32), shade, axis=0)
-    blended += np.take((colour_map(SHADES) * opacity).astype(np.float32), shade, axis=0)
+    blended *= np.take((1 - opacity / 255).astype(np.float32), shade, axis=0)
+    blended += np.take((colours * (opacity / 255)).astype(np.float32), shade, axis=0)
     picture: Pixels = blended.astype(np.uint8)
     return picture

@@ -56,10 +56,12 @@ def require_coordinates(wanted: str, place: Georeference | None) -> None:
         return
     if place is None:
         raise DataError(f"--coordinates {wanted} needs a georeferenced picture, which this is not; use pixel")
-    if wanted == LONLAT and place.crs is None:
-        raise DataError(f"--coordinates {wanted} needs a picture that names its coordinate system; use map or pixel")
     if wanted == LONLAT:
-        transform(np.zeros((0, 2)), str(place.crs), WGS84)  # says what is missing
+        if place.crs is None:
+            raise DataError(
+                f"--coordinates {wanted} needs a picture that names its coordinate system; use map or pixel"
+            )
+        transform(np.zeros((0, 2)), place.crs, WGS84)  # says what is missing
 
 
 def choose_coordinates(wanted: str, suffix: str, place: Georeference | None) -> str:
@@ -69,30 +71,29 @@ def choose_coordinates(wanted: str, suffix: str, place: Georeference | None) -> 
     if wanted != "auto":
         return wanted
     own = OWN_SYSTEM[suffix]
-    return own if own == MAP or _is_convertible(place) else PIXEL
+    return own if own == MAP or (place.crs is not None and not _obstacle(place)) else PIXEL
 
 
-def _is_convertible(place: Georeference) -> bool:
-    """Whether its coordinates can be brought to longitude and latitude here: a file may name any system."""
-    if place.crs is None or (place.crs != WGS84 and not has_pyproj()):
-        return False
+def _obstacle(place: Georeference) -> str:
+    """Why coordinates of a named system, which may be any, cannot be brought to longitude and latitude here."""
+    if place.crs == WGS84:
+        return ""
+    if not has_pyproj():
+        return "for longitude and latitude, pip install 'gigacount[geo]'"
     try:
-        transform(np.zeros((0, 2)), place.crs, WGS84)
+        transform(np.zeros((0, 2)), str(place.crs), WGS84)
     except DataError:
-        return False
-    return True
+        return f"pyproj does not know the picture's coordinate system ({place.name:.60})"
+    return ""
 
 
 def coordinates_note(result: CountResult, suffix: str) -> str | None:
     """A line for the user where heads are written in pixels though the image has a coordinate system."""
-    place, wanted = result.georeference, result.options.coordinates
-    if suffix != ".geojson" or wanted != "auto" or place is None or place.crs is None:
+    place = result.georeference
+    if suffix != ".geojson" or result.options.coordinates != "auto" or place is None or place.crs is None:
         return None
-    if choose_coordinates(wanted, suffix, place) != PIXEL:
-        return None
-    if has_pyproj():
-        return f"heads are written in pixels; pyproj does not know the picture's coordinate system ({place.name:.60})"
-    return "heads are written in pixels; for longitude and latitude, pip install 'gigacount[geo]'"
+    obstacle = _obstacle(place)
+    return f"heads are written in pixels; {obstacle}" if obstacle else None
 
 
 def placed(result: CountResult, suffix: str) -> Placed:
@@ -107,7 +108,7 @@ def placed(result: CountResult, suffix: str) -> Placed:
     return Placed(transform(on_map, str(place.crs), WGS84), True, WGS84)
 
 
-def csv_text(result: CountResult) -> Iterator[str]:
+def heads_csv(result: CountResult) -> Iterator[str]:
     """x and y in full-resolution pixels, score, and the zoom level and number of the look that each head is from.
 
     Where the network gives boxes, left, top, right, bottom and area besides; of a georeferenced image map_x, map_y.
@@ -125,7 +126,7 @@ def csv_text(result: CountResult) -> Iterator[str]:
     yield from rows(f"{pattern}\n", columns)
 
 
-def geojson_text(result: CountResult) -> Iterator[str]:
+def heads_geojson(result: CountResult) -> Iterator[str]:
     """A FeatureCollection (RFC 7946) of a Point feature a head, with properties as QuPath imports them: as detections.
 
     Of a georeferenced image in longitude and latitude; each feature has its pixels as the property `pixel`, too.
@@ -151,7 +152,7 @@ def geojson_text(result: CountResult) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def nwpu_text(result: CountResult) -> Iterator[str]:
+def heads_nwpu(result: CountResult) -> Iterator[str]:
     """One line as the NWPU-Crowd benchmark takes it: the image's name, how many, and x y of each in whole pixels."""
     name, points = re.sub(r"\s+", "_", Path(result.name).stem), heads_of(result)
     yield f"{name} {len(points)}"
@@ -159,7 +160,7 @@ def nwpu_text(result: CountResult) -> Iterator[str]:
     yield "\n"
 
 
-def coco_text(result: CountResult) -> Iterator[str]:
+def heads_coco(result: CountResult) -> Iterator[str]:
     """COCO annotations without keypoints: each head's box, area and score; of no size where the network gives none."""
     from gigacount.points import boxes_of  # brings scipy
 
@@ -176,7 +177,7 @@ def coco_text(result: CountResult) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def geopackage(result: CountResult) -> Iterator[bytes]:
+def heads_geopackage(result: CountResult) -> Iterator[bytes]:
     """A GeoPackage with a layer `heads` of points, made in memory; in pixels where the image has no georeference."""
     import pyogrio
     import shapely
@@ -201,11 +202,11 @@ def geopackage(result: CountResult) -> Iterator[bytes]:
 PointWriter = Callable[[CountResult], Iterator[str] | Iterator[bytes]]
 
 POINT_WRITERS: dict[str, PointWriter] = {
-    ".csv": csv_text,
-    ".geojson": geojson_text,
-    ".gpkg": geopackage,
-    ".json": coco_text,
-    ".txt": nwpu_text,
+    ".csv": heads_csv,
+    ".geojson": heads_geojson,
+    ".gpkg": heads_geopackage,
+    ".json": heads_coco,
+    ".txt": heads_nwpu,
 }
 """Extension -> the content of the file, piece by piece."""
 
@@ -246,6 +247,6 @@ def rows(pattern: str, columns: Sequence[NDArray[Any] | range], between: str = "
     """`pattern` filled with each row of the columns, `between` them."""
     for first in range(0, len(columns[0]), ROWS):
         part = [column[first : first + ROWS] for column in columns]
-        values = zip(*(list(column) if isinstance(column, range) else column.tolist() for column in part), strict=True)
+        values = zip(*(np.asarray(column).tolist() for column in part), strict=True)
         text = between.join([pattern] * len(part[0])) % tuple(chain.from_iterable(values))
         yield (between if first else "") + text

@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -103,8 +104,7 @@ class DrawingFile:
             if kept["correction"] == MOVED:
                 kept["from"] = properties["from"]
         elif properties.get("correction") == CHECKED:
-            window = self._window(geometry)
-            kept |= {"correction": CHECKED, "window": [window.left, window.top, window.width, window.height]}
+            kept |= {"correction": CHECKED, "window": list(astuple(self._window(geometry)))}
         else:
             raise DataError("a correction is added, removed, moved or checked")
         plain = {"type": geometry["type"], "coordinates": geometry["coordinates"]}

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -173,11 +174,10 @@ class Viewed:
                 audit.add(patch, None, heads)
         audit.refresh()
         made, patch = audit.estimate(), audit.next
-        window = None if patch is None else audit.window(patch)
         return {
             "patch": patch,
             "patches": audit.patches,
-            "window": None if window is None else [window.left, window.top, window.width, window.height],
+            "window": None if patch is None else astuple(audit.window(patch)),
             "said": str(made),
             "people": made.people,
             "low": made.low,

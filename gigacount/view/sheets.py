@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,7 @@ def export_patches(audit: Audit, image: GigaImage, folder: Path, patches: int, o
             window, name = audit.window(patch), f"patch-{patch:04}.jpg"
             with replacing(folder / name, overwrite=True) as fresh:
                 save_jpeg(patch_picture(image, window, audit.excluded), fresh)
-            place = {"left": window.left, "top": window.top, "width": window.width, "height": window.height}
-            rows.append({"patch": patch, "picture": name, **place, "heads": None})
+            rows.append({"patch": patch, "picture": name, **asdict(window), "heads": None})
         table.write_text(csv_text(COLUMNS, rows), encoding="utf-8", newline="")
     return waiting
 

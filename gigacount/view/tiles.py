@@ -20,11 +20,11 @@ from gigacount.density import Density, DensityMap, block_sums
 from gigacount.errors import DataError
 from gigacount.geometry import Size, Window
 from gigacount.image import GigaImage
-from gigacount.output.overlay import SHADES, ColourScale, colour_map, encoded
+from gigacount.output.overlay import SHADES, ColourScale, encoded, palette
 
 TILE_PX = 256
 CACHE_BYTES = 96 * 2**20
-LEGEND_WH = (1600, 1000)  # the size at which the density's colours are settled, as the overlay's are
+COLOURS_WH = (1600, 1000)  # the size at which the density's colours are settled, as the overlay's are
 
 SIGMA, AROUND, LEAST_CELL_PX = 1.5, 6, 2
 """Of the density's smoothing, in cells of LEAST_CELL_PX screen pixels or more; without it, people were single dots."""
@@ -100,15 +100,13 @@ class DensityTiles:
 
     def __init__(self, density: DensityMap, square_metres: float | None) -> None:
         self.size_wh, self.cell_px = density.size_wh, density.cell_px
-        scale = ColourScale.of(density, LEGEND_WH)
+        scale = ColourScale.of(density, COLOURS_WH)
         self.label = scale.label(square_metres)
         self._top = (scale.top or 1.0) / scale.block_px**2
         self._levels: list[Density] = [density.cells]
         while max(self._levels[-1].shape) > TILE_PX:
             self._levels.append(block_sums(self._levels[-1], 2))
-        shades = np.linspace(0, 1, SHADES)
-        opacity = np.clip(shades * 1.6, 0, 0.85)[:, None] * 255
-        self._colours = np.hstack([colour_map(SHADES), opacity]).astype(np.uint8)
+        self._colours = palette().astype(np.uint8)
 
     def tile(self, level: int, x: int, y: int) -> bytes:
         """A PNG. Raises DataError."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,7 @@ from gigacount.view.audit import HEADS, Estimate, Floats, Plan, estimate, make_p
 
 ENDING = "audit.jsonl"
 
-BEGUN = {
-    "plan": {
-        "seed": whole,
-        "heads": lambda value: size(value) and value >= 1,
-        "density": text,
-        "exclude": optional(text),
-    }
-}
+PLAN = {"seed": whole, "heads": lambda value: size(value) and value >= 1, "density": text, "exclude": optional(text)}
 COUNTED = {"patch": whole, "people": size, "heads": optional(lambda value: positions(value) is not None)}
 
 LEAST_PATCHES = 5  # counted patches that a region must have a part in before it gets an interval
@@ -74,10 +67,8 @@ class Audit:
             raise UsageError(
                 f"{result.folder} was counted without some zones; give the same file: --exclude {zones['file']}"
             )
-        made_of = {
-            "density": hashlib.sha256(result.density.cells.tobytes()).hexdigest()[:16],
-            "exclude": exclude_sha256,
-        }
+        density = hashlib.sha256(result.density.cells.tobytes()).hexdigest()[:16]
+        made_of = {"density": density, "exclude": exclude_sha256}
         begun = None if anew else self._begun()
         self._fresh, self._anew = begun is None, anew
         if begun is None:
@@ -139,12 +130,10 @@ class Audit:
         self._fresh = self._fresh and (self._anew or standing is None)
         if not self._fresh and standing != self.begun:
             raise DataError(f"{self.path}: another audit was begun meanwhile; open the result again")
-        lines: list[dict[str, Any]] = [
-            {"plan": self.begun, "picture": self.result.image.name, "key": self.result.content.get("key")}
-        ]
-        lines = lines if self._fresh else []
-        place = [window.left, window.top, window.width, window.height]
-        lines.append({"patch": patch, "window": place, "people": people, "heads": heads})
+        lines: list[dict[str, Any]] = []
+        if self._fresh:
+            lines.append({"plan": self.begun, "picture": self.result.image.name, "key": self.result.content.get("key")})
+        lines.append({"patch": patch, "window": list(astuple(window)), "people": people, "heads": heads})
         append(self.path, [line | {"by": by or user(), "when": now()} for line in lines])
         self._fresh = self._anew = False
         self.refresh()
@@ -181,7 +170,7 @@ class Audit:
 
     def _begun(self) -> dict[str, Any] | None:
         """What the last audit in the file was begun with."""
-        found = [line["plan"] for line in read_lines(self.path) if fits(line, BEGUN)]
+        found = [line["plan"] for line in read_lines(self.path) if fits(line, {"plan": PLAN})]
         return found[-1] if found else None
 
 
