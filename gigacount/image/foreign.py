@@ -19,7 +19,7 @@ from gigacount.errors import ImageError
 from gigacount.text import brief
 
 from . import jpeg, photoshop
-from .formats import Form, NotReadError, ReadRows, exr_form, exr_rows, jxl_form
+from .formats import Form, NotReadError, Opened, ReadRows, jxl_form, open_exr
 from .vips import VipsError, VipsImage, header_only
 
 HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
@@ -28,12 +28,11 @@ RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM",
 
 @dataclass(frozen=True)
 class Foreign:
-    """How a format is read. form: a file's header. rows: its pixels, as the form says. instead: of reading it here."""
+    """How a format is read. open: a file's header, and what begins to decode it. instead: of reading it here."""
 
     name: str
     package: str
-    form: Callable[[Path], Form]
-    rows: Callable[[Path], ReadRows]
+    open: Callable[[Path], Opened]
     instead: str = "convert the picture to TIFF, PNG or JPEG"
     extra: str = "codecs"
 
@@ -45,15 +44,15 @@ def recognise(path: Path, page: int | None) -> Foreign | None:
     if start[:2] == b"\xff\xd8":
         header = jpeg.read_header(path)
         reason = header.refusal if header else None
-        return Foreign(reason, "imagecodecs", _jpeg_form, _whole(_decode_jpeg)) if reason else None
+        return Foreign(reason, "imagecodecs", _open_jpeg) if reason else None
     if start[4:8] == b"ftyp" and start[8:12] in HEVC_BRANDS:
-        return Foreign("HEIC", "pillow-heif", partial(_heif_form, page), _whole(partial(_decode_heif, page)))
+        return Foreign("HEIC", "pillow-heif", partial(_open_heif, page))
     return next((reader for is_a, reader in _TABLE if is_a(start)), None)
 
 
 def form_of(foreign: Foreign, path: Path, shown: str) -> Form:
     """What a file's header says. Raises ImageError."""
-    form: Form = _guarded(foreign, lambda: foreign.form(path), shown)
+    form: Form = _guarded(foreign, lambda: foreign.open(path), shown)[0]
     return form
 
 
@@ -66,8 +65,8 @@ def header_of(form: Form) -> VipsImage:
 
 def open_rows(foreign: Foreign, path: Path, shown: str) -> ReadRows:
     """The rows of an image. Raises ImageError; reading them raises VipsError."""
-    form = form_of(foreign, path, shown)
-    rows = _guarded(foreign, lambda: foreign.rows(path), shown)
+    form, begin = _guarded(foreign, lambda: foreign.open(path), shown)
+    rows = _guarded(foreign, begin, shown)
 
     def read(top: int, count: int) -> NDArray[Any]:
         try:
@@ -100,11 +99,11 @@ def _guarded(foreign: Foreign, call: Callable[[], Any], shown: str) -> Any:
         raise ImageError(f"{shown}: {reason}; copy or download it again, or {foreign.instead}") from error
 
 
-def _whole(decode: Callable[[Path], Any]) -> Callable[[Path], ReadRows]:
+def _whole(decode: Callable[[], Any]) -> Callable[[], ReadRows]:
     """The rows of what is decoded as a whole: of 8 or 16 bits, RGB and opacity if there is any; grey as RGB."""
 
-    def rows(path: Path) -> ReadRows:
-        pixels = np.asarray(decode(path))
+    def begin() -> ReadRows:
+        pixels = np.asarray(decode())
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
 
         def read(top: int, count: int) -> NDArray[Any]:
@@ -114,7 +113,7 @@ def _whole(decode: Callable[[Path], Any]) -> Callable[[Path], ReadRows]:
 
         return read
 
-    return rows
+    return begin
 
 
 def _pillow(path: Path) -> Any:
@@ -128,107 +127,84 @@ def _pillow(path: Path) -> Any:
         return Image.open(path)
 
 
-def _pillow_mode(image: Any) -> str:
-    """What Pillow is asked to decode to; 16 bits are left as they are."""
-    if image.mode.startswith("I;16"):
-        return "I;16"
-    alpha = "A" in image.mode or "transparency" in image.info
-    return "RGBA" if alpha else "L" if image.mode in ("L", "1") else "RGB"
-
-
-def _pillow_form(path: Path) -> Form:
+def _open_pillow(path: Path) -> Opened:
     with _pillow(path) as image:
-        (width, height), mode = image.size, _pillow_mode(image)
-        profile = image.info.get("icc_profile") or b""
-    if mode == "I;16":
-        return Form((width, height), 3, "uint16", "rgb16", profile)
-    return Form((width, height), 4 if mode == "RGBA" else 3, profile=profile)
+        size, profile = image.size, image.info.get("icc_profile") or b""
+        deep, alpha = image.mode.startswith("I;16"), "A" in image.mode or "transparency" in image.info
+        mode = "RGBA" if alpha else "L" if image.mode in ("L", "1") else "RGB"
+
+    def decode() -> NDArray[Any]:
+        with _pillow(path) as image:
+            return np.asarray(image, np.uint16) if deep else np.asarray(image.convert(mode))
+
+    if deep:
+        return Form(size, 3, "uint16", "rgb16", profile), _whole(decode)
+    return Form(size, 4 if alpha else 3, profile=profile), _whole(decode)
 
 
-def _decode_pillow(path: Path) -> NDArray[Any]:
-    with _pillow(path) as image:
-        mode = _pillow_mode(image)
-        return np.asarray(image, np.uint16) if mode == "I;16" else np.asarray(image.convert(mode))
-
-
-def _heif(page: int | None, path: Path) -> tuple[Any, int]:
-    """The image that is asked for, else the one that the file says is to be shown; how many there are."""
+def _open_heif(page: int | None, path: Path) -> Opened:
+    """The image that is asked for, else the one that the file says is to be shown."""
     import pillow_heif
 
-    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
-    return file[file.primary_index if page is None else min(page, len(file)) - 1], len(file)
-
-
-def _heif_form(page: int | None, path: Path) -> Form:
-    image, pages = _heif(page, path)
-    width, height = image.size
+    file: Any = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
+    image = file[file.primary_index if page is None else min(page, len(file)) - 1]
     profile = image.info.get("icc_profile") or b""
-    return Form((width, height), 4 if image.has_alpha else 3, profile=profile, pages=pages)
+    form = Form(image.size, 4 if image.has_alpha else 3, profile=profile, pages=len(file))
+    return form, _whole(lambda: np.asarray(image))
 
 
-def _decode_heif(page: int | None, path: Path) -> NDArray[Any]:
-    return np.asarray(_heif(page, path)[0])
-
-
-def _jpeg_form(path: Path) -> Form:
+def _open_jpeg(path: Path) -> Opened:
     header = jpeg.read_header(path)
     if header is None:
         raise ValueError("no header")
-    deep = header.precision > 8
-    return Form(header.size_wh, 3, "uint16" if deep else "uint8", "rgb16" if deep else "srgb")
+    deep, unused = header.precision > 8, 16 - header.precision
+
+    def decode() -> NDArray[Any]:
+        from imagecodecs import jpeg8_decode
+
+        pixels = np.asarray(jpeg8_decode(path.read_bytes()))
+        if unused and pixels.dtype == np.uint16:
+            for rows in np.array_split(pixels, max(1, len(pixels) // 256)):  # in place, some rows at a time
+                rows[:] = rows.astype(np.uint32) * 65535 // (65535 >> unused)
+        return pixels
+
+    return Form(header.size_wh, 3, *(("uint16", "rgb16") if deep else ("uint8", "srgb"))), _whole(decode)
 
 
-def _decode_jpeg(path: Path) -> NDArray[Any]:
-    from imagecodecs import jpeg8_decode
+def _open_jxl(path: Path) -> Opened:
+    def decode() -> NDArray[Any]:
+        from imagecodecs import jpegxl_decode
 
-    header = jpeg.read_header(path)
-    pixels = np.asarray(jpeg8_decode(path.read_bytes()))
-    unused = 16 - header.precision if header and pixels.dtype == np.uint16 else 0
-    if unused:
-        for rows in np.array_split(pixels, max(1, len(pixels) // 256)):  # in place, some rows at a time
-            rows[:] = rows.astype(np.uint32) * 65535 // (65535 >> unused)
-    return pixels
+        pixels = np.asarray(jpegxl_decode(path.read_bytes(), index=0))
+        return (pixels.clip(0, 1) * 65535).round().astype(np.uint16) if pixels.dtype == np.float32 else pixels
+
+    return jxl_form(path), _whole(decode)
 
 
-def _decode_jxl(path: Path) -> NDArray[Any]:
-    from imagecodecs import jpegxl_decode
-
-    pixels = np.asarray(jpegxl_decode(path.read_bytes(), index=0))
-    if pixels.dtype == np.float32:
-        pixels = (pixels.clip(0, 1) * 65535).round().astype(np.uint16)
-    return pixels
-
-
-def _raw_form(path: Path) -> Form:
-    import rawpy
-
-    with rawpy.imread(str(path)) as raw:
-        width, height = raw.sizes.iwidth, raw.sizes.iheight
-        turned = raw.sizes.flip in (5, 6)
-    return Form((height, width) if turned else (width, height))
-
-
-def _decode_raw(path: Path) -> NDArray[Any]:
+def _open_raw(path: Path) -> Opened:
     """Developed with the white balance that the camera found, the brightness that the image wants, as sRGB."""
     import rawpy
 
+    def decode() -> NDArray[Any]:
+        with rawpy.imread(str(path)) as raw:
+            return np.asarray(raw.postprocess(use_camera_wb=True, gamma=(2.4, 12.92)))
+
     with rawpy.imread(str(path)) as raw:
-        return np.asarray(raw.postprocess(use_camera_wb=True, gamma=(2.4, 12.92)))
+        size, turned = (raw.sizes.iwidth, raw.sizes.iheight), raw.sizes.flip in (5, 6)
+    return Form(size[::-1] if turned else size), _whole(decode)
 
 
 CAMERA_RAW = Foreign(
     "camera raw",
     "rawpy",
-    _raw_form,
-    _whole(_decode_raw),
+    _open_raw,
     "develop it to TIFF or JPEG, with darktable, RawTherapee or the camera maker's program",
     "raw",
 )
-BMP = Foreign("BMP", "Pillow", _pillow_form, _whole(_decode_pillow))
-JPEG_2000 = Foreign("JPEG 2000", "Pillow", _pillow_form, _whole(_decode_pillow))
-JPEG_XL = Foreign("JPEG XL", "imagecodecs", jxl_form, _whole(_decode_jxl))
-PHOTOSHOP = Foreign("Photoshop", "tifffile", photoshop.read_form, photoshop.open_rows)
-OPENEXR = Foreign("OpenEXR", "OpenEXR", exr_form, exr_rows)
+BMP, JPEG_2000 = (Foreign(name, "Pillow", _open_pillow) for name in ("BMP", "JPEG 2000"))
+JPEG_XL = Foreign("JPEG XL", "imagecodecs", _open_jxl)
+PHOTOSHOP = Foreign("Photoshop", "tifffile", photoshop.open_image)
+OPENEXR = Foreign("OpenEXR", "OpenEXR", open_exr)
 
 _TABLE: tuple[tuple[Callable[[bytes], bool], Foreign], ...] = (
     (lambda b: b[:2] == b"BM" and b[14:15] in b"\x0c\x28\x34\x38\x40\x6c\x7c", BMP),

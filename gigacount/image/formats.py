@@ -16,6 +16,9 @@ from gigacount.geometry import Size
 ReadRows = Callable[[int, int], NDArray[Any]]
 """Numbers (rows, cols, bands) of the rows from the first on, as many as the second says."""
 
+Opened = tuple["Form", Callable[[], ReadRows]]
+"""A file's header, and what begins to decode it."""
+
 JXL_SHAPES = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 JXL_ALPHA = 0  # the type of an extra channel that is opacity
 
@@ -99,37 +102,36 @@ def jxl_form(path: Path) -> Form:
     return Form((width, height), 3 + alpha, "uint16" if deep else "uint8", "rgb16" if deep else "srgb")
 
 
-def exr_form(path: Path) -> Form:
-    """The header of an OpenEXR file: linear light. Raises ImportError, NotReadError, ValueError.
+def open_exr(path: Path) -> Opened:
+    """An OpenEXR file: linear light in float32. Raises ImportError, NotReadError, ValueError.
 
     The colours are the channels R, G and B, or Y, of no layer, else of the first layer that has them (as Blender writes
-    them); A of the same layer is opacity, by which the colours are multiplied. A viewer shows 0 black and 1 white.
+    them); A of the same layer is opacity, by which the colours are multiplied in the file, and are not any more here. A
+    viewer shows 0 black and 1 white.
     """
     header, names = _exr_header(path)
-    left, top, right, bottom = _exr_window(header)
-    return Form((right - left + 1, bottom - top + 1), len(names), "float32", "scrgb" if len(names) > 2 else "b-w")
+    # Of the pixels that there are; the last ones included.
+    (left, first), (right, last) = (map(int, corner) for corner in header["dataWindow"])
 
+    def begin() -> ReadRows:
+        import Imath
+        import OpenEXR
 
-def exr_rows(path: Path) -> ReadRows:
-    """Numbers of float32, the colours no longer multiplied by the opacity. Raises as `exr_form` does."""
-    import Imath
-    import OpenEXR
+        file, floats = OpenEXR.InputFile(str(path)), Imath.PixelType(Imath.PixelType.FLOAT)
 
-    header, names = _exr_header(path)
-    left, first, right, _ = _exr_window(header)
-    file = OpenEXR.InputFile(str(path))
-    floats = Imath.PixelType(Imath.PixelType.FLOAT)
+        def read(top: int, count: int) -> NDArray[Any]:
+            bands = file.channels(names, floats, first + top, first + top + count - 1)
+            shape = count, right - left + 1
+            pixels = np.stack([np.frombuffer(band, np.float32).reshape(shape) for band in bands], axis=2)
+            if len(names) % 2 == 0:
+                alpha = pixels[:, :, -1:]
+                np.divide(pixels[:, :, :-1], alpha, out=pixels[:, :, :-1], where=alpha > 0)
+            return pixels
 
-    def read(top: int, count: int) -> NDArray[Any]:
-        bands = file.channels(names, floats, first + top, first + top + count - 1)
-        shape = count, right - left + 1
-        pixels = np.stack([np.frombuffer(band, np.float32).reshape(shape) for band in bands], axis=2)
-        if len(names) % 2 == 0:
-            alpha = pixels[:, :, -1:]
-            np.divide(pixels[:, :, :-1], alpha, out=pixels[:, :, :-1], where=alpha > 0)
-        return pixels
+        return read
 
-    return read
+    size_wh = right - left + 1, last - first + 1
+    return Form(size_wh, len(names), "float32", "scrgb" if len(names) > 2 else "b-w"), begin
 
 
 def _exr_header(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -156,9 +158,3 @@ def _exr_header(path: Path) -> tuple[dict[str, Any], list[str]]:
                     raise NotReadError("with channels of different sizes is not supported here; save it as RGB")
                 return header, names
     raise NotReadError(f"without channels R, G and B, or Y, is no picture; it has {', '.join(channels):.100}")
-
-
-def _exr_window(header: dict[str, Any]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the pixels that there are, the last ones included."""
-    (left, top), (right, bottom) = header["dataWindow"]
-    return int(left), int(top), int(right), int(bottom)

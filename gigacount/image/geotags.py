@@ -23,7 +23,7 @@ from gigacount.text import brief
 
 from .georeference import IN_METRES, METRES, WEB_MERCATOR, GeoKeys, Georeference
 from .info import ORIENTATIONS
-from .sidecar import aux_names, content, find, rpc_names, system_names, world_names
+from .sidecar import content, find
 from .tags import directories
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXT = 33550, 33922, 34264, 34735, 34736, 34737
@@ -97,9 +97,9 @@ class Placement(NamedTuple):
 
 def _has_polynomials(path: Path) -> bool:
     """Whether there are the rational polynomials of a satellite image, which need heights of the terrain."""
-    if find(path, rpc_names(path)) or any(RPC in one.tags for one in directories(path)):
+    if find(path, "polynomials") or any(RPC in one.tags for one in directories(path)):
         return True
-    return b'domain="RPC"' in (content(path, aux_names(path)) or b"")
+    return b'domain="RPC"' in (content(path, "metadata") or b"")
 
 
 def _fitted(points: NDArray[np.float64]) -> tuple[Affine | None, str]:
@@ -228,7 +228,7 @@ def wkt_system(wkt: str) -> System | None:
 
 def _from_aux(path: Path) -> Placement:
     """By GDAL's `photo.tif.aux.xml`, or `photo.aux.xml` as Esri names it."""
-    text = content(path, aux_names(path))
+    text = content(path, "metadata")
     if text is None:
         return Placement()
     from defusedxml import ElementTree
@@ -251,11 +251,11 @@ def _from_aux(path: Path) -> Placement:
 
 def _from_world_file(path: Path) -> Placement:
     """By a world file: six numbers, of the first pixel's centre; the coordinate system stands in a .prj beside it."""
-    text = content(path, world_names(path))
+    text = content(path, "world file")
     if text is None:
         return Placement()
     a, d, b, e, c, f = (float(line.replace(",", ".")) for line in text.decode("utf-8-sig").split()[:6])
-    wkt = content(path, system_names(path))
+    wkt = content(path, "coordinate system")
     return Placement(_from_centre((a, b, c, d, e, f)), wkt_system(wkt.decode("utf-8-sig")) if wkt else None)
 
 

@@ -21,7 +21,7 @@ from . import tags
 from .codecs import MAX_SEGMENT_BYTES, ODD, Segments, decoded_bytes, open_file, page_of
 from .levels import MemoryLevel, PyramidLevel
 from .resample import resample
-from .sidecar import find, mask_names
+from .sidecar import find
 from .tags import Directory
 from .vips import VipsError
 
@@ -39,7 +39,7 @@ Ground = NDArray[np.uint8]  # how much of each pixel is ground, 0..255, (H, W)
 
 def masks_beside(path: Path, size_wh: Size) -> tuple[tuple[Directory, ...], str | None]:
     """The masks of an image of this size, and of its smaller copies, in GDAL's file beside it; why there are none."""
-    file = find(path, mask_names(path))
+    file = find(path, "mask")
     if file is None:
         return (), None
     found = tuple(one for one in tags.directories(file) if one.pixels and one.bits <= 16)

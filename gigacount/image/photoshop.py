@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import Form, NotReadError, ReadRows
+from .formats import Form, NotReadError, Opened
 
 BITMAP, GREY, INDEXED, RGB, CMYK, DUOTONE, LAB = 0, 1, 2, 3, 4, 8, 9
 COLOURS = {BITMAP: 1, GREY: 1, INDEXED: 1, RGB: 3, CMYK: 4, DUOTONE: 1, LAB: 3}
@@ -44,17 +44,7 @@ class Layout:
     start: int
 
 
-def read_form(path: Path) -> Form:
-    """Raises NotReadError, ValueError, OSError."""
-    one = _layout(path)
-    bands = one.bands + (2 if one.mode == INDEXED else 0)
-    if one.mode in (CMYK, LAB):
-        return Form(one.size_wh, bands, *(("float32", "lab") if one.mode == LAB else ("uint8", "cmyk")), one.profile)
-    kind = np.dtype(KINDS[one.bits]).newbyteorder("=").name
-    return Form(one.size_wh, bands, kind, MEANINGS[kind][bands > 2], one.profile if kind != "float32" else b"")
-
-
-def open_rows(path: Path) -> ReadRows:
+def open_image(path: Path) -> Opened:
     """Raises NotReadError, ValueError, OSError."""
     one = _layout(path)
 
@@ -63,7 +53,15 @@ def open_rows(path: Path) -> ReadRows:
             bands = [_band_rows(file, one, band, top, count) for band in range(one.bands)]
         return _meaning(np.stack(bands, axis=2), one)
 
-    return read
+    return _form(one), lambda: read
+
+
+def _form(one: Layout) -> Form:
+    bands = one.bands + (2 if one.mode == INDEXED else 0)
+    if one.mode in (CMYK, LAB):
+        return Form(one.size_wh, bands, *(("float32", "lab") if one.mode == LAB else ("uint8", "cmyk")), one.profile)
+    kind = np.dtype(KINDS[one.bits]).newbyteorder("=").name
+    return Form(one.size_wh, bands, kind, MEANINGS[kind][bands > 2], one.profile if kind != "float32" else b"")
 
 
 def _layout(path: Path) -> Layout:
@@ -148,7 +146,7 @@ def _band_rows(file: BinaryIO, one: Layout, band: int, top: int, count: int) -> 
 
 
 def _meaning(numbers: NDArray[Any], one: Layout) -> NDArray[Any]:
-    """The file's numbers (rows, cols, bands) as `read_form` says of them."""
+    """The file's numbers (rows, cols, bands) as `_form` says of them."""
     numbers = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
     if one.mode == BITMAP:
         return np.asarray((1 - numbers[:, :, :1]) * 255, np.uint8)  # 1 is black

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,61 +21,46 @@ UNNAMED = ("", "undefined", "gray", "grey", "palette")  # names of bands that do
 Item = tuple[str, int, str]  # key in capital letters, band from 0, value
 
 
-def aux_names(path: Path) -> list[str]:
-    """GDAL's `photo.tif.aux.xml`, and `photo.aux.xml` as Esri names it."""
-    return [f"{path.name}.aux.xml", f"{path.stem}.aux.xml"]
+NAMES = {
+    "metadata": ("{name}.aux.xml", "{stem}.aux.xml"),  # of GDAL, and as Esri names it
+    "mask": ("{name}.msk",),
+    "world file": ("{stem}.{ends}w", "{stem}.{kind}w", "{stem}.wld"),  # photo.tfw, photo.tifw, photo.wld
+    "coordinate system": ("{stem}.prj",),
+    "polynomials": ("{stem}_rpc.txt", "{stem}_RPC.TXT", "{stem}.rpb"),  # rational ones, of satellite images
+}
 
 
-def mask_names(path: Path) -> list[str]:
-    """GDAL's mask beside an image."""
-    return [f"{path.name}.msk"]
-
-
-def world_names(path: Path) -> list[str]:
-    """`photo.tfw`, `photo.tifw`, `photo.wld`; none of an image whose name has no ending."""
+def names(path: Path, what: str) -> list[Path]:
+    """Where files beside an image may be, their endings in small or capital letters too; what: a key of NAMES."""
     kind = path.suffix.lstrip(".")
-    return [f"{path.stem}.{end}" for end in (f"{kind[0]}{kind[-1]}w", f"{kind}w", "wld")] if kind else []
-
-
-def system_names(path: Path) -> list[str]:
-    """The coordinate system that belongs to a world file."""
-    return [f"{path.stem}.prj"]
-
-
-def rpc_names(path: Path) -> list[str]:
-    """Rational polynomials of satellite images."""
-    return [f"{path.stem}{end}" for end in ("_rpc.txt", "_RPC.TXT", ".rpb")]
+    if what == "world file" and not kind:
+        return []  # an image whose name has no ending has none
+    parts = {"name": path.name, "stem": path.stem, "kind": kind, "ends": kind[:1] + kind[-1:]}
+    plain = [pattern.format(**parts) for pattern in NAMES[what]]
+    spelled = (dict.fromkeys((name, path.stem + name[len(path.stem) :].upper())) for name in plain)
+    return [path.with_name(name) for both in spelled for name in both]
 
 
 def sidecars(path: Path) -> list[Path]:
-    """All files beside an image that are read with it, whether they are there or not."""
-    names = [*aux_names(path), *mask_names(path), *world_names(path), *system_names(path)]
-    return [path.with_name(spelled) for name in names for spelled in _spellings(path, name)]
+    """All files beside an image that can change its pixels or place, whether they are there or not."""
+    return [file for what in NAMES if what != "polynomials" for file in names(path, what)]
 
 
-def find(path: Path, names: list[str]) -> Path | None:
-    """The first of these files that is there, its ending in small or capital letters."""
-    for name in names:
-        for spelled in _spellings(path, name):
-            file = path.with_name(spelled)
-            try:
-                if file.is_file():
-                    return file
-            except (OSError, ValueError):  # a name too long for the file system
-                continue
+def find(path: Path, what: str) -> Path | None:
+    """The first of these files that is there."""
+    for file in names(path, what):
+        with suppress(OSError, ValueError):  # a name too long for the file system
+            if file.is_file():
+                return file
     return None
 
 
-def content(path: Path, names: list[str]) -> bytes | None:
+def content(path: Path, what: str) -> bytes | None:
     """What the first of these files holds. Raises OSError; ValueError for one that is too large."""
-    file = find(path, names)
+    file = find(path, what)
     if file is not None and file.stat().st_size > MAX_BYTES:
         raise ValueError(f"{file.name} is too large")
     return None if file is None else file.read_bytes()
-
-
-def _spellings(path: Path, name: str) -> list[str]:
-    return list(dict.fromkeys([name, path.stem + name[len(path.stem) :].upper()]))
 
 
 @dataclass(frozen=True)
@@ -126,7 +112,7 @@ def _from_tags(directory: Directory) -> list[Item]:
 
 def _from_aux(path: Path) -> list[Item]:
     try:
-        text = content(path, aux_names(path)) or b""
+        text = content(path, "metadata") or b""
     except (OSError, ValueError):
         return []
     items = []

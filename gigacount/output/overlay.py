@@ -91,10 +91,7 @@ def save_jpeg(picture: Pixels, path: Path) -> None:
 def within_limits(picture: Pixels) -> Image.Image:
     """The image, shrunk where a side is longer than a JPEG's may be."""
     image = Image.fromarray(picture)
-    shrink = max(image.size) / MAX_SIDE
-    if shrink > 1:
-        width, height = (max(round(side / shrink), 1) for side in image.size)
-        return image.resize((width, height), Image.Resampling.BOX)
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
     return image
 
 
