@@ -37,7 +37,7 @@ def main(folder: Path, scene_options: SceneOptions = SCENE) -> float:
     print(f"truth     {truth:,} people")
     print(f"estimate  {result.count:,.0f} people ({error:+.1%}), {result.inferences} looks in {seconds:.0f} s")
     print(f"map       {results.path / 'density.tif'}")
-    print(f"picture   {results.path / 'overlay.jpg'}")
+    print(f"image     {results.path / 'overlay.jpg'}")
     return error
 
 

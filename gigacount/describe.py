@@ -1,4 +1,4 @@
-"""What a picture is, what is assumed about it, and what counting it would take. Free of torch."""
+"""What an image is, what is assumed about it, and what counting it would take. Free of torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHERS_DECODED_PER_SECOND = 5e7
 START_SECONDS = 2.0
 
 QUICK_PIXELS = 50_000_000
-"""Up to this size a picture is looked at as a whole to describe it; a larger one with tiles at some places."""
+"""Up to this size an image is looked at as a whole to describe it; a larger one with tiles at some places."""
 
 BACKEND_NAMES = {"openvino": "OpenVINO", "torch": "PyTorch"}
 PLACES, PLACE = 8, 64
@@ -36,9 +36,9 @@ PLACES, PLACE = 8, 64
 
 @dataclass(frozen=True)
 class Description:
-    """A picture and the plan for it; `levels` are upper bounds, since empty pictures are zoomed into less.
+    """An image and the plan for it; `levels` are upper bounds, since empty images are zoomed into less.
 
-    ground_share: of the picture that is neither transparent, masked nor nodata, 0..1; None where nothing was read.
+    ground_share: of the image that is neither transparent, masked nor nodata, 0..1; None where nothing was read.
     place: where it lies on the earth, in words. network, backend: what counts it. advised: the
     strategy that suits it, and why.
     """
@@ -181,10 +181,10 @@ def _range(image: ImageInfo) -> str:
 
 
 def describe(path: Path, options: CountOptions) -> Description:
-    """Look at a picture's header and at some of its pixels; those of a large file without tiles are decoded only
+    """Look at an image's header and at some of its pixels; those of a large file without tiles are decoded only
     where its values have no known range, or not all may be ground.
 
-    Raises ImageError where the picture cannot be opened.
+    Raises ImageError where the image cannot be opened.
     """
     with GigaImage.open(path, options.reading) as image:
         notes = _look_over(image)
@@ -210,7 +210,7 @@ def describe(path: Path, options: CountOptions) -> Description:
 
 
 def _look_over(image: GigaImage) -> tuple[str, ...]:
-    """Read some of the picture, so that its range, its ground and what is odd are known; says what that fails at."""
+    """Read some of the image, so that its range, its ground and what is odd are known; says what that fails at."""
     everything = whole(image.size_wh)
     try:
         if everything.pixels <= QUICK_PIXELS or (image.info.tile_wh is None and image.must_decode):
@@ -232,7 +232,7 @@ def looks_in_words(levels: Sequence[PlannedLevel]) -> str:
 
 
 def advise(size_wh: Size, options: CountOptions) -> tuple[str, str]:
-    """The strategy that suits a picture of this size, and why: all of it where that costs no more than zooms."""
+    """The strategy that suits an image of this size, and why: all of it where that costs no more than zooms."""
     default = CountOptions().strategy
     if size_wh[0] <= options.looking.max_size[0] and size_wh[1] <= options.looking.max_size[1]:
         return default, "one look sees every pixel"

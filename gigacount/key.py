@@ -1,4 +1,4 @@
-"""What decides a result: one key. Equal keys and equal pictures give equal counts; nothing else decides."""
+"""What decides a result: one key. Equal keys and equal images give equal counts; nothing else decides."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def looking_of(options: CountOptions, records: Mapping[str, NetworkRecord]) -> S
 
 @dataclass(frozen=True)
 class RunKey:
-    """All that decides a result but the picture itself.
+    """All that decides a result but the image itself.
 
     options: without those that cannot change a result. networks: role -> name, hash of the weights, hash of the record.
     rules: COUNTING_RULES.
@@ -120,7 +120,7 @@ def _hash(values: Any) -> str:
 
 
 def image_identity(path: Path) -> dict[str, int | str]:
-    """Size in bytes and time of change of a picture's file, and what stands for those of its sidecars.
+    """Size in bytes and time of change of an image's file, and what stands for those of its sidecars.
 
     Raises ImageError where it is missing.
     """
@@ -139,7 +139,7 @@ def image_identity(path: Path) -> dict[str, int | str]:
 
 
 def content_hash(path: Path) -> dict[str, int | str]:
-    """The SHA-256 of a picture's file, by which a copy of it is known; nothing for a large file. Raises ImageError."""
+    """The SHA-256 of an image's file, by which a copy of it is known; nothing for a large file. Raises ImageError."""
     try:
         if path.stat().st_size > HASHED_BYTES:
             return {}
@@ -150,7 +150,7 @@ def content_hash(path: Path) -> dict[str, int | str]:
 
 
 def is_same_image(path: Path, stored: Mapping[str, Any]) -> bool:
-    """Whether a picture is the one of a stored identity: not changed since, or a copy. Raises ImageError."""
+    """Whether an image is the one of a stored identity: not changed since, or a copy. Raises ImageError."""
     identity = image_identity(path)
     if identity.get("beside") != stored.get("beside"):
         return False

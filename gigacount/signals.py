@@ -7,8 +7,10 @@ ignored when the process was started, as by nohup, stay ignored.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -17,6 +19,8 @@ from typing import Any, NoReturn
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # there is no SIGHUP on Windows
+
+PR_SET_PDEATHSIG = 1  # of sys/prctl.h
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -63,6 +67,17 @@ def blocked() -> Iterator[None]:
 def ignore() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the system kill this process when the one that started it dies; end now where that is dead already.
+
+    Elsewhere than on Linux there is only the second half.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:

@@ -61,6 +61,9 @@ class FakeWork:
             raise UsageError("no such network")
         if self.broken == "odd":
             raise LookupError("nobody foresaw this")
+        if self.broken == "asleep" and self.trace:
+            self.trace.write_text(str(os.getpid()))
+            time.sleep(1000)
         if self.broken == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -139,11 +142,11 @@ def fake_count(path: Path, recipe: str, count: float, seconds: float) -> dict[st
 
 def main() -> None:
     settings = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    seconds, trace = settings.pop("seconds", 0.0), settings.pop("trace", None)
+    seconds, trace, broken = settings.pop("seconds", 0.0), settings.pop("trace", None), settings.pop("broken", "")
     shard = tuple(settings.pop("shard", (1, 1)))
     options = replace(BatchOptions(out=Path(sys.argv[2]), recursive=True, shard=shard), **settings)
     items = share(work_list([Path(sys.argv[1])], options.out, options.recursive), options.shard)
-    work = FakeWork(seconds=seconds, trace=Path(trace) if trace else None)
+    work = FakeWork(seconds=seconds, trace=Path(trace) if trace else None, broken=broken)
     sys.exit(run_batch(items, work, options).exit_code)
 
 

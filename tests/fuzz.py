@@ -38,11 +38,10 @@ from processes import memory_bytes
 from safetensors.torch import save_file
 from untrained import untrained_light
 
-from gigacount.ablate.measure import Measurement, Seen
-from gigacount.ablate.records import Records
+from gigacount.ablate.measure import LevelShare, Measurement
+from gigacount.ablate.run import MeasurementFile
 from gigacount.batch import CountWork, Item, Progress, Row, Task, runner
-from gigacount.batch.work import attempt
-from gigacount.batch.workers import Finished, Ready, Report, Worker
+from gigacount.batch.work import Finished, Ready, Report, Worker, attempt
 from gigacount.cli.batch import Answering, work_through
 from gigacount.datasets import ALL, read
 from gigacount.density import DensityMap
@@ -473,7 +472,7 @@ def runs(folder: Path, rng: random.Random) -> Attempts:
     state = {"position": vars(Position(step=3)), "run": "{}", "network": {"a": torch.zeros(3)}}
     save_checkpoint(place, state)
     line = json.dumps(
-        Measurement("k", "a.jpg", 3.0, 2.5, GRID, GRID, 1, 64, 0.5, (Seen(0, 1.0, 1.0, 3, 2.5, None),)).as_dict()
+        Measurement("k", "a.jpg", 3.0, 2.5, GRID, GRID, 1, 64, 0.5, (LevelShare(0, 1.0, 1.0, 3, 2.5, None),)).as_dict()
     )
     texts = {"log.jsonl": '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n', "measured.jsonl": f"{line}\n"}
     wholes = {"checkpoint.pt": (place / "checkpoint.pt").read_bytes()} | {a: b.encode() for a, b in texts.items()}
@@ -493,7 +492,7 @@ def runs(folder: Path, rng: random.Random) -> Attempts:
             elif name == "log.jsonl":
                 Log(place, print, 1)
             else:
-                Records(place)
+                MeasurementFile(place)
             return f"{name} read"
 
         yield resume

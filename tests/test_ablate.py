@@ -20,18 +20,18 @@ import pytest
 import pyvips
 from untrained import untrained_light
 
-from gigacount.ablate import TABLES, AblateOptions, Ablation, Method, write_tables
-from gigacount.ablate.looks import Account, SharedLooks
-from gigacount.ablate.measure import seen_by_level
-from gigacount.ablate.records import FILE, Records
+from gigacount.ablate import TABLES, Ablation, write_tables
+from gigacount.ablate.measure import Account, SharedLooks, seen_by_level
 from gigacount.ablate.report import by_level, markdown
+from gigacount.ablate.run import FILE, MeasurementFile
+from gigacount.ablate.tables import Variant
 from gigacount.count import Counter
 from gigacount.datasets import Sample
 from gigacount.density import Density, DensityMap
 from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
 from gigacount.geometry import View, Window
 from gigacount.look import Looker
-from gigacount.options import CountOptions, StrategyOptions
+from gigacount.options import AblateOptions, CountOptions, StrategyOptions
 
 PANDA = (26_908, 15_024)
 SMALL = StrategyOptions(levels=3, clusters=2, max_size=(96, 64), tile=(96, 64))
@@ -39,7 +39,7 @@ LEVELS_TESTED = ("zoom", "clusters")
 
 
 def looks(table: str) -> list[int]:
-    return [row.looks(PANDA) for row in TABLES[table].rows(StrategyOptions())]
+    return [row.looks(PANDA) for row in TABLES[table][1](StrategyOptions())]
 
 
 def test_the_tables_are_those_of_the_paper() -> None:
@@ -49,15 +49,15 @@ def test_the_tables_are_those_of_the_paper() -> None:
     assert looks("levels") == [6, 11, 21]
     assert looks("clusters") == [11, 11, 21, 51]
     assert looks("overzoom") == [11, 12, 13]
-    exponential = TABLES["zoom"].rows(StrategyOptions())[1]
-    assert exponential.looking == TABLES["clusters"].rows(StrategyOptions())[2].looking == StrategyOptions()
-    alone = TABLES["levels"].rows(StrategyOptions())[1].looking
-    assert alone == TABLES["overzoom"].rows(StrategyOptions())[0].looking == StrategyOptions(clusters=0)
+    exponential = TABLES["zoom"][1](StrategyOptions())[1]
+    assert exponential.looking == TABLES["clusters"][1](StrategyOptions())[2].looking == StrategyOptions()
+    alone = TABLES["levels"][1](StrategyOptions())[1].looking
+    assert alone == TABLES["overzoom"][1](StrategyOptions())[0].looking == StrategyOptions(clusters=0)
 
 
 def test_every_table_works_with_few_levels() -> None:
-    for table in TABLES.values():
-        rows = table.rows(StrategyOptions(levels=2))
+    for _, make in TABLES.values():
+        rows = make(StrategyOptions(levels=2))
         assert len({row.label for row in rows}) == len(rows)
 
 
@@ -89,14 +89,14 @@ def shared_looks(limit_bytes: int = 10_000, coarse: bool = False) -> tuple[Count
 
 
 def test_rows_share_looks_at_the_same_window_and_size() -> None:
-    _, shared = shared_looks()
+    looker, shared = shared_looks()
     first, second = Account(shared), Account(shared)
     assert [first(seen).result()[0, 0] for seen in (view(8, 1), view(16, 1))] == [8, 16]
     later = [view(16, 3), view(16, 3, read=25), view(24, 3), view(24, 3)]
     assert [second(seen).result()[0, 0] for seen in later] == [16, 16, 24, 24]
-    assert shared.computed == 4
-    assert len(first.views) == 2
-    assert len(second.views) == 3  # as `count` would: the same view twice is one look
+    assert looker.inferences == 4
+    assert len(first.seconds) == 2
+    assert len(second.seconds) == 3  # as `count` would: the same view twice is one look
     assert second.seconds[view(16, 3)] == first.seconds[view(16, 1)]  # what it took when it was taken
 
 
@@ -115,7 +115,7 @@ def test_a_coarse_network_does_not_answer_for_the_other() -> None:
 def test_memory_is_bounded_and_the_longest_unused_goes_first() -> None:
     looker, shared = shared_looks(limit_bytes=2 * 80)
     for left in (8, 16, 8, 24, 8, 16):  # 16 is forgotten at 24
-        assert shared.take(view(left)).density[0, 0] == left
+        assert shared.take(view(left))[0][0, 0] == left
     assert [seen.window.left for seen in looker.views] == [8, 16, 24, 16]
     looker, shared = shared_looks(limit_bytes=0)
     for _ in range(2):
@@ -181,7 +181,7 @@ def test_rows_are_what_count_gives_and_shared_looks_are_taken_once(pictures: Pat
     rows = {"linear", "exponential", "none", "k = 1", "k = 5"}  # k = 2 is exponential
     assert len(measured) == 2 * len(rows)
     for cell in ablation.cells():
-        counter = Counter(CountOptions("gigazoom", str(network), None, "cpu", "fp32", cell.row.looking))
+        counter = Counter(CountOptions("gigazoom", str(network), None, "cpu", "fp32", cell.variant.looking))
         for one in cell.measured:
             alone = counter.count(pictures / one.image)
             assert one.count == alone.count
@@ -237,8 +237,8 @@ def test_tables_and_plots(pictures: Path, network: Path) -> None:
     report = json.loads(paths["tables.json"].read_text())
     methods = {row["row"]: row for row in report["tables"][0]["rows"]}
     zoomed = methods["GigaZoom"]
-    own = [one for one in measured if one.key in {ablation.key(c.row, c.networks, s) for c in ablation.cells()
-           if c.row.label == "GigaZoom" for s in ablation.samples}]  # fmt: skip
+    own = [one for one in measured if one.key in {ablation.key(c.variant, c.networks, s) for c in ablation.cells()
+           if c.variant.label == "GigaZoom" for s in ablation.samples}]  # fmt: skip
     assert zoomed["mae"] == pytest.approx(np.mean([abs(one.count - one.truth) for one in own]))
     a = next(one for one in own if one.image == "a.png")
     assert zoomed["relative_error"] == pytest.approx(abs(a.count - 7) / 7)  # b.png has nobody to be relative to
@@ -264,12 +264,12 @@ def test_rows_of_table_i_may_have_networks_of_their_own(pictures: Path, network:
     half.write_text(network.read_text().replace("density_divisor = 1.0", "density_divisor = 2.0"))
     half.with_name("tiny.safetensors").write_bytes(network.with_name("tiny.safetensors").read_bytes())
     texts = (f"PromptMix=downsample:{network}", f"GigaZoom=gigazoom:{half}:{network}", f"alone=gigazoom:{half}")
-    asked = options(pictures, network, ("methods",), methods=tuple(map(Method.parse, texts)))
+    asked = options(pictures, network, ("methods",), methods=texts)
     asked = replace(asked, networks=("none",))
     ablation = Ablation(asked)
     list(ablation.run())
     first, both, alone = ablation.cells()
-    assert [cell.row.label for cell in (first, both, alone)] == ["PromptMix", "GigaZoom", "alone"]
+    assert [cell.variant.label for cell in (first, both, alone)] == ["PromptMix", "GigaZoom", "alone"]
     assert first.measured[0].inferences == 1
     level0 = [cell.measured[0].seen[0] for cell in (both, alone)]
     assert level0[0].count == pytest.approx(2 * level0[1].count, rel=1e-4)  # the same look, the divisor the first's
@@ -281,21 +281,21 @@ def test_rows_of_table_i_may_have_networks_of_their_own(pictures: Path, network:
 @pytest.mark.parametrize("text", ["gigazoom:light", "a=gigazoom", "a=gigazoom:", "a=gigazoom:b:c:d", "=gigazoom:a"])
 def test_a_method_that_is_none_says_how_one_is_written(text: str) -> None:
     with pytest.raises(UsageError, match="LABEL=STRATEGY:NETWORK"):
-        Method.parse(text)
+        Variant.parse(text, StrategyOptions())
 
 
 def test_refusals(pictures: Path, network: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="methods, zoom"):
-        options(pictures, network, ("methods", "zooms"))
+        Ablation(options(pictures, network, ("methods", "zooms")))
     for values in ({"pictures": 0}, {"most_looks": 0}, {"cache_mb": -1}):
         with pytest.raises(UsageError):
             options(pictures, network, **values)
     with pytest.raises(OutputError, match="no earlier ablation"):
-        Records(pictures)
+        MeasurementFile(pictures)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / FILE).write_text('{"key": 1}\n')
     with pytest.raises(DataError, match="line 1"):
-        Records(tmp_path / "broken")
+        MeasurementFile(tmp_path / "broken")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command line over many pictures: arguments, answers, messages and exit codes."""
+"""The command line over many images: arguments, answers, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ import pyvips
 import torch
 from batch_fakes import FakeWork
 from batch_tools import pictures
+from command_line import Done, gigacount
 from untrained import untrained_light
 
 from gigacount.batch import CountWork, Item, Row, Tally, Task, work_list
 from gigacount.batch.claims import Claims
 from gigacount.batch.ledger import SharedLedger
 from gigacount.batch.work import attempt
-from gigacount.cli.batch import DEFAULTS, Answering, parse_gpus, parse_shard
+from gigacount.cli.batch import Answering
 from gigacount.cli.batch import work_through as work
-from gigacount.cli.count import count
+from gigacount.cli.progress import Answers, Live, Plain, state
 from gigacount.cli.show import duration
-from gigacount.cli.watchers import Answers, Live, Plain, state
 from gigacount.errors import ImageError, UsageError
 from gigacount.options import BatchOptions, CountOptions
+from gigacount.options.batch import parse_gpus, parse_shard
 
 Capture = pytest.CaptureFixture[str]
 
@@ -66,7 +67,7 @@ def test_many_pictures_print_paths_and_counts_in_the_order_of_the_list(tmp_path:
     output = capsys.readouterr()
     assert output.out == "p/a.jpg\t5.0\np/c/d.jpg\t4.0\n"
     assert "gigacount: p/b.jpg: b.jpg: a damaged picture\n" in output.err
-    assert output.err.endswith("3 pictures: 2 counted, 1 failed; see out/summary.csv\n")
+    assert output.err.endswith("3 images: 2 counted, 1 failed; see out/summary.csv\n")
     assert answer(tmp_path, "p", out=Path("out"), recursive=True, quiet=True) == 1
     output = capsys.readouterr()
     assert output.out == "p/a.jpg\t5.0\np/c/d.jpg\t4.0\n"
@@ -87,7 +88,7 @@ def test_a_picture_that_goes_into_the_folder_of_a_batch_joins_it(tmp_path: Path,
 def test_stopping_early_says_how_to_go_on(tmp_path: Path, capsys: Capture) -> None:
     pictures(tmp_path / "p", {f"{n}.jpg": "bad" if n == 1 else "fine" for n in range(5)})
     assert answer(tmp_path, "p", out=Path("out"), max_failures=1, workers=1) == 1
-    assert "stopped after 2 of 5 pictures (1 counted, 1 failed); see out/summary.csv; run" in capsys.readouterr().err
+    assert "stopped after 2 of 5 images (1 counted, 1 failed); see out/summary.csv; run" in capsys.readouterr().err
 
 
 def test_a_name_cannot_forge_an_answer_and_moves_no_cursor(tmp_path: Path, capsys: Capture) -> None:
@@ -134,7 +135,7 @@ def test_pipes_and_pictures_on_standard_input_are_refused_in_a_line(tmp_path: Pa
 def test_one_picture_is_not_several(tmp_path: Path, capsys: Capture) -> None:
     pictures(tmp_path / "p", {"a.jpg": "four"})
     answer(tmp_path, "p", out=Path("out"))
-    assert "1 picture: 1 counted" in capsys.readouterr().err
+    assert "1 image: 1 counted" in capsys.readouterr().err
 
 
 def test_waiting_for_another_process_is_said(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,13 +154,13 @@ def test_waiting_for_another_process_is_said(tmp_path: Path, capsys: Capture, mo
 
     monkeypatch.setattr(SharedLedger, "holder", once_said)
     assert answer(tmp_path, "p", out=Path("out")) == 0
-    assert f"waiting for 1 picture that process {os.getpid()} on" in capsys.readouterr().err
+    assert f"waiting for 1 image that process {os.getpid()} on" in capsys.readouterr().err
 
 
 def test_an_empty_part_of_a_list_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
     pictures(tmp_path / "p", {"a.jpg": "fine"})
     assert answer(tmp_path, "p", out=Path("out"), shard=(2, 2)) == 0
-    assert "0 pictures: none in this part" in capsys.readouterr().err
+    assert "0 images: none in this part" in capsys.readouterr().err
 
 
 def test_answers_keep_the_order_and_what_was_held_back_comes_out_at_the_end(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_progress_says_what_is_done_and_left(capsys: Capture, monkeypatch: pytes
     tally = Tally(10, done=2, failed=2, began=100.0)
     tally.reused = 1
     monkeypatch.setattr("gigacount.batch.progress.time.monotonic", lambda: 100.0 + 40.0)
-    assert state(tally) == "5 of 10 pictures, 2 failed, 50 s left"
+    assert state(tally) == "5 of 10 images, 2 failed, 50 s left"
     assert [duration(seconds) for seconds in (9.6, 59.4, 90, 3600 * 3 + 1200)] == [
         "10 s",
         "59 s",
@@ -187,12 +188,11 @@ def test_progress_says_what_is_done_and_left(capsys: Capture, monkeypatch: pytes
     plain = Plain()
     plain.began(tally)
     (item,) = work_list([Path("a.jpg")], None)
-    monkeypatch.setattr("gigacount.cli.watchers.PLAIN_SECONDS", 0.0)
     plain.finished(item, Row("a.jpg"), False)
     assert capsys.readouterr().err == "", "the first line comes after ten seconds"
-    plain._next = 0.0
+    monkeypatch.setattr("gigacount.batch.progress.time.monotonic", lambda: 100.0 + 52.0)
     plain.finished(item, Row("a.jpg"), False)
-    assert capsys.readouterr().err == "5 of 10 pictures, 2 failed, 50 s left\n"
+    assert capsys.readouterr().err == "5 of 10 images, 2 failed, 1 min left\n"
 
 
 def test_the_live_display_follows_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +202,13 @@ def test_the_live_display_follows_a_batch(monkeypatch: pytest.MonkeyPatch) -> No
     live.began(tally)
     live.started(item)
     live.looked(item, 3, 21)
-    tasks = {task.description: task for task in live._bars.tasks}
+    tasks = {task.description: task for task in live.bars.tasks}
     assert tasks["a[b].jpg"].fields["state"] == "3/21 windows"
-    assert tasks["pictures"].total == 2
+    assert tasks["images"].total == 2
     tally.add(Row("a[b].jpg", count=1.0), reused=False)
     live.finished(item, Row("a[b].jpg", count=1.0), False)
-    assert [task.description for task in live._bars.tasks] == ["pictures"]
-    assert live._bars.tasks[0].completed == 1
+    assert [task.description for task in live.bars.tasks] == ["images"]
+    assert live.bars.tasks[0].completed == 1
 
 
 def test_values_are_parsed_or_explained() -> None:
@@ -217,10 +217,10 @@ def test_values_are_parsed_or_explained() -> None:
     assert parse_gpus("0,2") == (0, 2)
     assert parse_gpus("") == ()
     for text in ("2", "a/b", "1/", "-1/2"):
-        with pytest.raises(UsageError, match="--shard"):
+        with pytest.raises(UsageError, match="must look like"):
             parse_shard(text)
     for text in ("a", "0,", "-1", "0 1"):
-        with pytest.raises(UsageError, match="--gpus"):
+        with pytest.raises(UsageError, match="must be numbers"):
             parse_gpus(text)
 
 
@@ -231,16 +231,6 @@ def test_values_are_parsed_or_explained() -> None:
 def test_options_that_make_no_sense_are_refused(name: str, value: Any) -> None:
     with pytest.raises(UsageError):
         BatchOptions(**{name: value})
-
-
-def test_defaults_of_the_command_line_are_those_of_the_options() -> None:
-    import inspect
-
-    defaults = {name: p.default for name, p in inspect.signature(count).parameters.items()}
-    for name in ("recursive", "max_failures", "time_limit", "workers", "engine", "ray_address", "cores", "log"):
-        assert defaults[name] == getattr(DEFAULTS, name)
-    assert (parse_gpus(defaults["gpus"]), parse_shard(defaults["shard"])) == (DEFAULTS.gpus, DEFAULTS.shard)
-    assert defaults["overwrite"] is DEFAULTS.overwrite
 
 
 @pytest.fixture(scope="module")
@@ -256,12 +246,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def gigacount(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gigacount", "count", *arguments, "--network", "tiny.toml", "--format", "json"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, input=stdin
-    )
+def counted(folder: Path, *arguments: str, stdin: str = "") -> Done:
+    return gigacount("count", *arguments, "--network", "tiny.toml", "--format", "json", cwd=folder, stdin=stdin)
 
 
 def test_json_of_a_batch_is_what_the_worker_wrote_and_is_read_from_no_file(photos: Path) -> None:
@@ -284,12 +270,12 @@ def test_json_of_a_batch_is_what_the_worker_wrote_and_is_read_from_no_file(photo
 
 
 def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> None:
-    first = gigacount(photos, "p", "-r", "--out", "out", "--log", "log.jsonl")
+    first = counted(photos, "p", "-r", "--out", "out", "--log", "log.jsonl")
     assert first.returncode == 1
     assert re.fullmatch(r"p/a\.png\t\d+\.\d\np/deep/a\.png\t\d+\.\d\n", first.stdout)
     assert "broken.png" in first.stderr
     assert "Traceback" not in first.stderr
-    again = gigacount(photos, "-", "-r", "--out", "out", "--json", stdin="p\n")
+    again = counted(photos, "-", "-r", "--out", "out", "--json", stdin="p\n")
     assert again.returncode == 1
     # A list is named by paths, a folder by what is inside it: other results, equal counts.
     answers = [json.loads(line) for line in again.stdout.splitlines()]
@@ -298,7 +284,7 @@ def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> 
     assert answers[1]["image"]["path"] == str(photos / "p" / "broken.png")
     counts = [f"{answer['count']:.1f}" for answer in answers if answer["count"] is not None]
     assert counts == [line.split("\t")[1] for line in first.stdout.splitlines()]
-    third = gigacount(photos, "p", "-r", "--out", "out")
+    third = counted(photos, "p", "-r", "--out", "out")
     assert third.stdout == first.stdout
     assert "2 counted before, 1 failed" in third.stderr
     with (photos / "out" / "summary.csv").open() as file:
@@ -315,7 +301,7 @@ def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs here")
 def test_gpus_that_are_not_there_end_it_in_one_line(photos: Path) -> None:
-    done = gigacount(photos, "p", "--gpus", "0", "--out", "gpus")
+    done = counted(photos, "p", "--gpus", "0", "--out", "gpus")
     assert done.returncode == 2
     assert done.stdout == ""
     assert "--gpus needs CUDA devices" in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""`gigacount localize` over many pictures: the batch of counting, with points."""
+"""`gigacount localize` over many images: the batch of counting, with points."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import csv
 import inspect
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import numpy as np
 import pytest
 import pyvips
 import typer
 from batch_tools import leftovers, summary
+from command_line import gigacount
 from untrained import untrained_light
 
-from gigacount.cli.count import count
-from gigacount.cli.groups import spread
-from gigacount.cli.localize import localize
-from gigacount.cli.options import Counting
+from gigacount.cli.count import count, localize
+from gigacount.cli.options import Counting, spread
+from gigacount.options import CountOptions, StrategyOptions
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,19 +39,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A command in a copy of the photos as the working folder: exit status, standard output, standard error."""
-    from gigacount.cli import main
-
     shutil.copytree(photos, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
 
     def call(command: str, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gigacount", command, "--network", "tiny.toml", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return cast(int, end.value.code), told.out, told.err
+        done = gigacount(command, "--network", "tiny.toml", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return call
 
@@ -68,7 +62,7 @@ def test_a_folder_gets_points_a_picture_and_a_summary_with_them_and_is_found_aga
     located = {line.split("\t")[0]: int(line.split("\t")[1]) for line in out.splitlines()}
     assert list(located) == ["p/a.png", "p/deep/a.png"]
     assert "gigacount: p/broken.png: not a picture" in err
-    assert err.endswith("3 pictures: 2 located, 1 failed; see out/summary.csv\n")
+    assert err.endswith("3 images: 2 located, 1 failed; see out/summary.csv\n")
     for name in ("a.png", "deep/a.png"):
         folder = Path("out", f"{name}.gigacount")
         assert sorted(path.name for path in folder.iterdir()) == [
@@ -114,7 +108,7 @@ def test_one_folder_is_for_one_kind_of_work(run: Run) -> None:
     for pictures in (["p"], ["p/a.png"]):
         status, out, err = run("localize", *pictures, "--out", "out", "--overwrite")
         assert (status, out) == (2, "")
-        assert err == "gigacount: out: the pictures in there were counted, not located; use another --out\n"
+        assert err == "gigacount: out: the images in there were counted, not located; use another --out\n"
     assert sorted((str(path), path.stat().st_mtime_ns) for path in Path("out").rglob("*")) == before
 
 
@@ -139,7 +133,7 @@ def test_one_picture_goes_to_a_file_or_into_a_folder(run: Run) -> None:
     [
         (["p"], "give --out FOLDER"),
         (["p/a.png", "p/deep/a.png", "--out", "heads.csv"], "heads.csv would be a file of heads"),
-        (["p", "--out", "out", "--overlay", "dots.jpg"], "--overlay is for one picture"),
+        (["p", "--out", "out", "--overlay", "dots.jpg"], "--overlay is for one image"),
         (["p", "--out", "out", "--format", "shp"], "choose one of: json, tif, overlay, csv, geojson, gpkg, coco, nwpu"),
         (["p/a.png", "--format", "csv"], "the ending of --out picks the format"),
         (["p/a.png", "--log", "log"], "need a folder of results"),
@@ -155,7 +149,7 @@ def test_what_does_not_go_together_is_said_before_the_work(run: Run, arguments: 
 
 
 def test_counting_and_locating_take_the_same_options() -> None:
-    own = {"out", "formats", "min_score", "overlay", "coordinates"}
+    own = {"out", "format", "min_score", "overlay", "coordinates"}
     counting, locating = (
         {
             name: parameter.default
@@ -166,18 +160,18 @@ def test_counting_and_locating_take_the_same_options() -> None:
     )
     assert list(counting) == list(locating)
     assert counting == locating
-    assert set(inspect.signature(Counting).parameters) < set(counting)
+    assert {"strategy", "levels", "scratch", "region", "depth"} < set(counting)
 
 
 def test_a_group_of_options_becomes_single_ones_and_comes_back_as_a_group() -> None:
-    seen: list[tuple[str, Counting]] = []
+    made: list[tuple[str, Counting]] = []
 
     @spread
     def command(name: Annotated[str, typer.Argument()], counting: Counting) -> int:
-        seen.append((name, counting))
+        made.append((name, counting))
         return 3
 
     assert next(iter(inspect.signature(command).parameters)) == "name"
     values = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
     assert command(**values | {"name": "a", "levels": 7}) == 3
-    assert seen == [("a", Counting(levels=7))]
+    assert made == [("a", Counting(CountOptions(looking=StrategyOptions(levels=7))))]

@@ -19,7 +19,7 @@ import pytest
 from batch_fakes import FakeWork
 from batch_tools import FAKE, leftovers, pictures, run, summary
 
-from gigacount.batch.cluster import demand_answer
+from gigacount.batch.cluster import require_answer
 from gigacount.batch.runner import make_engine
 from gigacount.errors import UsageError
 from gigacount.options import BatchOptions
@@ -92,7 +92,7 @@ def alive(address: str) -> int:
     """Nodes of the cluster; 0 while it does not answer."""
     code = f"import ray; ray.init('{address}', log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
     try:
-        demand_answer(address, {})
+        require_answer(address, {})
         done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return 0

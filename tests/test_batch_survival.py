@@ -117,6 +117,24 @@ def test_shards_together_make_the_whole(tmp_path: Path) -> None:
         assert len(summary(tmp_path / "out")) == [2, 4, 5][part - 1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker looks for its parent before it loads networks")
+def test_workers_that_are_loading_networks_die_with_the_batch(tmp_path: Path) -> None:
+    folder, trace = pictures(tmp_path / "in", {"a.jpg": "fine"}), tmp_path / "trace"
+    process = start(folder, tmp_path / "out", broken="asleep", trace=str(trace))
+    wait_for(lambda: trace.exists() and trace.read_text() != "")
+    worker = int(trace.read_text())
+    assert is_alive(worker)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not is_alive(worker))
+
+
+def test_a_process_whose_parent_is_dead_already_ends_at_once() -> None:
+    code = "import os; from gigacount.signals import die_with_parent; die_with_parent(os.getppid() + 1); print('alive')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 400 kB."""

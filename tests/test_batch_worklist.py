@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gigacount.batch import share, slurm_shard, work_list
-from gigacount.batch.pictures import is_picture
-from gigacount.batch.worklist import inner_name, read_list
+from gigacount.batch import share, work_list
+from gigacount.batch.worklist import inner_name, is_image, read_list
 from gigacount.errors import UsageError
+from gigacount.options.batch import slurm_shard
 from gigacount.output.files import fitting_name
 from gigacount.output.folder import result_folder
 
@@ -68,14 +68,14 @@ OTHERS = {
 @pytest.mark.parametrize("kind", HEADS)
 def test_pictures_are_known_by_their_content(kind: str) -> None:
     make("file.dat", "file", content=HEADS[kind])
-    assert is_picture(HEADS[kind])
+    assert is_image(HEADS[kind])
     assert names(".") == ["file", "file.dat"]
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_files_are_left_out_unless_they_end_like_a_picture(kind: str) -> None:
     make("notes.md", "b.TIF", content=OTHERS[kind])
-    assert not is_picture(OTHERS[kind])
+    assert not is_image(OTHERS[kind])
     assert names(".") == ["b.TIF"], "a damaged picture must not be passed over in silence"
 
 
@@ -110,13 +110,13 @@ def test_patterns_and_what_fits_none() -> None:
     make("a/x.jpg", "a/b/y.jpg", "a/[1].jpg", "a/n.txt")
     assert names("a/**/*.jpg") == ["a/[1].jpg", "a/b/y.jpg", "a/x.jpg"]
     assert names("a/[1].jpg") == ["a/[1].jpg"], "a file of that name comes before the pattern"
-    with pytest.raises(UsageError, match=r"no picture fits the pattern 'a/\*.tif'"):
+    with pytest.raises(UsageError, match=r"no image fits the pattern 'a/\*.tif'"):
         names("a/*.tif")
 
 
 def test_nothing_at_all_is_said() -> None:
     make("a/b/x.jpg")
-    with pytest.raises(UsageError, match="a: no pictures there; --recursive looks into"):
+    with pytest.raises(UsageError, match="a: no images there; --recursive looks into"):
         names("a")
 
 
@@ -209,7 +209,7 @@ def test_thumbnails_and_tiles_are_no_photographs_and_that_is_said() -> None:
     assert found == ["a.jpg", "notes_files/b.jpg"]
     assert said == [
         "left out 1 folder of thumbnails (.thumbnails), 1 folder of thumbnails (@eaDir), "
-        "2 folders of tiles of a zoomable picture"
+        "2 folders of tiles of a zoomable image"
     ]
 
 
@@ -270,6 +270,11 @@ def test_two_pictures_never_share_a_name(tmp_path: Path, monkeypatch: pytest.Mon
     assert items[1].name.startswith(str(outside.with_suffix("")) + "~")
     assert items[1].name.endswith(".jpg")
     assert [item.key for item in items] == [item.key for item in work_list([i.path for i in items], OUT)]
+
+
+def test_a_list_that_is_missing_is_wrong_usage_not_an_image(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.txt: cannot read this list: No such file or directory"):
+        work_list([tmp_path / "none.txt"], None)
 
 
 @given(st.integers(0, 40), st.integers(1, 8))

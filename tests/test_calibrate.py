@@ -16,12 +16,12 @@ from gigacount.cli import app
 from gigacount.count import Counter, count_image
 from gigacount.datasets import Sample, read
 from gigacount.errors import DataError
+from gigacount.evaluate.calibrate import Measured, best_divisor, best_score, calibrate, errors_of, look
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
 from gigacount.networks.weights import save_weights
 from gigacount.options import CalibrateOptions, CountOptions, StrategyOptions
 from gigacount.predict import Predictor
-from gigacount.train.calibrate import Measured, best_divisor, best_score, calibrate, errors_of, look
 
 
 def seen(count: float, people: int, points: list[tuple[float, float, float]] | None = None) -> Measured:
@@ -100,7 +100,7 @@ def test_false_people_ask_for_no_divisor(trained: Path) -> None:
     people, free = f"csv:{trained}", f"people-free:{trained / 'free'}"
     (trained / "heads.csv").write_text("image,x,y\nb.png,90,80\n")
     network = str(trained / "net.toml")
-    both, alone, nobody = (calibrate(CalibrateOptions(network, data)) for data in ((people, free), (people,), (free,)))
+    both, alone, nobody = (calibrate(network, CalibrateOptions(data)) for data in ((people, free), (people,), (free,)))
     assert both.density_divisor == alone.density_divisor
     assert nobody.density_divisor == find_record(network).density_divisor
     assert [row["kind"] for row in both.errors] == ["csv", "people-free"]
@@ -126,8 +126,8 @@ def test_images_are_enlarged_where_counts_are_better_so(
         wrong = 0 if counter.looking.enlarge == better else 5 * (sample.image.name == "a.png")
         return seen(20 + wrong, 20, [(10.0, 10.0, 0.8)])
 
-    monkeypatch.setattr("gigacount.train.calibrate.count", told)
-    record = calibrate(CalibrateOptions(str(trained / "net.toml"), (f"csv:{trained}",), precision="fp32"))
+    monkeypatch.setattr("gigacount.evaluate.calibrate.count", told)
+    record = calibrate(str(trained / "net.toml"), CalibrateOptions((f"csv:{trained}",), precision="fp32"))
     assert record.enlarge == better
     assert record.density_divisor == 1
     assert record.errors[0]["mae"] == 0
@@ -135,7 +135,7 @@ def test_images_are_enlarged_where_counts_are_better_so(
 
 def test_errors_are_those_of_counting(trained: Path) -> None:
     network, data = str(trained / "net.toml"), f"csv:{trained}"
-    record = calibrate(CalibrateOptions(network, (data,), precision="fp32"))
+    record = calibrate(network, CalibrateOptions((data,), precision="fp32"))
     options = CountOptions(network=network, precision="fp32", looking=StrategyOptions(enlarge=record.enlarge))
     wrong = [
         abs(count_image(sample.image, options).count / record.density_divisor - len(sample.points_xy))
@@ -147,11 +147,11 @@ def test_errors_are_those_of_counting(trained: Path) -> None:
 def test_only_the_pictures_of_the_list_are_used(trained: Path) -> None:
     listed = trained / "validation.txt"
     listed.write_text("csv\tb.png\n")
-    options = CalibrateOptions(str(trained / "net.toml"), (f"csv:{trained}",), held_out=listed, precision="fp32")
-    assert calibrate(options).errors[0]["pictures"] == 1
+    options = CalibrateOptions((f"csv:{trained}",), held_out=listed, precision="fp32")
+    assert calibrate(str(trained / "net.toml"), options).errors[0]["pictures"] == 1
     listed.write_text("csv\tc.png\n")
-    with pytest.raises(DataError, match="none of its pictures"):
-        calibrate(options)
+    with pytest.raises(DataError, match="none of its images"):
+        calibrate(str(trained / "net.toml"), options)
 
 
 def test_kinds_are_called_as_told_and_nobody_is_sought_at_smaller_sizes(
@@ -162,10 +162,10 @@ def test_kinds_are_called_as_told_and_nobody_is_sought_at_smaller_sizes(
     def told(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Measured:
         return replace(seen({1.0: 1.0, 0.5: 0.5}.get(scale, 0.0), 0), size_hw=(1000, 1000))
 
-    monkeypatch.setattr("gigacount.train.calibrate.look", told)
+    monkeypatch.setattr("gigacount.evaluate.calibrate.look", told)
     (trained / "heads.csv").write_text("image,x,y\na.png,,\nb.png,,\n")
     data = (f"empty squares=csv:{trained}", f"csv:{trained}")
-    record = calibrate(CalibrateOptions(str(trained / "net.toml"), data, precision="fp32"))
+    record = calibrate(str(trained / "net.toml"), CalibrateOptions(data, precision="fp32"))
     assert [row["kind"] for row in record.errors] == ["empty squares", "csv"]
     assert record.errors[0]["per_megapixel"] == [1.0, 2.0, 0.0]
     assert "relative" not in record.errors[0]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +14,15 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
+from command_line import Done, gigacount
 from untrained import untrained_light
 
-from gigacount.cli.options import MAX_SIZE, SCALES, TILE
-from gigacount.cli.parse import parse_choices, parse_numbers, parse_size
+from gigacount.cli.options import parse_choices
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.options import CountOptions
+from gigacount.options.option import parse_numbers, parse_size
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, network: Path) -> Run:
-    def call(*arguments: str | Path, **settings: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "gigacount", *map(str, arguments)]
-        if arguments and arguments[0] == "count":
-            command += ["--network", str(network)]
-        environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120, **settings
-        )  # type: ignore[call-overload, no-any-return]
+    def call(*arguments: str | Path) -> Done:
+        chosen = ["--network", network] if arguments and arguments[0] == "count" else []
+        return gigacount(*arguments, *chosen, cwd=tmp_path)
 
     return call
 
@@ -52,7 +46,7 @@ def draw(path: Path, size: tuple[int, int] = (320, 200)) -> Path:
     return path
 
 
-def one_line(completed: subprocess.CompletedProcess[str]) -> str:
+def one_line(completed: Done) -> str:
     assert completed.stdout == ""
     assert "Traceback" not in completed.stderr
     assert completed.stderr.count("\n") == 1, completed.stderr
@@ -270,11 +264,31 @@ def test_version_and_help(run: Run) -> None:
     from gigacount import __version__
 
     assert run("--version").stdout == f"gigacount {__version__}\n"
-    start = time.perf_counter()
     text = run("--help").stdout
-    assert time.perf_counter() - start < 10  # a gross fault such as importing torch; `make bench` has the real figure
+    assert text == run("-h").stdout
     assert "count" in text
     assert "info" in text
+    assert "--install-completion" in text
+
+
+def test_the_help_of_a_command_has_panels_examples_and_no_python_types(run: Run) -> None:
+    text = run("count", "--help").stdout
+    panels = re.findall(r"^╭─ (.+?) ─", text, re.MULTILINE)
+    assert panels == [
+        "Arguments", "Options", "Output", "What to look at", "Network", "Reading", "Many images", "For experts"
+    ]  # fmt: skip
+    assert "\n   gigacount count photo.tif " in text
+    flag, size = (re.search(rf"^│ {name} .*$", text, re.MULTILINE) for name in ("--overwrite", "--max-size"))
+    assert flag is not None
+    assert "bool" not in flag[0]
+    assert size is not None
+    assert "WIDTHxHEIGHT" in size[0]
+
+
+def test_the_package_starts_as_a_program(tmp_path: Path) -> None:
+    for command in (["--version"], ["count"]):
+        done = subprocess.run([sys.executable, "-m", "gigacount", *command], capture_output=True, text=True)
+        assert done.returncode == (0 if command == ["--version"] else 2)
 
 
 def test_threads_get_their_turn_soon_and_the_end_is_not_spent_on_collecting_garbage() -> None:
@@ -286,33 +300,48 @@ def test_threads_get_their_turn_soon_and_the_end_is_not_spent_on_collecting_garb
     assert run.stdout.split()[-2:] == ["0.001", "True"]
 
 
-def test_defaults_of_the_command_line_are_those_of_the_options() -> None:
-    from gigacount.cli.count import count
+def options_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> CountOptions:
+    """What `gigacount count` makes of its arguments."""
+    made: list[CountOptions] = []
+    monkeypatch.setattr("gigacount.batch.CountWork", lambda options, *rest, **more: made.append(options))
+    monkeypatch.setattr("gigacount.cli.batch.work_through", lambda *rest: 0)
+    done = gigacount("count", "a.jpg", *arguments)
+    assert done.returncode == 0, done.stderr
+    return made[0]
 
-    options = CountOptions()
-    defaults = {name: p.default for name, p in inspect.signature(count).parameters.items()}
-    for name in ("strategy", "network", "coarse_network", "device", "precision"):
-        assert defaults[name] == getattr(options, name)
-    for name in ("levels", "zoom", "clusters", "start", "overzoom"):
-        assert defaults[name] == getattr(options.looking, name)
-    assert parse_size(MAX_SIZE, "") == options.looking.max_size
-    assert parse_size(TILE, "") == options.looking.tile
-    assert parse_numbers(SCALES, "") == options.looking.scales
-    assert defaults["threshold"] == options.looking.peaks.threshold
-    assert defaults["absolute_threshold"] is not options.looking.peaks.relative
-    assert defaults["max_pixels"] == options.reading.max_pixels
+
+def test_the_command_line_gives_the_options_of_the_dataclasses(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options_of(monkeypatch) == CountOptions()
+    given = options_of(
+        monkeypatch, "--levels", "7", "--max-size", "640x480", "--scales", "1,1/3", "--absolute-threshold",
+        "--scratch", "/tmp", "--range", "0,9", "--bands", "3", "--within", "5%", "--base", "1/8", "--depth", "2",
+        "--set", "a=b", "--region", "r.geojson", "--metres-per-pixel", "0.5", "--trust-loaders"
+    )  # fmt: skip
+    assert (given.looking.levels, given.looking.max_size, given.looking.scales) == (7, (640, 480), (1, 1 / 3))
+    assert (given.looking.peaks.relative, given.looking.within, given.looking.base) == (False, 5, 1 / 8)
+    assert (given.reading.scratch_folder, given.reading.value_range) == (Path("/tmp"), (0, 9))
+    assert (given.reading.bands, given.reading.trust_loaders) == ((3,), True)
+    assert given.settings == ("a=b", "depth=2")
+    assert given.regions is not None
+    assert (given.regions.file, given.regions.metres_per_pixel) == (Path("r.geojson"), 0.5)
+
+
+def test_an_option_that_belongs_to_another_says_so(run: Run, tmp_path: Path) -> None:
+    done = run("count", "a.jpg", "--metres-per-pixel", "0.5")
+    assert done.returncode == 2
+    assert "--metres-per-pixel needs --region, which is missing" in one_line(done)
 
 
 def test_values_are_parsed_or_explained() -> None:
-    assert parse_size(" 640X480", "--tile") == (640, 480)
-    assert parse_numbers("1, 1/4,0.5", "--scales") == (1, 0.25, 0.5)
+    assert parse_size(" 640X480") == (640, 480)
+    assert parse_numbers("1, 1/4,0.5") == (1, 0.25, 0.5)
     assert parse_choices("tif, json", "format", ("tif", "json")) == ("tif", "json")
     for text in ("640", "640x", "x480", "-1x5", "640x480x3"):
-        with pytest.raises(UsageError, match="--tile"):
-            parse_size(text, "--tile")
+        with pytest.raises(UsageError, match="must look like"):
+            parse_size(text)
     for text in ("", "1,,2", "a", "1/0"):
-        with pytest.raises(UsageError, match="--scales"):
-            parse_numbers(text, "--scales")
+        with pytest.raises(UsageError, match="must be numbers"):
+            parse_numbers(text)
     with pytest.raises(UnknownNameError, match="tif, json"):
         parse_choices("xls", "format", ("tif", "json"))
 

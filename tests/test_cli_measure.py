@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import Done, gigacount
 from untrained import untrained_light
 
 
-def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gigacount", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=240)
+def run(folder: Path, *arguments: str | Path) -> Done:
+    return gigacount(*arguments, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,7 @@ def test_scenes_are_composed_of_listed_pictures_alone(scenes: Path) -> None:
     (scenes / "list.txt").write_text("csv\tother.tif\n")
     refused = run(scenes, *compose, "--only", "list.txt", "--out", "none", "-q")
     assert refused.returncode == 1
-    assert "none of the pictures in list.txt" in refused.stderr
+    assert "none of the images in list.txt" in refused.stderr
 
 
 def test_an_ablation_from_outside(scenes: Path) -> None:

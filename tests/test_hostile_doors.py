@@ -14,8 +14,8 @@ import tifffile
 import torch
 from mutations import Tiff, mutated_tiff, mutated_xml
 
-from gigacount.ablate.measure import Measurement, Seen
-from gigacount.ablate.records import Records
+from gigacount.ablate.measure import LevelShare, Measurement
+from gigacount.ablate.run import MeasurementFile
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, ImageError, UsageError
 from gigacount.evaluate.pointfiles import read_pairs
@@ -31,7 +31,7 @@ from gigacount.train.checkpoint import Position, load_checkpoint, save_checkpoin
 from gigacount.train.log import Log
 
 GRID = [[0.5] * 8] * 8
-MEASURED = Measurement("k", "a.jpg", 3.0, 2.5, GRID, GRID, 1, 64, 0.5, (Seen(0, 1.0, 1.0, 3, 2.5, None),))
+MEASURED = Measurement("k", "a.jpg", 3.0, 2.5, GRID, GRID, 1, 64, 0.5, (LevelShare(0, 1.0, 1.0, 3, 2.5, None),))
 
 
 LONG, DIGITS, DEEP = "x" * 5000, "9" * 5000, "[" * 90_000
@@ -57,12 +57,12 @@ def test_settings(pair: str) -> None:
     ],
 )
 def test_measurements(tmp_path: Path, line: bytes) -> None:
-    Records(tmp_path).add(MEASURED)
-    assert Records(tmp_path).find("k") == MEASURED
+    MeasurementFile(tmp_path).add(MEASURED)
+    assert MeasurementFile(tmp_path).find("k") == MEASURED
     file = tmp_path / "measured.jsonl"
     file.write_bytes(file.read_bytes() + line + b"\n")
     with pytest.raises(DataError, match=r"measured\.jsonl, line 2: no measurement; remove that line"):
-        Records(tmp_path)
+        MeasurementFile(tmp_path)
 
 
 def test_a_log_keeps_the_lines_that_can_be_read(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_checkpoints(tmp_path: Path, state: Any) -> None:
 
 def test_heads_larger_than_any_picture(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y,width,height\n1,2,1e200,1e200\n")
-    with pytest.raises(DataError, match=r"a\.csv, line 2: a value is larger than any picture"):
+    with pytest.raises(DataError, match=r"a\.csv, line 2: a value is larger than any image"):
         read_pairs(tmp_path / "a.csv", tmp_path / "a.csv")
 
 

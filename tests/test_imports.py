@@ -29,7 +29,7 @@ ROWS = {
     "__main__": 9,
 }
 ROOMS = {
-    "torch": {"networks", "predict", "train"},
+    "torch": {"networks", "predict", "train", "evaluate"},
     "openvino": {"networks"},
     "pyvips": {"image", "output", "synthesize"},
     "typer": {"cli"},

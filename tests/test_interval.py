@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from gigacount.cli.show import range_line
 from gigacount.density import DensityMap, spread_of
 from gigacount.errors import WeightsError
+from gigacount.evaluate.calibrate import Looks, Measured, fit_resolution
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.interval import interval_of
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.resolution import Resolution, deviation
 from gigacount.results import Interval, Looked
-from gigacount.train.calibrate import Looks, Measured, fit_resolution
 
 MEASURED = Resolution((8.0, 32.0), (-0.3, 0.0), (0.5, 0.1), resolved_px=20, kinds=0.24)
 

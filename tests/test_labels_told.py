@@ -9,29 +9,29 @@ from pathlib import Path
 import pytest
 from image_files import save, scene
 
-from gigacount.ablate import AblateOptions, Ablation
-from gigacount.cli.synthesize import Material
+from gigacount.ablate import Ablation
+from gigacount.cli.data import SceneSources
 from gigacount.errors import DataError
-from gigacount.options import CalibrateOptions, LabelOptions
-from gigacount.train.calibrate import chosen, pictures_at_all_scales
+from gigacount.evaluate.calibrate import chosen, images_at_all_scales
+from gigacount.options import AblateOptions, CalibrateOptions, LabelOptions
 
 Read = Callable[[str, Path, LabelOptions, Callable[[str], None]], int]
 """How many pictures a command takes from a data set; labels, and where it says something."""
 
 
 def calibrating(spec: str, folder: Path, labels: LabelOptions, notify: Callable[[str], None]) -> int:
-    options = CalibrateOptions("net", (spec,), labels=labels)
+    options = CalibrateOptions((spec,), labels=labels)
     return sum(len(samples) for _, samples in chosen(options, notify))
 
 
 def exporting(spec: str, folder: Path, labels: LabelOptions, notify: Callable[[str], None]) -> int:
-    return len(pictures_at_all_scales([spec], "train", labels, notify))
+    return len(images_at_all_scales([spec], "train", labels, notify))
 
 
 def composing(spec: str, folder: Path, labels: LabelOptions, notify: Callable[[str], None]) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[Material.__module__], "say", notify)
-        return len(Material(photos=[spec]).read(labels)[0])
+        patch.setattr(sys.modules[SceneSources.__module__], "say", notify)
+        return len(SceneSources(photos=(spec,)).read(labels)[0])
 
 
 def ablating(spec: str, folder: Path, labels: LabelOptions, notify: Callable[[str], None]) -> int:

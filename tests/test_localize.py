@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
-import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
 import pytest
 import pyvips
 import torch
+from command_line import gigacount
 from numpy.typing import NDArray
 from untrained import untrained, untrained_light
 
+from gigacount.cli.count import localize_lines
 from gigacount.count import Counter, count_image, localize_image
 from gigacount.density import DensityMap, crop, points_to_density
 from gigacount.errors import UsageError
@@ -33,7 +34,7 @@ from gigacount.output import ResultFolder, write_result
 from gigacount.output.opened import Wanted
 from gigacount.points import NOBODY, Ownership, Points, gather, heads_in
 from gigacount.predict import Found, Predictor, with_fusion, with_heads
-from gigacount.results import Located
+from gigacount.results import CountResult, Located
 from gigacount.strategies import find_strategy
 from gigacount.strategies.base import under_way
 
@@ -288,17 +289,12 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(network: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(network: Path) -> Run:
     """The command line in this process: exit status, standard output, standard error."""
-    from gigacount.cli import main
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
-        command = ["gigacount", "localize", "--network", str(network), *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return cast(int, end.value.code), told.out, told.err
+        done = gigacount("localize", "--network", network, *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return call
 
@@ -359,7 +355,7 @@ def test_the_command_prints_how_many_and_writes_them(run: Run, picture: Path) ->
     assert status == 0, err
     heads = (picture.parent / "crowd.png.points.csv").read_text().splitlines()
     assert int(out) == len(heads) - 1 > 10
-    assert f"{int(out):,} heads located; the density counts" in err
+    assert f"{int(out):,} heads located; the density map counts" in err
     assert run(picture)[0] == 2  # it stands already
     assert run(picture, "--overwrite", "-q")[::2] == (0, "")
 
@@ -384,7 +380,7 @@ def test_regions_add_up_to_the_whole(run: Run, picture: Path, tmp_path: Path) ->
     ("arguments", "status", "words"),
     [
         (["--out", "heads.shp"], 2, "choose one of: .csv, .geojson, .gpkg, .json, .txt"),
-        (["--metres-per-pixel", "0.1"], 2, "--metres-per-pixel is for --region"),
+        (["--metres-per-pixel", "0.1"], 2, "--metres-per-pixel needs --region"),
         (["--region", "bow.geojson"], 1, "region 1: self-intersection"),
         (["--region", "gone.geojson"], 2, "no such file"),
         (["--min-score", "7"], 2, "min-score must be between 0 and 1"),
@@ -404,18 +400,6 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_work(
     assert words in err
     assert err.count("\n") == 1
     assert sorted(picture.parent.iterdir()) == before
-
-
-def test_defaults_of_the_command_are_those_of_the_options() -> None:
-    from gigacount.cli.localize import localize
-
-    options = CountOptions()
-    defaults = {name: parameter.default for name, parameter in inspect.signature(localize).parameters.items()}
-    assert defaults["min_score"] == options.min_score
-    for name in ("strategy", "network", "coarse_network", "device", "precision"):
-        assert defaults[name] == getattr(options, name)
-    for name in ("levels", "zoom", "clusters", "overzoom", "context"):
-        assert defaults[name] == getattr(options.looking, name)
 
 
 def test_counting_reports_regions_too(network: Path, picture: Path, tmp_path: Path) -> None:
@@ -453,3 +437,15 @@ def test_equal_neighbours_in_a_heat_map_are_one_head() -> None:
     bright = points[points[:, 2] > 0.4]
     assert len(bright) == 2
     np.testing.assert_allclose(bright[0], [16, 14, 0.5], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("heads", "count", "surplus"), [(120, 100.0, "20"), (104, 100.0, ""), (3, 1.4, "2"), (2, 1.5, "")]
+)
+def test_more_heads_than_counted_people_are_said(heads: int, count: float, surplus: str) -> None:
+    coarse = Located(0.0, 0.0, 0)
+    found = SimpleNamespace(points=range(heads), too_coarse=coarse)
+    lines = localize_lines(cast(CountResult, SimpleNamespace(heads=found, count=count, coarse_share=0.0)))
+    assert lines[0] == f"{heads} heads located; the density map counts {count} people"
+    assert [line.partition(" more heads")[0] for line in lines[1:]] == ([surplus] if surplus else [])
+    assert all("--min-score" in line for line in lines[1:])

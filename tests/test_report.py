@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from view_results import CROWD, crowd_result, stored_result
 
 from gigacount.batch.ledger import SharedLedger
-from gigacount.batch.records import Row
+from gigacount.batch.work import Row
 from gigacount.batch.worklist import work_list
 from gigacount.cli import app
 from gigacount.errors import UsageError

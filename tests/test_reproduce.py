@@ -20,11 +20,13 @@ from PIL import Image
 from tiny_datasets import TINY
 from typer.testing import CliRunner
 
-from gigacount.ablate import TABLES, Method
+from gigacount.ablate import TABLES
+from gigacount.ablate.tables import Variant
 from gigacount.cli import app
 from gigacount.datasets import DATASETS
 from gigacount.networks import HELPERS, NETWORKS
 from gigacount.networks.settings import settings_in_use
+from gigacount.options import StrategyOptions
 from gigacount.train.recipes import RECIPES
 
 PAGE = (Path(__file__).parent.parent / "docs" / "experiments" / "reproduce.md").read_text(encoding="utf-8")
@@ -69,7 +71,9 @@ def test_every_command_is_understood(words: list[str]) -> None:
         assert data.split(":")[0] in DATASETS
     assert values.get("recipe") is None or values["recipe"] in RECIPES
     for method in values.get("method") or ():
-        network_of(Method.parse(method).network)
+        networks = Variant.parse(method, StrategyOptions()).networks
+        assert networks is not None
+        network_of(networks[0])
     assert values["command"] != "ablate" or set(values["tables"].split(",")) <= set(TABLES)
 
 

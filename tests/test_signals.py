@@ -30,9 +30,9 @@ def batch(folder: Path, before: Callable[[], None] = heed) -> subprocess.Popen[s
 
 
 def test_signals_are_seen_to_before_anything_slow_is_imported() -> None:
-    code = "import time; t = time.process_time(); import gigacount.__main__; print(time.process_time() - t)"
-    taken = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(3)]
-    assert min(taken) < 0.1
+    code = "import sys; import gigacount.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"typer", "rich", "numpy", "torch"} & set(loaded)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the system which signals have handlers")

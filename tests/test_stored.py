@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from batch_fakes import fake_count
 
-from gigacount.batch.records import Row, parse
+from gigacount.batch.ledger import parse
+from gigacount.batch.work import Row
 from gigacount.errors import OutputError
 from gigacount.output.folder import ResultFolder
 from gigacount.output.stored import read_count, to_json

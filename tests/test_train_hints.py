@@ -95,7 +95,7 @@ def test_networks_without_features_of_one_size_are_refused(teacher: NetworkRecor
 def test_a_stranger_of_a_teacher_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     write_record(NetworkRecord("s", "sasnet", "s.safetensors", "0"), tmp_path / "s.toml")
     with pytest.raises(UsageError, match="Light can take no hints from SASNet"):
-        train(TrainOptions("light", ("csv:nowhere",), tmp_path / "run", hints_from=str(tmp_path / "s.toml")))
+        train(TrainOptions(("csv:nowhere",), tmp_path / "run", hints_from=str(tmp_path / "s.toml")))
     assert not (tmp_path / "run").exists()
 
 

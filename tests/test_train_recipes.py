@@ -24,7 +24,7 @@ from gigacount.train.recipes import OWN, RECIPES, Recipe, adapted, recipe_name, 
 
 
 def wish(network: str = "csrnet", recipe: str | None = None, **more: object) -> TrainOptions:
-    return TrainOptions(network, ("csv:x",), Path("out"), recipe=recipe, **more)  # type: ignore[arg-type]
+    return TrainOptions(("csv:x",), Path("out"), network, recipe=recipe, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("network", sorted(set(NETWORKS) - {"tiny", "staged"}))

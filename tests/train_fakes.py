@@ -109,7 +109,7 @@ def write_photos(folder: Path, pictures: int = 8) -> Path:
 def options(photos: Path, out: Path, network: str = "tiny", **more: Any) -> TrainOptions:
     settings: dict[str, Any] = {"steps": 4, "validation": 0.25, "validate_every": 2, "save_every": 2}
     settings["precision"] = "fp32"
-    return TrainOptions(network, (f"csv:{photos}",), out, **(settings | more))
+    return TrainOptions((f"csv:{photos}",), out, network, **(settings | more))
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,10 +14,12 @@ from gigacount.ablate.run import Ablation, Cell
 from gigacount.ablate.tables import TABLES
 from gigacount.evaluate.counts import image_row
 from gigacount.metrics.counting import counting_metrics
-from gigacount.metrics.result import mean_of_known
-from gigacount.output.files import replacing
+from gigacount.metrics.heads import mean_of_known
+from gigacount.output.files import replacing, write_whole
+from gigacount.output.tables import csv_text
 
 Values = dict[str, Any]
+BAR_HEIGHT = 0.38
 
 NUMBERS = {  # value -> heading and form
     "mae": ("MAE", ".1f"),
@@ -41,7 +41,7 @@ LEVEL_NUMBERS = {
 }
 
 MEANING = (
-    "Means over the pictures of a row. MAE: people; relative error: |counted - true| / true; bias: counted - true,"
+    "Means over the images of a row. MAE: people; relative error: |counted - true| / true; bias: counted - true,"
     " above 0 where too many are counted; grid error: absolute differences in the cells of an 8 x 8 grid, added up,"
     " over the true count. Looks and megapixels are what the network is shown. Seconds: reading and network of every"
     " look, one after another, as measured when it was first taken, and the strategy's own work; looks that rows share"
@@ -57,21 +57,17 @@ def write_tables(ablation: Ablation) -> list[Path]:
     out, cells = ablation.options.out, ablation.cells()
     texts = {
         "tables.md": markdown(ablation, cells),
-        "tables.csv": table_csv([_flat(row_values(cell)) for cell in cells]),
+        "tables.csv": _csv([_flat(row_values(cell)) for cell in cells]),
         "tables.json": json.dumps(report(ablation, cells), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "pictures.csv": table_csv([line for cell in cells for line in picture_lines(cell)]),
+        "pictures.csv": _csv([line for cell in cells for line in image_rows(cell)]),
     }
-    paths = []
     for name, text in texts.items():
-        with replacing(out / name, overwrite=True) as fresh:
-            fresh.write_text(text, encoding="utf-8", newline="\n")
-        paths.append(out / name)
+        write_whole(out / name, text.encode())
+    paths = [out / name for name in texts]
     if find_spec("matplotlib"):
-        from gigacount.ablate.plots import plot_table
-
         for name, rows in by_table(cells):
             with replacing(out / f"{name}.png", overwrite=True) as fresh:
-                plot_table(TABLES[name].title, [row_values(cell) for cell in rows], fresh)
+                plot_table(TABLES[name][0], [row_values(cell) for cell in rows], fresh)
             paths.append(out / f"{name}.png")
     return paths
 
@@ -90,19 +86,19 @@ def report(ablation: Ablation, cells: Sequence[Cell]) -> Values:
         "precision": predictor.precision,
         "backend": predictor.backend,
         "tables": [
-            {"name": name, "title": TABLES[name].title, "rows": [row_values(cell) for cell in rows]}
+            {"name": name, "title": TABLES[name][0], "rows": [row_values(cell) for cell in rows]}
             for name, rows in by_table(cells)
         ],
     }
 
 
 def row_values(cell: Cell) -> Values:
-    """A row as JSON knows it; values are None until a picture is measured."""
+    """A row as JSON knows it; values are None until an image is measured."""
     measured = cell.measured
     metrics = counting_metrics([one.counted for one in measured]) if measured else None
     return {
         "table": cell.table,
-        "row": cell.row.label,
+        "row": cell.variant.label,
         "network": cell.networks[0],
         "coarse_network": cell.networks[1],
         "pictures": len(measured),
@@ -115,14 +111,14 @@ def row_values(cell: Cell) -> Values:
         "looks": mean_of_known(one.inferences for one in measured),
         "megapixels": mean_of_known(one.pixels / 1e6 for one in measured),
         "seconds": mean_of_known(one.seconds for one in measured),
-        "strategy": cell.row.strategy,
-        "options": asdict(cell.row.looking),
+        "strategy": cell.variant.strategy,
+        "options": asdict(cell.variant.looking),
         "by_level": list(by_level(measured)),
     }
 
 
 def by_level(measured: Sequence[Measurement]) -> Iterator[Values]:
-    """Where people were last seen, over all pictures: a line per zoom level, empty where looks are averaged."""
+    """Where people were last seen, over all images: a line per zoom level, empty where looks are averaged."""
     for level in sorted({seen.level for one in measured for seen in one.seen}):
         found = [seen for one in measured for seen in one.seen if seen.level == level]
         truth, count = sum(seen.truth for seen in found), sum(seen.count for seen in found)
@@ -137,25 +133,25 @@ def by_level(measured: Sequence[Measurement]) -> Iterator[Values]:
         }
 
 
-def picture_lines(cell: Cell) -> Iterator[Values]:
-    """A line for each picture of a row."""
+def image_rows(cell: Cell) -> Iterator[Values]:
+    """A line for each image of a row."""
     for one in cell.measured:
-        about = {"table": cell.table, "row": cell.row.label, "network": cell.by}
+        about = {"table": cell.table, "row": cell.variant.label, "network": cell.by}
         effort = {"looks": one.inferences, "megapixels": one.pixels / 1e6, "seconds": one.seconds}
         yield about | image_row(one.counted) | effort
 
 
 def markdown(ablation: Ablation, cells: Sequence[Cell]) -> str:
     """The tables as a page."""
-    pictures = len(ablation.samples)
-    parts = [f"# Ablation on {ablation.options.data}, {pictures} picture{'s' if pictures != 1 else ''}", MEANING]
+    images = len(ablation.samples)
+    parts = [f"# Ablation on {ablation.options.data}, {images} image{'s' if images != 1 else ''}", MEANING]
     for name, rows in by_table(cells):
         headings = [heading for heading, _ in NUMBERS.values()]
         lines = [_markdown_row(["row", "network", "pictures", *headings])]
         lines.append(_markdown_row(["---", "---", "---:", *["---:"] * len(NUMBERS)]))
-        parts += [f"## {TABLES[name].title}", "\n".join([*lines, *(_markdown_cell(cell) for cell in rows)])]
+        parts += [f"## {TABLES[name][0]}", "\n".join([*lines, *(_markdown_cell(cell) for cell in rows)])]
         if len({len(cell.measured) for cell in rows if cell.measured}) > 1:
-            parts.append("Rows of different numbers of pictures cannot be compared.")
+            parts.append("Rows of different numbers of images cannot be compared.")
     for cell in {cell.by: cell for cell in cells if _is_base(cell, ablation)}.values():
         parts += [f"## Where GigaZoom looked ({cell.by})", _markdown_levels(cell)]
     return "\n\n".join(parts) + "\n"
@@ -166,14 +162,8 @@ def by_table(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
     return [(name, [cell for cell in cells if cell.table == name]) for name in dict.fromkeys(c.table for c in cells)]
 
 
-def table_csv(lines: Sequence[Values]) -> str:
-    """Lines of equal columns as CSV, None as empty."""
-    text = io.StringIO(newline="")
-    if lines:
-        writer = csv.DictWriter(text, lines[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    return text.getvalue()
+def _csv(rows: Sequence[Values]) -> str:
+    return csv_text(list(rows[0]), rows) if rows else ""
 
 
 def _flat(values: Values) -> Values:
@@ -185,14 +175,16 @@ def _flat(values: Values) -> Values:
 
 def _is_base(cell: Cell, ablation: Ablation) -> bool:
     """Whether a row is GigaZoom with the options that all rows have in common."""
-    return cell.row.strategy == "gigazoom" and cell.row.looking == ablation.options.looking and bool(cell.measured)
+    return (
+        cell.variant.strategy == "gigazoom" and cell.variant.looking == ablation.options.looking and bool(cell.measured)
+    )
 
 
 def _markdown_cell(cell: Cell) -> str:
     if not cell.measured:
         why = "left out: too many looks" if cell.left_out else "not yet measured"
-        return _markdown_row([cell.row.label, cell.by, why, *[""] * len(NUMBERS)])
-    return _markdown_row([cell.row.label, cell.by, str(len(cell.measured)), *_formatted(row_values(cell), NUMBERS)])
+        return _markdown_row([cell.variant.label, cell.by, why, *[""] * len(NUMBERS)])
+    return _markdown_row([cell.variant.label, cell.by, str(len(cell.measured)), *_formatted(row_values(cell), NUMBERS)])
 
 
 def _markdown_levels(cell: Cell) -> str:
@@ -209,3 +201,33 @@ def _formatted(values: Values, numbers: dict[str, tuple[str, str]]) -> list[str]
 
 def _markdown_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
+
+
+def plot_table(title: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw the rows of a table as PNG; rows without measurements are left blank, undefined errors have no bar."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.4 + 0.55 * len(rows)), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    several = len({(row["network"], row["coarse_network"]) for row in rows}) > 1
+    bars = (
+        ("relative_error", "relative error of the count", -BAR_HEIGHT / 2),
+        ("grid_error", "8 x 8 grid error", BAR_HEIGHT / 2),
+    )
+    for name, label, offset in bars:
+        known = [(number, row[name]) for number, row in enumerate(rows) if row[name] is not None]
+        places = [number + offset for number, _ in known]
+        drawn = axes.barh(places, [value for _, value in known], BAR_HEIGHT, label=label)
+        axes.bar_label(drawn, fmt="%.3f", fontsize=7, padding=2)
+    axes.set_yticks(range(len(rows)), [_bar_label(row, several) for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.15 * max([row[name] for name, _, _ in bars for row in rows if row[name] is not None], default=1))
+    axes.set_title(title, fontsize=10)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+    figure.savefig(path, format="png")
+
+
+def _bar_label(row: dict[str, Any], several: bool) -> str:
+    looks = "not measured" if row["looks"] is None else f"looks: {row['looks']:.4g}"
+    network = f" ({row['network']})" if several else ""
+    return f"{row['row']}{network}\n{looks}"

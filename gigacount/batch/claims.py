@@ -1,8 +1,8 @@
-"""Claims: which process works on which picture, when several share one output folder.
+"""Claims: which process works on which image, when several share one output folder.
 
 A claim is a file that only one process can make. It is a hard link to the claimer's own file, which says who it is
 and whose time of change is its heartbeat: so a claim has its content from the first instant, and one touch keeps all
-claims of a process alive. A claim whose process is dead is taken over. If two processes work on one picture after all,
+claims of a process alive. A claim whose process is dead is taken over. If two processes work on one image after all,
 because one of them seemed dead, that costs time but no result: results are whole whoever writes them last.
 """
 
@@ -26,7 +26,7 @@ from gigacount.output.stored import read_json, text, whole
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
-"""A claim whose heartbeat is older was left by the dead. Network file systems may show times a minute late."""
+"""A claim with an older heartbeat belongs to a dead process. Network file systems may show times a minute late."""
 
 OWNER = {"host": text, "space": text, "pid": whole}
 
@@ -45,7 +45,7 @@ class Claims:
         self._beaten = time.monotonic()
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._own, self._content.encode())  # so an owner's file without content is nobody's
+        write_whole(self._own, self._content.encode())  # so an owner file without content belongs to nobody
 
     def take(self, key: str) -> bool:
         """Claim `key`; False where another live process has it. Raises OutputError where no file can be made."""
@@ -63,7 +63,7 @@ class Claims:
                 self._path(key).unlink(missing_ok=True)
 
     def left(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that the dead have left claimed."""
+        """Those of `keys` that are claimed by dead processes."""
         with suppress(OSError):
             there = {entry.name for entry in os.scandir(self.folder)}
             return [key for key in keys if f"{key}.claim" in there and self._is_left(self._path(key))]
@@ -114,7 +114,7 @@ class Claims:
         return True
 
     def _take_over(self, key: str) -> bool:
-        """Put our claim in the place of one that was left. A second claim, on taking over, lets one process do so."""
+        """Replace the claim of a dead process by ours. A second claim, for the takeover, lets one process do so."""
         path, turn = self._path(key), self.folder / f"{key}.turn"
         if not self._is_left(path):
             return False
@@ -143,7 +143,7 @@ class Claims:
             # A heartbeat from the future was left when some clock was ahead.
             return abs(self._own.stat().st_mtime - touched) > self.stale_seconds
         except FileNotFoundError:
-            return False  # given back meanwhile; the next look will find it free
+            return False  # released meanwhile; the next attempt finds it free
         except OSError as error:
             raise OutputError(f"{path}: cannot read this claim: {error.strerror}") from error
 

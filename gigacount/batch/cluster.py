@@ -1,6 +1,6 @@
-"""Workers as actors of a Ray cluster: one for each GPU, or for so many CPU cores.
+"""Workers as actors of a Ray cluster: one for each GPU, or for each `--cores` CPU cores.
 
-Paths go in and rows come out; pictures and densities never leave the node. All nodes must see the pictures and the
+Paths go in and rows come out; images and densities never leave the node. All nodes must see the images and the
 output folder under the same paths. Optional: `pip install gigacount[ray]`.
 """
 
@@ -12,13 +12,23 @@ import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gigacount.batch.records import Row, failed_row
-from gigacount.batch.work import Task, Work, attempt
-from gigacount.batch.workers import Broken, Finished, Ready, Report, Said, Started, Worker
+from gigacount.batch.work import (
+    Broken,
+    CountWork,
+    Finished,
+    Ready,
+    Report,
+    Row,
+    Said,
+    Started,
+    Task,
+    Worker,
+    attempt,
+    failed_row,
+)
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.options import BatchOptions
 
@@ -34,7 +44,7 @@ class RayEngine:
 
     retry_elsewhere = True
 
-    def __init__(self, work: Work, options: BatchOptions) -> None:
+    def __init__(self, work: CountWork, options: BatchOptions) -> None:
         try:
             import ray
         except ImportError as error:
@@ -44,7 +54,7 @@ class RayEngine:
         self._counted, self._most = 0.0, 0
         address = options.ray_address or "local"
         try:
-            demand_answer(address, os.environ)
+            require_answer(address, os.environ)
             self.ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(f"--engine ray: no cluster at {address}: {first_line(error)}; see `ray status`") from error
@@ -76,7 +86,7 @@ class RayEngine:
         on_gpu = any(node.get("GPU") for node in self._nodes())
         needs = {"num_gpus": 1} if on_gpu else {"num_cpus": self.options.cores}
         actor = self.ray.remote(Actor).options(
-            # One thread more than pictures, to answer while all of them are under way.
+            # One thread more than images, to answer while all of them are under way.
             max_concurrency=self.capacity + 1,
             scheduling_strategy="SPREAD",
             **needs,
@@ -94,8 +104,8 @@ class RayEngine:
         self.ray.shutdown()
 
 
-def demand_answer(address: str, environment: Mapping[str, str]) -> None:
-    """Raise OSError where nobody listens at the address of a cluster: Ray would wait for minutes, deaf to Ctrl-C."""
+def require_answer(address: str, environment: Mapping[str, str]) -> None:
+    """Raise OSError if nothing listens at the address of a cluster: Ray would wait for minutes and ignore Ctrl-C."""
     if address == "auto":
         noted = Path(environment.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
         address = environment.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.exists() else "")
@@ -103,32 +113,24 @@ def demand_answer(address: str, environment: Mapping[str, str]) -> None:
         socket.create_connection((match[1], int(match[2])), timeout=ANSWER_SECONDS).close()
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """An actor's answer to `prepare`: its node, and why it cannot work if it cannot."""
-
-    node: str
-    broken: Broken | None
-    said: tuple[str, ...] = ()
-
-
 class Actor:
     """A worker on some node of the cluster."""
 
-    def __init__(self, work: Work, folder: str) -> None:
+    def __init__(self, work: CountWork, folder: str) -> None:
         self.work, self.folder = work, folder
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> tuple[str, list[Report]]:
+        """Load the networks. The node this runs on, and what to report."""
         import ray
 
-        node = ray.get_runtime_context().get_node_id()
-        said: list[str] = []
+        reports: list[Report] = []
         try:
             enter(self.folder)
-            self.work.prepare(said.append)
+            self.work.prepare(lambda message: reports.append(Said(message)))
+            reports.append(Ready())
         except GigacountError as error:
-            return Prepared(node, Broken.by(error))
-        return Prepared(node, None, tuple(said))
+            reports.append(Broken.by(error))
+        return ray.get_runtime_context().get_node_id(), reports
 
     def process(self, task: Task) -> Row:
         return attempt(self.work, task, None)
@@ -178,7 +180,7 @@ class RayWorker:
     def _hear(self, task: Task | None, reference: Any) -> None:
         try:
             answer = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:  # raised by the work: an error that nobody foresaw
+        except self.ray.exceptions.RayTaskError as error:  # an unforeseen error of the work
             if isinstance(error.cause, NoSpaceError):
                 self._reports.append(Broken.by(error.cause))
             else:
@@ -186,11 +188,10 @@ class RayWorker:
         except self.ray.exceptions.RayError as error:
             self._lost = f"the actor is gone: {first_line(error)}"
         else:
-            if isinstance(answer, Prepared):
-                self.node = answer.node
-                self._reports += [Said(message) for message in answer.said]
-                self._reports.append(answer.broken or Ready())
-            elif task is not None:
+            if task is None:
+                self.node, prepared = answer
+                self._reports += prepared
+            else:
                 self._reports.append(Finished(task.item.key, answer))
 
     def _fail(self, task: Task | None, message: str) -> None:

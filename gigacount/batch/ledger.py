@@ -1,4 +1,5 @@
-"""What a batch remembers between runs and shares between processes: claims, records and the summary in `out`."""
+"""What a batch remembers between runs and shares between processes, in `out`/.gigacount: claims, and a record of what
+became of each image, from which the summary is made."""
 
 from __future__ import annotations
 
@@ -6,51 +7,59 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from gigacount.batch.claims import Claims
-from gigacount.batch.records import Record, Records, Row, write_summary
+from gigacount.batch.work import ROW, Row
 from gigacount.batch.worklist import Item, place
 from gigacount.errors import ExistsError, OutputError
 from gigacount.output.files import discard_all_leftovers, explained, write_whole
 from gigacount.output.folder import INDEX_FILE, REPORT_FILE, ResultFolder
+from gigacount.output.stored import fits, optional, read_json, text, to_json
+from gigacount.output.tables import csv_text
 
+CSV_FILE, JSON_FILE = "summary.csv", "summary.json"
 STATE_FOLDER = ".gigacount"
 SUMMARY = "summary"
 KINDS_OF_WORK = (b"counted", b"located")
 SUMMARY_SECONDS = 2.0
 SUMMARY_SHARE = 0.02
-"""Of its time, what a batch may spend on rewriting the summary as it goes."""
+"""Share of its time that a batch may spend on rewriting the summary."""
+
+Stamp = tuple[int, int, int]
+
+RECORD = {"name": text, "source": text, "ours": lambda value: isinstance(value, bool)}
 
 
 class Ledger:
-    """The ledger of a batch that puts results beside the pictures: nothing is shared and nothing remembered."""
+    """The ledger of a batch that puts results beside the images: nothing is shared and nothing remembered."""
 
     def claim(self, item: Item) -> bool:
-        """Reserve a picture for this process; False where another process is at it."""
+        """Reserve an image for this process; False where another process works on it."""
         return True
 
     def release(self, item: Item) -> None:
-        """Give a reserved picture back."""
+        """Give a reserved image back."""
 
     def left(self, items: Iterable[Item]) -> list[Item]:
-        """Pictures that killed processes were at, now claimed by this one."""
+        """Images that killed processes had claimed; this process has claimed them now."""
         return []
 
     def holder(self, item: Item) -> str:
-        """Which other process is at a picture, in words; empty if none is."""
+        """Which other process works on an image, in words; empty if none does."""
         return ""
 
     def begin(self, item: Item) -> bool:
-        """Note that work on a picture begins. Whether it may replace a result: one that was made of it earlier."""
+        """Note that work on an image begins. Whether it may replace the result there, as one of the same image."""
         return stands_for(item)
 
     def settle(self, item: Item, row: Row, reused: bool) -> None:
-        """Keep what became of a picture. Raises OutputError where that cannot be written."""
+        """Keep what became of an image. Raises OutputError where that cannot be written."""
 
     def settled_since(self, item: Item) -> Row | None:
-        """What another process has made of a picture since this one began."""
+        """What another process has made of an image since this one began."""
         return None
 
     def keep_up(self) -> None:
@@ -63,14 +72,14 @@ class Ledger:
 class SharedLedger(Ledger):
     """The ledger in `out`/.gigacount, safe to share with other processes, also on other machines.
 
-    done: what is done with the pictures, in a word. One output folder is for one kind of work, because a picture has
+    done: what is done with the images, in a word. One output folder is for one kind of work, because an image has
     one line in the summary and one result folder; raises OutputError where another kind was here before.
     """
 
     def __init__(self, out: Path, done: str) -> None:
         self.out = out
-        self.records = Records(out / STATE_FOLDER / "records")
-        demand_same_work(out, done)
+        self.records = RecordFolder(out / STATE_FOLDER / "records")
+        require_same_work(out, done)
         self.claims = Claims(out / STATE_FOLDER / "claims")
         self._next = time.monotonic() + SUMMARY_SECONDS
         self._changed = True
@@ -91,7 +100,7 @@ class SharedLedger(Ledger):
         return [by_key[key] for key in self.claims.left(by_key) if self.claims.take(key)]
 
     def begin(self, item: Item) -> bool:
-        self._demand_inside(item)
+        self._require_inside(item)
         record = self.records.find(item.key)
         if record and record.ours and record.source == item.source:
             return True
@@ -140,7 +149,7 @@ class SharedLedger(Ledger):
         finally:
             self.claims.release(SUMMARY)
 
-    def _demand_inside(self, item: Item) -> None:
+    def _require_inside(self, item: Item) -> None:
         """Raise OutputError where a symbolic link in `out` would lead the results elsewhere."""
         if not Path(os.path.realpath(item.folder.parent)).is_relative_to(os.path.realpath(self.out)):
             raise OutputError(
@@ -178,13 +187,109 @@ def stands_for(item: Item) -> bool:
     return False
 
 
-def demand_same_work(out: Path, done: str) -> None:
-    """Note what is done with the pictures of `out`; raise OutputError where it is something else than before."""
+def require_same_work(out: Path, done: str) -> None:
+    """Note what is done with the images of `out`; raise OutputError where it is something else than before."""
     note = out / STATE_FOLDER / "work"
     with explained(note):
         before = note.read_bytes() if note.exists() else b""
     if before == done.encode():
         return
     if before in KINDS_OF_WORK:
-        raise ExistsError(f"{out}: the pictures in there were {before.decode()}, not {done}; use another --out")
+        raise ExistsError(f"{out}: the images in there were {before.decode()}, not {done}; use another --out")
     write_whole(note, done.encode())  # there is none, or it is damaged
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of the image `source` (absolute) under `name`.
+
+    ours: the batch found no result when it first came, so that it may replace the one that stands there now.
+    row: None while the first attempt is under way.
+    """
+
+    name: str
+    source: str
+    ours: bool
+    row: Row | None
+
+
+class RecordFolder:
+    """The records in a folder, each read once for as long as its file does not change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[str, tuple[Stamp, Record | None]] = {}
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            names = [entry.name for entry in os.scandir(folder)]
+        self._at_first = {name: stamp(folder / name) for name in names}
+
+    def find(self, key: str) -> Record | None:
+        """The record of an item's key; None where it is missing or damaged."""
+        path = self._path(key)
+        now = stamp(path)
+        if now is None:
+            return None
+        known = self._read.get(key)
+        if known is None or known[0] != now:
+            known = now, parse(path)
+            self._read[key] = known
+        return known[1]
+
+    def changed(self, key: str) -> bool:
+        """Whether a record was written since this process began, by whether it differs: clocks disagree."""
+        path = self._path(key)
+        return stamp(path) != self._at_first.get(path.name)
+
+    def write(self, item: Item, row: Row | None, ours: bool) -> None:
+        """Raises OutputError where that fails."""
+        record = Record(item.name, item.source, ours, row)
+        if record != self.find(item.key):
+            content = asdict(replace(record, row=None)) | {"row": row and row.line()}
+            write_whole(self._path(item.key), to_json(content).encode())
+
+    def all(self) -> list[Record]:
+        """All records by name. Raises OutputError where the folder cannot be listed."""
+        try:
+            keys = [
+                entry.name.removesuffix(".json") for entry in os.scandir(self.folder) if entry.name.endswith(".json")
+            ]
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot read the batch's records: {error.strerror}") from error
+        records = [record for key in keys if not key.startswith(".") and (record := self.find(key))]
+        return sorted(records, key=lambda record: record.name)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def parse(path: Path) -> Record | None:
+    """Read a record; None where it is damaged or foreign: the image is then worked on again."""
+    content = read_json(path, RECORD | {"row": optional(lambda row: isinstance(row, dict) and fits(row, ROW))})
+    if content is None:
+        return None
+    row = content["row"] and Row(**{name: content["row"][name] for name in ROW})
+    return Record(**{name: content[name] for name in RECORD}, row=row)
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What changes when a file is rewritten: time, size and identity. None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def write_summary(out: Path, rows: Sequence[Row]) -> None:
+    """Write summary.csv and summary.json, each whole or not at all. Raises OutputError."""
+    write_whole(out / CSV_FILE, csv_text(list(ROW), [row.line() for row in rows]).encode())
+    write_whole(out / JSON_FILE, summary_json(rows).encode())
+
+
+def summary_json(rows: Sequence[Row]) -> str:
+    """Totals, then the images, one a line."""
+    failed = sum(row.failed for row in rows)
+    totals = {"done": len(rows) - failed, "failed": failed, "count": sum(row.count or 0.0 for row in rows)}
+    lines = ",\n".join(f"  {to_json(row.line())}" for row in rows)
+    return f'{{\n {to_json(totals)[1:-1]},\n "images": [\n{lines}\n ]\n}}\n'

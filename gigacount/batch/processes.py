@@ -1,7 +1,7 @@
 """Workers as processes of this machine: one, or one for each GPU.
 
-Pictures are worked on in processes of their own, so that a decoder that crashes, hangs or eats all memory ends a
-process and not the batch. Inside each, a few threads have one picture each: while the network looks at one, the
+Images are worked on in processes of their own, so that a decoder that crashes, hangs or eats all memory ends a
+process and not the batch. Inside each, a few threads have one image each: while the network looks at one, the
 others read.
 """
 
@@ -19,14 +19,25 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from gigacount import signals
-from gigacount.batch.records import failed_row
-from gigacount.batch.work import Task, Work, attempt
-from gigacount.batch.workers import Broken, Finished, Looked, Ready, Report, Said, Started, Worker
+from gigacount.batch.work import (
+    Broken,
+    CountWork,
+    Finished,
+    Ready,
+    Report,
+    Said,
+    Started,
+    Task,
+    WindowsDone,
+    Worker,
+    attempt,
+    failed_row,
+)
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.memory import share_one_arena, shortage_or_unforeseen
 from gigacount.options import BatchOptions
 
-LOOKED_SECONDS = 0.2  # between two reports on one picture's progress
+PROGRESS_SECONDS = 0.2  # between two reports on one image's progress
 KILLED_SECONDS = 10.0  # for a process to be gone; one that waits for a disk may take for ever
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -36,7 +47,7 @@ class LocalEngine:
 
     retry_elsewhere = False
 
-    def __init__(self, work: Work, options: BatchOptions) -> None:
+    def __init__(self, work: CountWork, options: BatchOptions) -> None:
         self.work, self.capacity = work, options.workers
         self._environments = gpu_environments(options.gpus, os.environ) or [{}]
         self._workers: list[ProcessWorker] = []
@@ -68,14 +79,16 @@ class ProcessWorker:
 
     node = ""
 
-    def __init__(self, work: Work, threads: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, work: CountWork, threads: int, environment: Mapping[str, str]) -> None:
         self.environment = environment
         # Spawned, not forked: CUDA and libvips do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self.pipe, child_end = context.Pipe()
-        self.process = context.Process(target=serve, args=(child_end, work, threads, environment), daemon=True)
+        self.process = context.Process(
+            target=serve, args=(os.getpid(), child_end, work, threads, environment), daemon=True
+        )
         with signals.blocked():
-            # Its start would end the block, were it not started yet; and a closed terminal must not end it.
+            # Started first, as its own start ends the block; and a closed terminal must not end it.
             resource_tracker.ensure_running()
         with signals.blocked():
             self.process.start()
@@ -120,7 +133,7 @@ def gpu_environments(gpus: Sequence[int], environment: Mapping[str, str]) -> lis
     return [{VISIBLE: visible[gpu]} for gpu in gpus]
 
 
-class Reports:
+class ReportPipe:
     """The worker's end of the pipe, shared by its threads."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -128,40 +141,25 @@ class Reports:
         self.stopped = threading.Event()
 
     def send(self, report: Report) -> None:
-        with self._lock, suppress(OSError):  # a batch that is gone hears nothing
+        with self._lock, suppress(OSError):  # the batch may have ended
             self._pipe.send(report)
 
-    def say(self, message: str) -> None:
-        self.send(Said(message))
 
+def serve(parent: int, pipe: Connection, work: CountWork, threads: int, environment: Mapping[str, str]) -> None:
+    """The worker process: prepare, take tasks, end when told to or when the batch has died.
 
-class Windows:
-    """The progress of one picture; where the batch wants to stop, it ends the work."""
-
-    def __init__(self, reports: Reports, key: str) -> None:
-        self._reports, self._key, self._told = reports, key, 0.0
-
-    def __call__(self, done: int, planned: int) -> None:
-        if self._reports.stopped.is_set():
-            raise signals.Stopped(signal.SIGINT)
-        if time.monotonic() - self._told > LOOKED_SECONDS:
-            self._told = time.monotonic()
-            self._reports.send(Looked(self._key, done, planned))
-
-
-def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, str]) -> None:
-    """The life of a worker process: prepare, take tasks, end when told to or when the batch is gone.
-
-    Ctrl-C in a terminal reaches it, too: it leaves that to the batch, and goes on with its pictures.
+    Ctrl-C in a terminal reaches it, too: it ignores that, and the batch tells it what to do.
     """
+    signals.die_with_parent(parent)
     signals.ignore()
     os.environ.update(environment)
     share_one_arena()
-    reports = Reports(pipe)
-    with ThreadPoolExecutor(threads, "picture") as pool:
-        error = pool.submit(work.prepare, reports.say).exception()
+    reports = ReportPipe(pipe)
+    with ThreadPoolExecutor(threads, "image") as pool:
+        error = pool.submit(work.prepare, lambda message: reports.send(Said(message))).exception()
         if error is not None:
-            reports.send(broken(error))
+            said = error if isinstance(error, GigacountError) else GigacountError(shortage_or_unforeseen(error))
+            reports.send(Broken.by(said))
             return
         reports.send(Ready())
         while (task := next_task(pipe)) is not None:
@@ -170,26 +168,32 @@ def serve(pipe: Connection, work: Work, threads: int, environment: Mapping[str, 
         reports.stopped.set()
 
 
-def broken(error: BaseException) -> Broken:
-    return Broken.by(error if isinstance(error, GigacountError) else GigacountError(shortage_or_unforeseen(error)))
-
-
 def next_task(pipe: Connection) -> Task | None:
     try:
         task: Task | None = pipe.recv()
     except (EOFError, OSError):
-        os._exit(1)  # the batch was killed: nobody waits for what the threads are doing
+        os._exit(1)  # the batch was killed: nobody needs what the threads are doing
     return task
 
 
-def work_on(work: Work, task: Task, reports: Reports) -> None:
-    reports.send(Started(task.item.key))
-    row = attempt(work, task, Windows(reports, task.item.key))
-    reports.send(Finished(task.item.key, row))
+def work_on(work: CountWork, task: Task, reports: ReportPipe) -> None:
+    """Work on an image and report; where the batch wants to stop, the next window ends the work."""
+    key, told = task.item.key, 0.0
+
+    def progress(done: int, planned: int) -> None:
+        nonlocal told
+        if reports.stopped.is_set():
+            raise signals.Stopped(signal.SIGINT)
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            reports.send(WindowsDone(key, done, planned))
+
+    reports.send(Started(key))
+    reports.send(Finished(key, attempt(work, task, progress)))
 
 
-def explain(future: Future[None], task: Task, reports: Reports) -> None:
-    """An error that nobody foresaw fails its picture, not the batch; its place in the code goes into the message."""
+def explain(future: Future[None], task: Task, reports: ReportPipe) -> None:
+    """An unforeseen error fails its image, not the batch; the message says where in the code it was raised."""
     error = future.exception()
     if isinstance(error, NoSpaceError):
         reports.send(Broken.by(error))

@@ -1,4 +1,4 @@
-"""How far a batch is, those who follow it, and `--log`, which does so for programs."""
+"""How far a batch is, the observers that are told, and `--log`, which tells programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gigacount.batch.records import Row
+from gigacount.batch.work import Row
 from gigacount.batch.worklist import Item
 from gigacount.output.files import explained
 from gigacount.output.stored import to_json
@@ -18,9 +18,9 @@ from gigacount.output.stored import to_json
 
 @dataclass
 class Tally:
-    """Pictures so far. done: newly made; reused: stood already; signal: the number of the one that stopped the batch.
+    """Images so far. done: newly made; reused: stood already; signal: the number of the one that stopped the batch.
 
-    at_once: whether a second signal came. gave_up: whether it stopped because too many pictures failed.
+    at_once: whether a second signal came. gave_up: whether it stopped because too many images failed.
     """
 
     total: int
@@ -39,7 +39,7 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """0 when all went well, 1 when pictures failed, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+        """0 when all went well, 1 when images failed, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
         return 128 + self.signal if self.signal else int(self.failed > 0)
 
     def add(self, row: Row, reused: bool) -> None:
@@ -52,7 +52,7 @@ class Tally:
         self.people += row.count or 0.0
 
     def seconds_left(self) -> float | None:
-        """By the pace of the pictures that took work; None before the first of them."""
+        """By the pace of the images that took work; None before the first of them."""
         worked = self.done + self.failed
         if worked == 0:
             return None
@@ -64,7 +64,7 @@ class Tally:
 
 
 class Observer:
-    """Is told what happens in a batch, in the batch's own thread; children override what they heed."""
+    """Receives the events of a batch, in the batch's thread; subclasses override what they need."""
 
     def began(self, tally: Tally) -> None: ...
     def started(self, item: Item) -> None: ...
@@ -74,12 +74,10 @@ class Observer:
     def ended(self, tally: Tally) -> None: ...
 
 
-class Log(Observer):
-    """Appends a JSON object a line to a file, of all that happens but the windows, which are too many.
+class EventLog(Observer):
+    """Appends every event but the windows, which are too many, to a file: a JSON object a line.
 
-    Several processes may share it.
-
-    Raises OutputError where it cannot write.
+    Several processes may share the file. Raises OutputError where it cannot write.
     """
 
     def __init__(self, path: Path) -> None:

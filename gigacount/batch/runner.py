@@ -12,30 +12,30 @@ from types import FrameType
 
 from gigacount.batch.ledger import Ledger, SharedLedger
 from gigacount.batch.processes import LocalEngine
-from gigacount.batch.progress import Log, Observer, Tally
-from gigacount.batch.records import Row, failed_row
+from gigacount.batch.progress import EventLog, Observer, Tally
 from gigacount.batch.scheduler import Scheduler
-from gigacount.batch.work import Task, Work
-from gigacount.batch.workers import Engine, Finished, Looked, Said, Started
-from gigacount.batch.worklist import Item, demand_no_pipe
+from gigacount.batch.work import CountWork, Engine, Finished, Row, Said, Started, Task, WindowsDone, failed_row
+from gigacount.batch.worklist import Item, require_no_pipe
 from gigacount.errors import ExistsError, ImageError, OutputError
 from gigacount.options import BatchOptions
 from gigacount.signals import handled
 from gigacount.text import plural
 
 TICK = 0.25  # seconds between looks at the clock and at stop signals
-OTHERS_SECONDS = 1.0  # between looks at pictures that other processes are at
-SIFT = 50  # pictures checked for a finished result before the workers are heard again
+OTHERS_SECONDS = 1.0  # between looks at images that other processes are at
+SIFT = 50  # images checked for a finished result before the workers are heard again
 
 
-def run_batch(items: Sequence[Item], work: Work, options: BatchOptions, observers: Sequence[Observer] = ()) -> Tally:
-    """Work through a list and say how it went; what became of each picture is in the summary.
+def run_batch(
+    items: Sequence[Item], work: CountWork, options: BatchOptions, observers: Sequence[Observer] = ()
+) -> Tally:
+    """Work through a list and say how it went; what became of each image is in the summary.
 
     Ends early, with all that is done saved, on Ctrl-C, SIGTERM and SIGHUP (a second one drops what is under way) and
-    after `max_failures`. Raises GigacountError where no picture can be worked on: no weights, no space for results.
+    after `max_failures`. Raises GigacountError where no image can be worked on: no weights, no space for results.
     """
     if options.log is not None:
-        observers = (*observers, Log(options.log))
+        observers = (*observers, EventLog(options.log))
     tally = Tally(len(items))
     with signals_noted(tally):
         ledger = SharedLedger(options.out, work.done) if options.out else Ledger()
@@ -45,7 +45,7 @@ def run_batch(items: Sequence[Item], work: Work, options: BatchOptions, observer
             ledger.close()
 
 
-def make_engine(work: Work, options: BatchOptions) -> Engine:
+def make_engine(work: CountWork, options: BatchOptions) -> Engine:
     if options.engine == "ray":
         from gigacount.batch.cluster import RayEngine
 
@@ -59,7 +59,7 @@ class Batch:
     def __init__(
         self,
         items: Sequence[Item],
-        work: Work,
+        work: CountWork,
         options: BatchOptions,
         ledger: Ledger,
         tally: Tally,
@@ -103,7 +103,7 @@ class Batch:
         return self.tally.signal is not None or self.tally.gave_up
 
     def _sift(self) -> None:
-        """Tell finished pictures from those that need work."""
+        """Tell finished images from those that need work."""
         if not self._unseen and self._elsewhere and time.monotonic() > self._look_elsewhere:
             self._look_elsewhere = time.monotonic() + OTHERS_SECONDS
             self._unseen.extend(self._elsewhere)
@@ -127,7 +127,7 @@ class Batch:
 
     def _begin(self, item: Item) -> None:
         if not self.options.overwrite:
-            demand_same_options(self.work, item)
+            require_same_options(self.work, item)
         try:
             replace = self.ledger.begin(item)
         except OutputError as error:
@@ -140,7 +140,7 @@ class Batch:
             match report:
                 case Started(key):
                     self._tell("started", self.items[key])
-                case Looked(key, done, planned):
+                case WindowsDone(key, done, planned):
                     self._tell("looked", self.items[key], done, planned)
                 case Said(message):
                     self._tell("said", message)
@@ -148,23 +148,23 @@ class Batch:
                     self._settle(self.items[key], row, reused=False)
 
     def _say_what_is_waited_for(self) -> None:
-        """Say once which process has the pictures that are left, where this one has nothing to do meanwhile."""
+        """Say once which process has the images that are left, where this one has nothing to do meanwhile."""
         if not self._elsewhere or self.scheduler.active or self._unseen or self._todo:
             return
         holder = self.ledger.holder(self._elsewhere[0])
         if holder and holder != self._waited_for:
             self._waited_for = holder
-            self._tell("said", f"waiting for {plural(len(self._elsewhere), 'picture')} that {holder}, works on")
+            self._tell("said", f"waiting for {plural(len(self._elsewhere), 'image')} that {holder}, works on")
 
     def _known(self, item: Item) -> Row | None:
-        """The row of a picture that needs no work: finished earlier, just done by another process, or not there."""
+        """The row of an image that needs no work: finished earlier, just done by another process, or not there."""
         other = self.ledger.settled_since(item)
         if other is not None and other.failed:
             return other
         if self.options.overwrite and other is None:
             return None
         try:
-            demand_no_pipe(item.path)
+            require_no_pipe(item.path)
             return self.work.earlier(item)
         except (ImageError, OutputError) as error:
             return failed_row(item, str(error))
@@ -180,7 +180,7 @@ class Batch:
             getattr(observer, event)(*values)
 
 
-def demand_same_options(work: Work, item: Item) -> None:
+def require_same_options(work: CountWork, item: Item) -> None:
     """Raise ExistsError where a result stands there that was made with other options."""
     if differences := work.differs(item):
         raise ExistsError(

@@ -1,4 +1,4 @@
-"""Which worker has which picture, how long already, and what happens when a worker dies."""
+"""Which worker has which image, how long already, and what happens when a worker dies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gigacount.batch.records import failed_row
-from gigacount.batch.work import Task
-from gigacount.batch.workers import Broken, Engine, Finished, Ready, Report, Started, Worker
+from gigacount.batch.work import Broken, Engine, Finished, Ready, Report, Started, Task, Worker, failed_row
 from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError
 
@@ -32,8 +30,8 @@ class Assignment:
 class Scheduler:
     """Hands tasks to workers and collects reports. Every task that was given comes back as one Finished.
 
-    A picture whose worker died is tried once more, on a worker that has nothing else, so that its neighbours are not
-    blamed for it; then it has failed. tidy: removes what a dead worker has left of a picture.
+    An image whose worker died is tried once more, on a worker that has nothing else, so that its neighbours are not
+    blamed for it; then it has failed. tidy: removes what a dead worker has left of an image.
     """
 
     def __init__(self, engine: Engine, tidy: Callable[[Item], None], time_limit: float | None = None) -> None:
@@ -79,7 +77,7 @@ class Scheduler:
 
     def stop(self, at_once: Callable[[], bool]) -> list[Finished]:
         """End all workers: those with nothing to do now; the others get some seconds to drop their work cleanly, until
-        `at_once` says that nobody has the time.
+        `at_once` returns True.
 
         Returns what was finished in those seconds.
         """
@@ -145,7 +143,7 @@ class Scheduler:
         self._suspects.append((task, avoid))
 
     def _lost(self, assignment: Assignment, reason: str) -> list[Report]:
-        """A worker has died: its pictures are tried once more, or have failed."""
+        """A worker has died: its images are tried once more, or have failed."""
         self.assignments.remove(assignment)
         if not assignment.ready:
             self._bad_starts += 1
@@ -157,12 +155,12 @@ class Scheduler:
             if self._tries[key] + 1 < TRIES:
                 self._try_again(task, assignment.worker.node)
             else:
-                message = f"the worker died of it twice ({reason}): too little memory, or a damaged picture"
+                message = f"the worker died of it twice ({reason}): too little memory, or a damaged image"
                 failed.append(Finished(key, failed_row(task.item, f"{task.item.path}: {message}")))
         return failed
 
     def _end_overdue(self, assignment: Assignment, limit: float) -> list[Report]:
-        """End a worker that has a picture for too long: nothing else ends a decoder that hangs."""
+        """End a worker that has an image for too long: nothing else ends a decoder that hangs."""
         now = time.monotonic()
         overdue = {key for key, since in assignment.since.items() if now - since > limit}
         if not overdue:

@@ -1,24 +1,30 @@
-"""What a batch does with one picture. The batch itself knows no pixels: it sees a `Work` and rows of the summary."""
+"""What is done with one image, what became of it, and what the batch and its workers say to each other.
+
+The batch itself knows no pixels: it sees a `CountWork` and rows of the summary. Workers are processes here or actors on
+a cluster.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gigacount.batch.records import Row, failed_row
 from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.key import RunKey, records_of
 from gigacount.options import CountOptions
 from gigacount.output import ResultFolder
 from gigacount.output.opened import Wanted
+from gigacount.output.stored import number, optional, side, size, text, whole
 from gigacount.strategies import find_strategy
+from gigacount.text import one_line
 
 if TYPE_CHECKING:
     from gigacount.count import Counter
 
+DONE, FAILED = "done", "failed"
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 
@@ -31,38 +37,55 @@ class Task:
     replace: bool
 
 
-class Work(Protocol):
-    """Sent to the processes that do it, so it must be picklable until it is prepared. Several threads share it.
+ROW = {
+    "path": text,
+    "count": optional(number),
+    "low": optional(number),
+    "high": optional(number),
+    "points": optional(whole),
+    "width": optional(side),
+    "height": optional(side),
+    "seconds": optional(size),
+    "status": (DONE, FAILED).__contains__,
+    "message": text,
+}
 
-    done: what it does, in a word: a picture was counted, or located in.
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the summary.
+
+    low, high: the range of the count. status: done or failed; message: why it failed. seconds: of the work, not of the
+    wait. content: of count.json, where it is asked for; it is in no file of the batch.
     """
 
-    done: str
+    path: str
+    count: float | None = None
+    low: float | None = None
+    high: float | None = None
+    points: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    status: str = DONE
+    message: str = ""
+    content: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
-    def earlier(self, item: Item) -> Row | None:
-        """The row of a finished result that still stands for the same picture; found in milliseconds.
+    @property
+    def failed(self) -> bool:
+        return self.status == FAILED
 
-        Raises ImageError where the picture is missing.
-        """
-
-    def differs(self, item: Item) -> list[str]:
-        """In what a finished result differs from what is asked for now, as `option: stored -> wanted`."""
-
-    def prepare(self, say: Say) -> None:
-        """Load what all pictures need; what is raised here ends the batch."""
-
-    def check(self, task: Task) -> None:
-        """Raise GigacountError where the results of a picture cannot be written; needs no networks."""
-
-    def process(self, task: Task, progress: Progress | None) -> Row:
-        """Work on a picture, write its results, whole or not at all, and report; raises GigacountError."""
-
-    def tidy(self, item: Item) -> None:
-        """Remove what a killed process has left of its work on a picture."""
+    def line(self) -> dict[str, Any]:
+        """What the summary and the records hold of it."""
+        return {name: getattr(self, name) for name in ROW}
 
 
-def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
-    """Process a picture; what goes wrong with it becomes its row. Raises NoSpaceError, which is wrong for all."""
+def failed_row(item: Item, message: str, seconds: float | None = None) -> Row:
+    return Row(str(item.path), seconds=seconds, status=FAILED, message=one_line(message))
+
+
+def attempt(work: CountWork, task: Task, progress: Progress | None) -> Row:
+    """Process an image; what goes wrong with it becomes its row. Raises NoSpaceError, which is wrong for all."""
     start = time.perf_counter()
     try:
         work.check(task)
@@ -77,10 +100,12 @@ def attempt(work: Work, task: Task, progress: Progress | None) -> Row:
 
 
 class CountWork:
-    """Counting, as `gigacount count` does it, and locating, as `gigacount localize` does.
+    """Counting, as `gigacount count` does it, and locating, as `gigacount localize` does. All that a batch knows of it.
 
-    demand_gpu: refuse to work on anything else. with_content: rows carry what stands in count.json. Raises UsageError
-    and WeightsError for networks that are not there.
+    Sent to the processes that do it, so it must be picklable until it is prepared. Several threads share it.
+
+    require_gpu: refuse to work on anything else. with_content: rows carry what stands in count.json. done: what it
+    does, in a word: counted or located. Raises UsageError and WeightsError for networks that are not there.
     """
 
     def __init__(
@@ -88,11 +113,11 @@ class CountWork:
         options: CountOptions,
         formats: tuple[str, ...],
         locate: bool = False,
-        demand_gpu: bool = False,
+        require_gpu: bool = False,
         with_content: bool = False,
     ) -> None:
         self.with_content = with_content
-        self.options, self.formats, self.locate, self.demand_gpu = options, formats, locate, demand_gpu
+        self.options, self.formats, self.locate, self.require_gpu = options, formats, locate, require_gpu
         self.done = "located" if locate else "counted"
         find_strategy(options.strategy)
         self.records = records_of(options)
@@ -104,14 +129,16 @@ class CountWork:
         return self.wanted.finished(ResultFolder(item.folder), item.path)
 
     def earlier(self, item: Item) -> Row | None:
+        """The row of such a result, found in milliseconds. Raises ImageError where the image is missing."""
         content = self.finished(item)
         return self._row(item, content) if content else None
 
     def differs(self, item: Item) -> list[str]:
+        """In what a finished result differs from what is asked for now, as `option: stored -> wanted`."""
         return self.wanted.differences(ResultFolder(item.folder), item.path)
 
     def begin(self, say: Say) -> Counter:
-        """The counter, whose networks are loaded when the first picture is open. `say` gets lines for the user."""
+        """Make the counter, whose networks are loaded when the first image is open. say: gets lines for the user."""
         from gigacount.count import Counter
 
         self._counter = Counter(
@@ -120,15 +147,18 @@ class CountWork:
         return self._counter
 
     def prepare(self, say: Say) -> None:
+        """Load what all images need; what is raised here ends the batch."""
         counter = self.begin(say)
         predictor, _ = counter.predictor, counter.coarse
-        if self.demand_gpu and not str(predictor.device).startswith("cuda"):
+        if self.require_gpu and not str(predictor.device).startswith("cuda"):
             raise UsageError("--gpus needs CUDA devices, and there are none here; leave it out to count on the CPU")
 
     def check(self, task: Task) -> None:
+        """Raise GigacountError where the results of an image cannot be written; needs no networks."""
         ResultFolder(task.item.folder).require_free(task.replace)
 
     def process(self, task: Task, progress: Progress | None) -> Row:
+        """Work on an image, write its results, whole or not at all, and report; raises GigacountError."""
         return self._row(task.item, self.run(task, progress))
 
     def _row(self, item: Item, content: dict[str, Any]) -> Row:
@@ -136,7 +166,7 @@ class CountWork:
         return replace(row, content=content) if self.with_content else row
 
     def run(self, task: Task, progress: Progress | None) -> dict[str, Any]:
-        """Work on a picture and write its results; what stands in its count.json."""
+        """The same; gives what stands in count.json."""
         from gigacount.output import write_result
 
         assert self._counter is not None, "prepare() comes first"
@@ -144,6 +174,7 @@ class CountWork:
         return write_result(result, ResultFolder(task.item.folder), self.formats)
 
     def tidy(self, item: Item) -> None:
+        """Remove what a killed process has left of its work on an image."""
         from gigacount.output.files import discard_leftovers
 
         discard_leftovers(item.folder)
@@ -163,3 +194,100 @@ def count_row(item: Item, content: dict[str, Any]) -> Row:
         height=image.get("height"),
         seconds=seconds.get("total"),
     )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The networks are loaded; images may come."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """No image can be worked on, for a reason that concerns all of them; kind: the class of the error."""
+
+    message: str
+    kind: type[GigacountError]
+
+    @classmethod
+    def by(cls, error: GigacountError) -> Broken:
+        kinds = (
+            UsageError,
+            NoSpaceError,
+            GigacountError,
+        )  # made from a message alone, which not all their subclasses are
+        return cls(str(error), next(kind for kind in kinds if isinstance(error, kind)))
+
+
+@dataclass(frozen=True)
+class Started:
+    """Work on an image has begun."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class WindowsDone:
+    """So many of the planned windows of an image are done."""
+
+    key: str
+    done: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line for the user."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of an image."""
+
+    key: str
+    row: Row
+
+
+Report = Ready | Broken | Started | WindowsDone | Said | Finished
+
+
+class Worker(Protocol):
+    """One worker, seen from the batch. node: where it runs, empty until known."""
+
+    node: str
+
+    def give(self, task: Task) -> None:
+        """Hand it an image. A dead worker ignores it; `lost` tells of its death."""
+
+    def reports(self) -> list[Report]:
+        """What it has said since the last call, without waiting."""
+
+    def lost(self) -> str | None:
+        """How it died; None while it lives."""
+
+    def ask_to_stop(self) -> None:
+        """Ask it to drop its work at the next window and end."""
+
+    def kill(self) -> None:
+        """End it now."""
+
+
+class Engine(Protocol):
+    """Starts workers. capacity: images that one takes at a time. retry_elsewhere: failed images get a second
+    try on another node, since what failed may be the node."""
+
+    capacity: int
+    retry_elsewhere: bool
+
+    def most(self) -> int:
+        """How many workers there can be at this moment."""
+
+    def start_worker(self) -> Worker:
+        """Start a worker; does not wait until it is ready."""
+
+    def wait(self, workers: Sequence[Worker], seconds: float) -> None:
+        """Wait until one of the workers has something to say."""
+
+    def close(self) -> None:
+        """Give back what the engine holds."""

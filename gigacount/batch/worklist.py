@@ -1,4 +1,4 @@
-"""The work list: folders, patterns, lists and pictures become items, each with a result folder of its own."""
+"""The work list: folders, patterns, lists and images become items, each with a result folder of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePath, PurePosixPath
 
-from gigacount.batch.pictures import HEAD_BYTES, holds_picture, is_picture, wanted
 from gigacount.errors import ImageError, UsageError
 from gigacount.output.files import fitting_name
 from gigacount.output.folder import OWN_ENDINGS, RESULT_ENDING
@@ -29,12 +28,52 @@ THUMBNAILS = ("@eadir", "@__thumb", ".thumbnails", ".thumbs", "thumbnails.lrdata
 
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 PATH_BYTES = 4096
-"""The longest path that systems take."""
+"""Longest path that common systems accept."""
+
+HEAD_BYTES = 32
+
+KNOWN_ENDINGS = (
+    "jpg jpeg jpe jfif png tif tiff btf svs ndpi webp gif bmp jp2 j2k jpx jxl heic heif avif ppm pgm pnm pfm exr hdr v "
+    "vips "
+    # Of cameras, microscopes, maps and editors: read or refused, but never passed over.
+    "dng cr2 cr3 nef nrw arw srw raf orf rw2 pef iiq 3fr x3f psd psb tga qoi jxr jpf jpm j2c ecw sid fits mrxs scn czi"
+)
+ENDINGS = frozenset(f".{ending}" for ending in KNOWN_ENDINGS.split())
+"""A file in a folder with such an ending is listed whatever its content: if it is damaged, the user is told."""
+
+STARTS = (
+    b"\xff\xd8\xff",  # JPEG
+    b"\x89PNG\r\n\x1a\n",
+    b"II*\x00",  # TIFF, either byte order, and BigTIFF
+    b"MM\x00*",
+    b"II+\x00",
+    b"MM\x00+",
+    b"GIF87a",
+    b"GIF89a",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",  # JPEG 2000: box and codestream
+    b"\xff\x4f\xff\x51",
+    b"\x00\x00\x00\x0cJXL \r\n\x87\n",  # JPEG XL: box and codestream
+    b"\xff\x0a",
+    b"\x76\x2f\x31\x01",  # OpenEXR
+    b"#?RADIANCE",
+    b"\x08\xf2\xa6\xb6",  # libvips, either byte order
+    b"\xb6\xa6\xf2\x08",
+)
+
+PATTERNS = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rb"RIFF....WEBP",
+        rb"....ftyp(?:heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis)",  # HEIF and AVIF, but not MP4
+        rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00",  # BMP; "BM" alone starts many a text
+        rb"P[1-6Ff][ \t\r\n]+[\d#]",  # netpbm
+    )
+)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to work on: where it is, its name within the batch, and the folder that gets its results."""
+    """One image to work on: where it is, its name within the batch, and the folder that gets its results."""
 
     path: Path
     name: str
@@ -42,27 +81,27 @@ class Item:
 
     @cached_property
     def key(self) -> str:
-        """The name as 32 hexadecimal digits: a file name that is safe and short, whatever the picture is called."""
+        """The name as 32 hexadecimal digits: a file name that is safe and short, whatever the image is called."""
         return digest(self.name, 16)
 
     @cached_property
     def source(self) -> str:
-        """The picture's absolute path."""
+        """The image's absolute path."""
         return absolute(self.path)
 
 
 def work_list(
     arguments: Sequence[Path], out: Path | None, recursive: bool = False, say: Callable[[str], None] | None = None
 ) -> list[Item]:
-    """Every picture that the arguments name, once, in their order; folders sorted by name.
+    """Every image that the arguments name, once, in their order; folders sorted by name.
 
     An argument is a folder, a list of paths (`.txt`, or `-` for standard input), a pattern such as `photos/**/*.tif`,
-    or a picture. Results go to `out`/NAME.gigacount. NAME is the path inside the folder where one folder is the only
-    argument, else the path from the working folder, or from the root for pictures outside it: so names differ where
-    pictures do, and none leads out of `out`. Without `out` results go beside the pictures. A link to a picture that is
-    on the list, too, is left out. `say` gets a line on folders that were left out, as they hold no photographs.
+    or an image. Results go to `out`/NAME.gigacount. NAME is the path inside the folder where one folder is the only
+    argument, else the path from the working folder, or from the root for images outside it: so names differ where
+    images do, and none leads out of `out`. Without `out` results go beside the images. A link to an image that is
+    on the list, too, is left out. say: told which folders were left out because they hold thumbnails or tiles.
 
-    Raises UsageError for a list that cannot be read, a pattern that fits nothing, or where there is no picture at all.
+    Raises UsageError for a list that cannot be read, a pattern that fits nothing, or where there is no image at all.
     """
     alone = arguments[0] if len(arguments) == 1 and kind(arguments[0]) == "folder" else None
     named: dict[str, Path] = {}
@@ -76,20 +115,20 @@ def work_list(
         say(f"left out {', '.join(kinds)}")
     if not found:
         hint = "" if recursive else "; --recursive looks into the folders inside, too"
-        raise UsageError(f"{', '.join(map(str, arguments))}: no pictures there{hint}")
+        raise UsageError(f"{', '.join(map(str, arguments))}: no images there{hint}")
     start = absolute(alone or Path())
     items = [place(path, inner_name(source, start), out) for source, path in found.items()]
     return list(without_clashes(items, out))
 
 
-def demand_no_pipe(path: Path) -> None:
-    """Raise ImageError for a pipe or a device: it can be read once, and pictures are read several times."""
+def require_no_pipe(path: Path) -> None:
+    """Raise ImageError for a pipe or a device: it can be read once, and images are read several times."""
     if kind(path) == "special":
         raise ImageError(f"{path}: a pipe or device, not a file; save it as one; a list of paths comes through '-'")
 
 
-def is_one_picture(arguments: Sequence[Path]) -> bool:
-    """Whether the arguments are a single picture, or what was meant to be one, and no folder, list or pattern."""
+def is_one_image(arguments: Sequence[Path]) -> bool:
+    """Whether the arguments are one image, existing or not, rather than a folder, list or pattern."""
     if len(arguments) != 1 or arguments[0] == STANDARD_INPUT:
         return False
     found = kind(arguments[0])
@@ -103,53 +142,36 @@ def share(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
     return list(items[part - 1 :: parts])
 
 
-def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int]:
-    """(i, n) of this task of a SLURM array; raises UsageError outside one, or where its numbers have gaps."""
-    try:
-        task, count = (int(environment[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "COUNT"))
-        first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
-        step = int(environment.get("SLURM_ARRAY_TASK_STEP", 1)) or 1
-    except (KeyError, ValueError) as error:
-        raise UsageError(
-            "--shard slurm needs SLURM_ARRAY_TASK_ID and _COUNT; run it in an array job (sbatch --array=1-8)"
-        ) from error
-    index, rest = divmod(task - first, step)
-    if rest or not 0 <= index < count:
-        raise UsageError(
-            f"--shard slurm needs an array without gaps such as --array=1-8; this is task {task} of {count}"
-        )
-    return index + 1, count
-
-
 def expand(argument: Path, walk: Walk) -> Iterator[Path]:
-    """The pictures that one argument names."""
+    """The images that one argument names."""
     found = kind(argument)
+    pattern = found is None and glob.has_magic(str(argument))
     if found == "folder":
         yield from walk(argument)
-    elif argument == STANDARD_INPUT or (found == "file" and is_list(argument)):
+    elif argument == STANDARD_INPUT or (is_list(argument) and (found == "file" or not (found or pattern))):
         for entry in filter(is_no_result, read_list(argument)):
             yield from walk(entry) if kind(entry) == "folder" else [entry]
-    elif found is None and glob.has_magic(str(argument)):
+    elif pattern:
         fitting = map(Path, sorted(glob.glob(str(argument), recursive=True)))  # noqa: PTH207  Path.glob takes no absolute ones
-        pictures = [path for path in fitting if kind(path) != "folder" and is_no_result(path)]
-        if not pictures:
-            raise UsageError(f"no picture fits the pattern '{argument}'")
-        yield from pictures
+        images = [path for path in fitting if kind(path) != "folder" and is_no_result(path)]
+        if not images:
+            raise UsageError(f"no image fits the pattern '{argument}'")
+        yield from images
     else:
         yield argument
 
 
 class Walk:
-    """The pictures in folders. left_out: what was not entered, and how often."""
+    """The images in folders. left_out: what was not entered, and how often."""
 
     def __init__(self, out: Path | None, recursive: bool) -> None:
         self.out, self.recursive = out and out.resolve(), recursive
         self.left_out: Counter[str] = Counter()
 
     def __call__(self, folder: Path) -> Iterator[Path]:
-        """The pictures in a folder, sorted by name; hidden files, results and `out` itself are none.
+        """The images in a folder, sorted by name; hidden files, results and `out` itself are left out.
 
-        Links to pictures are followed; links to folders are not, since they may lead in circles.
+        Links to images are followed; links to folders are not, since they may lead in circles.
         """
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -174,17 +196,17 @@ class Walk:
 
 
 def no_photographs(folder: Path) -> str | None:
-    """What a folder of pictures holds instead of photographs; None where that is not known."""
+    """What a folder of images holds instead of photographs, such as thumbnails; None for photographs."""
     name = folder.name.lower()
     if name in THUMBNAILS:
         return f"thumbnails ({folder.name})"
     tiles = name.endswith("_files") and folder.with_name(f"{folder.name[:-6]}.dzi").exists()
     tiles = tiles or (name.startswith("tilegroup") and folder.with_name("ImageProperties.xml").exists())
-    return "tiles of a zoomable picture" if tiles else None
+    return "tiles of a zoomable image" if tiles else None
 
 
 def without_links(named: Mapping[str, Path]) -> dict[str, Path]:
-    """Of several names of one picture the one that is no link, or else the first; absolute path -> path as named."""
+    """One name for each image: of several, the one that is no link, or the first. Absolute path -> path as given."""
     parents = cache(os.path.realpath)
     kept: dict[str, str] = {}
     for source in named:
@@ -198,11 +220,11 @@ def without_links(named: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def is_list(path: Path) -> bool:
-    return path.suffix.lower() in LIST_ENDINGS and not holds_picture(path)
+    return path.suffix.lower() in LIST_ENDINGS and not holds_image(path)
 
 
 def read_list(path: Path) -> list[Path]:
-    """The paths in a list: one a line, or separated by zero bytes; empty lines and lines that start with # are none.
+    """The paths in a list: one a line, or separated by zero bytes; empty lines and lines that start with # are skipped.
 
     A path counts from the working folder; where nothing is there, from the folder of the list.
     """
@@ -210,8 +232,8 @@ def read_list(path: Path) -> list[Path]:
         content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot read this list: {error.strerror}") from error
-    if is_picture(content[:HEAD_BYTES]):
-        raise UsageError(f"{path}: a picture, not a list of paths; save it as a file and give its name")
+    if is_image(content[:HEAD_BYTES]):
+        raise UsageError(f"{path}: an image, not a list of paths; save it as a file and give its name")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows' shells write lists
         content = os.fsencode(content.decode("utf-16", "replace"))
     content = content.removeprefix(codecs.BOM_UTF8)
@@ -224,12 +246,12 @@ def read_list(path: Path) -> list[Path]:
 
 
 def is_no_result(path: Path) -> bool:
-    """Whether a path is outside our own folders: the pictures in there are not to be counted by the next run."""
+    """Whether a path is outside result folders, whose images must not be counted by the next run."""
     return not any(part.endswith(OWN_ENDINGS) for part in path.parts)
 
 
 def absolute(path: Path) -> str:
-    """An absolute path without `..`; other links are kept, because pictures are known by the names they are given."""
+    """An absolute path without `..`; other links are kept, because images are known by the names they are given."""
     return os.path.realpath(path) if ".." in path.parts else str(path.absolute())
 
 
@@ -243,7 +265,7 @@ def kind(path: Path) -> str | None:
 
 
 def inner_name(source: str, start: str) -> str:
-    """A relative path without `..`: from `start` where the picture is inside it, else from the root."""
+    """A relative path without `..`: from `start` where the image is inside it, else from the root."""
     path = PurePath(source)
     parts = path.relative_to(start).parts if path.is_relative_to(start) else path.parts[1:]
     # A folder called like our own files would put results among them.
@@ -257,7 +279,7 @@ def place(path: Path, name: str, out: Path | None) -> Item:
 
 
 def without_clashes(items: Iterable[Item], out: Path | None) -> Iterator[Item]:
-    """Give a picture whose name is taken by another one a name with a hash of its path in it."""
+    """Give an image whose name is taken by another one a name with a hash of its path in it."""
     taken: set[str] = set()
     for item in items:
         if item.name in taken:
@@ -270,3 +292,24 @@ def without_clashes(items: Iterable[Item], out: Path | None) -> Iterator[Item]:
 
 def digest(text: str, size: int) -> str:
     return hashlib.blake2b(os.fsencode(text), digest_size=size).hexdigest()
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that starts with `head` (HEAD_BYTES suffice) is an image of a kind that can be read."""
+    return head.startswith(STARTS) or any(pattern.match(head) for pattern in PATTERNS)
+
+
+def holds_image(path: Path) -> bool:
+    """Whether the content of a regular file is an image; False where it cannot be read."""
+    try:
+        if not path.is_file():  # reading from a pipe would wait, and take what it holds
+            return False
+        with path.open("rb") as file:
+            return is_image(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def wanted(path: Path) -> bool:
+    """Whether a file found in a folder belongs on the list."""
+    return path.suffix.lower() in ENDINGS or holds_image(path)

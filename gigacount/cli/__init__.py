@@ -16,18 +16,13 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from gigacount import __version__
-from gigacount.cli.ablate import ablate
-from gigacount.cli.audit import audit
-from gigacount.cli.count import count
-from gigacount.cli.data import data
-from gigacount.cli.evaluate import evaluate
-from gigacount.cli.info import info
-from gigacount.cli.localize import localize
+from gigacount.cli.count import count, localize
+from gigacount.cli.data import data, synthesize
+from gigacount.cli.evaluate import ablate, evaluate
 from gigacount.cli.networks import networks
 from gigacount.cli.show import complain
-from gigacount.cli.synthesize import synthesize
 from gigacount.cli.train import train
-from gigacount.cli.view import view
+from gigacount.cli.view import audit, info, view
 from gigacount.errors import GigacountError
 from gigacount.memory import is_shortage, share_one_arena, shortage_or_unforeseen
 from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
@@ -39,17 +34,11 @@ app = typer.Typer(
     name="gigacount",
     help="Count and locate people in gigapixel photographs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(count)
-app.command()(localize)
-app.command()(info)
-app.command()(view)
-app.command()(audit)
-app.command()(train)
-app.command()(synthesize)
-app.command()(ablate)
+for command in (count, localize, info, view, audit, train, synthesize, ablate):
+    app.command()(command)
 app.add_typer(networks, name="networks")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(data, name="data")
@@ -64,7 +53,7 @@ def print_version(wanted: bool) -> None:
 
 
 def usage_message(error: Exception) -> str:
-    """Typer's own words for wrong usage, with the way to the help."""
+    """Typer's message for wrong usage, with a hint at the help."""
     told = getattr(error, "format_message", None)
     message = str(told() if told else error).rstrip(".")
     return f"{message or 'a command is missing'}; see gigacount --help"
@@ -72,22 +61,26 @@ def usage_message(error: Exception) -> str:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", callback=print_version, is_eager=True, help="Print the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails (at any place)."),
+    version: bool = typer.Option(
+        False, "--version", callback=print_version, is_eager=True, metavar="", help="Print the version."
+    ),
+    debug: bool = typer.Option(
+        False, "--debug", metavar="", help="Show a traceback when something fails; may stand anywhere."
+    ),
 ) -> None:
     """Count and locate people in gigapixel photographs."""
 
 
 def main() -> NoReturn:
-    """Run the command line: exit 0 when all went well, 1 when a picture failed, 2 on wrong usage.
+    """Run the command line: exit 0 when all went well, 1 when an image failed, 2 on wrong usage.
 
     Ctrl-C ends it with 130, SIGTERM with 143, SIGHUP with 129; what is half written is removed on the way out.
     """
-    # Threads that wait for each other sleep rather than spin, before torch starts them: they share the cores with
-    # those that decode, and with whatever else runs.
+    # Set before torch starts its threads: while they wait they sleep rather than spin, as they share the cores with
+    # threads that decode.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A thread that decodes gets the interpreter back after this long, not after 5 ms: it hands it over a hundred times
-    # for a strip of rows, and torch is imported meanwhile.
+    # A thread that decodes gets the interpreter back after this long, not after 5 ms: it releases it a hundred times
+    # for a strip of rows, while torch is imported.
     sys.setswitchinterval(0.001)
     share_one_arena()
     atexit.register(gc.freeze)  # a last collection of all that torch holds would take half a second
@@ -121,13 +114,13 @@ def explanation(error: Exception) -> tuple[str, int]:
         return usage_message(error), 2
     if isinstance(error, typer.Abort):
         return "stopped", 130
-    if isinstance(error, OSError) and not is_shortage(error):  # the machine's troubles that nobody foresaw
+    if isinstance(error, OSError) and not is_shortage(error):  # unforeseen trouble of the machine
         return f"{error.filename or 'input or output'}: {error.strerror or error}; --debug shows where", 1
     return shortage_or_unforeseen(error), 1
 
 
 def leave(code: object) -> NoReturn:
-    """End without waiting for threads that work on what nobody wants any more."""
+    """End without waiting for threads whose results are no longer needed."""
     with suppress(OSError):
         sys.stdout.flush()
     os._exit(code if isinstance(code, int) else 1)

@@ -1,9 +1,7 @@
-"""One picture or many: arguments and answers of the commands that take both."""
+"""One image or many: arguments and answers of the commands that take both."""
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
@@ -15,101 +13,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gigacount.cli.options import Quiet
 from gigacount.cli.show import complain, progress_bar, say
-from gigacount.errors import ImageError, OutputError, UsageError
+from gigacount.errors import ImageError, OutputError
 from gigacount.options import BatchOptions
+from gigacount.options.option import OUTPUT, option
 from gigacount.text import one_line, plural, printable
 
 if TYPE_CHECKING:
     from gigacount.batch import CountWork, Item, Row, Tally
 
-DEFAULTS = BatchOptions()
-NO_RESULT = "its result was taken away while the batch ran"
+NO_RESULT = "its result was removed while the batch ran"
 
-Pictures = Annotated[
+Images = Annotated[
     list[Path],
     typer.Argument(
         metavar="IMAGE|FOLDER|PATTERN|LIST...",
-        help="Pictures, folders, patterns such as 'photos/**/*.tif', or lists of paths (.txt, or - for stdin).",
+        help="Images, folders, patterns such as 'photos/**/*.tif', or lists of paths (.txt, or - for stdin).",
         show_default=False,
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also look into the folders inside folders.")]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that fails.")]
-MaxFailures = Annotated[int | None, typer.Option(help="Stop when so many pictures have failed.")]
-TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which a picture is given up.")]
-Workers = Annotated[
-    int, typer.Option(help="Pictures under way at a time: the network looks at one while the next is read.")
-]
-Gpus = Annotated[str, typer.Option(help="Use these GPUs, such as 0,1,2: one process each, from one queue.")]
-Shard = Annotated[str, typer.Option(help="Take part I of N of the list: I/N, or slurm for this task of an array job.")]
-Engine = Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")]
-RayAddress = Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto; default: this machine.")]
-Cores = Annotated[int, typer.Option(help="CPU cores of a worker on a Ray cluster without GPUs.")]
-LogFile = Annotated[Path | None, typer.Option(help="Append what happens to this file, a JSON object a line.")]
-
-
-@dataclass(frozen=True)
-class Many:
-    """How many pictures are worked through, for the commands that take several."""
-
-    overwrite: Overwrite = DEFAULTS.overwrite
-    recursive: Recursive = DEFAULTS.recursive
-    fail_fast: FailFast = False
-    max_failures: MaxFailures = DEFAULTS.max_failures
-    time_limit: TimeLimit = DEFAULTS.time_limit
-    workers: Workers = DEFAULTS.workers
-    gpus: Gpus = ""
-    shard: Shard = ""
-    engine: Engine = DEFAULTS.engine
-    ray_address: RayAddress = DEFAULTS.ray_address
-    cores: Cores = DEFAULTS.cores
-    log: LogFile = DEFAULTS.log
-
-    def options(self, out: Path | None) -> BatchOptions:
-        """Raises UsageError for values that make no sense."""
-        return BatchOptions(
-            out=out,
-            recursive=self.recursive,
-            overwrite=self.overwrite,
-            max_failures=1 if self.fail_fast else self.max_failures,
-            time_limit=self.time_limit,
-            workers=self.workers,
-            gpus=parse_gpus(self.gpus),
-            shard=parse_shard(self.shard),
-            engine=self.engine,
-            ray_address=self.ray_address,
-            cores=self.cores,
-            log=self.log,
-        )
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`2/8` -> (2, 8); `slurm` -> from the environment; empty -> all."""
-    if text == "slurm":
-        from gigacount.batch import slurm_shard
-
-        return slurm_shard(os.environ)
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
-    if not match:
-        raise UsageError(f"--shard must look like 2/8, or be slurm, not '{text}'")
-    return int(match[1]), int(match[2])
-
-
-def parse_gpus(text: str) -> tuple[int, ...]:
-    """`0,1` -> (0, 1)."""
-    if text and not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
-        raise UsageError(f"--gpus must be numbers such as 0,1,2, not '{text}'")
-    return tuple(int(part) for part in text.split(",") if part)
 
 
 @dataclass(frozen=True)
 class Answering:
     """How to answer: as_json prints an object instead of the number; quiet leaves out messages and progress."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False
+    as_json: bool = option(False, "Print one JSON object per image.", "--json", panel=OUTPUT)
+    quiet: Quiet = False
 
     def say(self, message: str) -> None:
         if not self.quiet:
@@ -124,7 +55,7 @@ class Answering:
                 self.say(line)
 
     def line(self, item: Item, row: Row, with_path: bool = False) -> str | None:
-        """The answer for one picture: how many were located in it, or else counted; of a failure only as JSON."""
+        """The answer for one image: how many were located in it, or else counted; of a failure only as JSON."""
         from gigacount.output import ResultFolder
         from gigacount.output.stored import to_json
 
@@ -139,7 +70,7 @@ class Answering:
         return f"{label}{row.count:.1f}" if row.points is None else f"{label}{row.points}"
 
     def answer(self, content: dict[str, Any]) -> str:
-        """The answer for one picture alone, from what stands in its count.json."""
+        """The answer for one image alone, from what stands in its count.json."""
         from gigacount.output.stored import to_json
 
         if self.as_json:
@@ -148,23 +79,23 @@ class Answering:
 
 
 def failure(source: str, message: str) -> dict[str, Any]:
-    """The answer of --json for a picture without a result."""
+    """The answer of --json for an image without a result."""
     return {"count": None, "image": {"path": source}, "status": "failed", "message": message}
 
 
 def work_through(arguments: Sequence[Path], work: CountWork, options: BatchOptions, answering: Answering) -> int:
     """Work on what the arguments name, and answer; returns the exit code.
 
-    One picture alone is worked on in this process, and what is wrong with it is raised. All else is a batch, and so is
-    one picture that goes into the output folder of a batch.
+    One image alone is worked on in this process, and what is wrong with it is raised. All else is a batch, and so is
+    one image that goes into the output folder of a batch.
     """
-    from gigacount.batch import Observer, is_one_picture, run_batch, share, work_list
+    from gigacount.batch import Observer, is_one_image, run_batch, share, work_list
     from gigacount.batch.ledger import STATE_FOLDER
-    from gigacount.cli.watchers import Answers, Live, Plain
+    from gigacount.cli.progress import Answers, Live, Plain
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files leave as they came
-    alone = is_one_picture(arguments)
+    alone = is_one_image(arguments)
     if alone and is_plain(options) and not (options.out and (options.out / STATE_FOLDER).is_dir()):
         work_on_one(arguments[0], work, options, answering)
         return 0
@@ -190,21 +121,21 @@ def is_plain(options: BatchOptions) -> bool:
 def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: Answering) -> None:
     from gigacount.batch import Item, Task
     from gigacount.batch.ledger import stands_for
-    from gigacount.batch.runner import demand_same_options
-    from gigacount.batch.worklist import demand_no_pipe
+    from gigacount.batch.runner import require_same_options
+    from gigacount.batch.worklist import require_no_pipe
     from gigacount.cli.show import range_line
     from gigacount.output import result_folder
     from gigacount.output.stored import to_json
 
     item = Item(path, path.name, result_folder(path, options.out))
     try:
-        demand_no_pipe(path)
+        require_no_pipe(path)
         content = None if options.overwrite else work.finished(item)
         if content is not None:
             answering.say(f"{path}: {work.done} before; result in {item.folder}")
         else:
             if not options.overwrite:
-                demand_same_options(work, item)
+                require_same_options(work, item)
             task = Task(item, options.overwrite or stands_for(item))
             work.check(task)
             work.begin(answering.say)
@@ -221,15 +152,15 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
 
 
 def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answering) -> int:
-    """The last line of a batch: what became of the pictures, and how to go on after a stop. done: as of the work."""
+    """The last line of a batch: what became of the images, and how to go on after a stop. done: as of the work."""
     parts = [f"{tally.done} {done}", f"{tally.reused} {done} before", f"{tally.failed} failed"]
     where = f"; see {options.out / 'summary.csv'}" if options.out else ""
     counts = ", ".join(part for part in parts if not part.startswith("0 "))
     if tally.signal is not None or tally.gave_up:
         complain(
-            f"stopped after {tally.settled} of {plural(tally.total, 'picture')} ({counts or 'none done'}){where}; "
+            f"stopped after {tally.settled} of {plural(tally.total, 'image')} ({counts or 'none done'}){where}; "
             "run the same command again to go on"
         )
     else:
-        answering.say(f"{plural(tally.total, 'picture')}: {counts or 'none in this part of the list'}{where}")
+        answering.say(f"{plural(tally.total, 'image')}: {counts or 'none in this part of the list'}{where}")
     return tally.exit_code

@@ -1,4 +1,4 @@
-"""`gigacount evaluate ...`."""
+"""`gigacount evaluate ...` and `gigacount ablate`."""
 
 from __future__ import annotations
 
@@ -6,35 +6,59 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from gigacount.cli import options as shared
-from gigacount.cli.groups import spread
-from gigacount.cli.parse import parse_numbers
+from gigacount.cli.options import AsJson, Counting, Data, MinScore, Quiet, spread
 from gigacount.cli.show import say
-from gigacount.errors import ExistsError, UsageError
-from gigacount.options import CountOptions
+from gigacount.errors import ExistsError
+from gigacount.options import AblateOptions, CountOptions, EvaluateOptions, LabelOptions
+from gigacount.options.option import OUTPUT, option, require
+from gigacount.options.research import Split
 
 if TYPE_CHECKING:
     from gigacount.datasets import Sample
-    from gigacount.evaluate import CountReport, EvaluateOptions, PointsReport
     from gigacount.metrics.heads import PointPair
 
 T = TypeVar("T")
 
-Data = Annotated[str, typer.Option(metavar="NAME:PATH", help="A labelled data set, such as csv:photos.")]
-Split = Annotated[str, typer.Option(help="train, val, test or all.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-
-evaluate = typer.Typer(help="Measure counts and points against labels.", no_args_is_help=True)
+evaluate = typer.Typer(help="Measure counts and located heads against ground truth.", no_args_is_help=True)
 
 
 @evaluate.callback()
 def root() -> None:
-    """Measure counts and points against labels."""
+    """Measure counts and located heads against ground truth."""
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Where the report goes. The folder must be new, so that nothing fails after hours of work."""
+
+    out: Path | None = option(None, "New folder for report.json and the files beside it.", "-o", "FOLDER", OUTPUT)
+    as_json: AsJson = False
+    quiet: Quiet = False
+
+    def __post_init__(self) -> None:
+        if self.out is not None and self.out.exists():
+            raise ExistsError(f"{self.out} exists already; choose another --out")
+
+
+@dataclass(frozen=True)
+class PointSources:
+    """Either two files of heads, or a labelled data set in which a network locates."""
+
+    truth: Path | None = option(None, "File of true heads: NWPU text, CSV, GeoJSON or COCO.")
+    predictions: Path | None = option(None, "File of predicted heads.")
+    data: str | None = option(
+        None, "Instead of files: a labelled data set, in which a network locates.", metavar="NAME:PATH"
+    )
+    split: Split = "test"
+
+    def __post_init__(self) -> None:
+        given = self.truth is not None, self.predictions is not None, self.data is not None
+        either = "give either --truth and --predictions, or --data NAME:PATH"
+        require(given in ((True, True, False), (False, False, True)), either)
 
 
 @evaluate.command("count")
@@ -43,106 +67,102 @@ def evaluate_count(
     *,
     data: Data,
     split: Split = "test",
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json, pictures.csv and scatter.png.")] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    labelling: shared.Labelling,
-    counting: shared.Counting,
+    reporting: Reporting,
+    labels: LabelOptions,
+    counting: Counting,
 ) -> int:
-    """Count a labelled data set and print the errors: MAE, RMSE, MSE, NAE, GAME, bias, by density level."""
-    demand_new(out)
+    """Count a labelled data set and print the errors: MAE, RMSE, MSE, NAE, GAME, bias, by density level.
+
+    With --out, writes report.json, pictures.csv and scatter.png.
+
+    Examples:
+
+      gigacount evaluate count --data csv:photos --split all -o report
+      gigacount evaluate count --data panda:PANDA_Crowd --strategy gigazoom --json
+    """
     options = options_for_all(counting)
     from gigacount.count import Counter
     from gigacount.datasets import load
-    from gigacount.evaluate import CountEstimate, count_samples, evaluate_counts
+    from gigacount.evaluate import count_samples, evaluate_counts
+    from gigacount.evaluate.report import write_count_report
 
-    samples = load(data, split, say, labelling.options())
+    samples = load(data, split, say, labels)
     counter = Counter(options, preview=False)
-
-    def estimate(sample: Sample) -> CountEstimate:
-        result = counter.count(sample.image)
-        return CountEstimate(result.count, result.density)
-
-    report = evaluate_counts(told(count_samples(samples, estimate), len(samples), quiet))
-    if out is not None:
-        write_report(report, out)
-    show(report.as_dict(), as_json)
+    counted = count_samples(samples, lambda sample: counter.count(sample.image).density)
+    report = evaluate_counts(told(counted, len(samples), reporting.quiet))
+    if reporting.out is not None:
+        write_count_report(report, reporting.out, say)
+    show(report.as_dict(), reporting.as_json)
     return 0
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """What is measured of located heads, and in which files: the fields of EvaluateOptions as text."""
-
-    form: Annotated[
-        str | None, typer.Option("--format", help="nwpu, csv, geojson or coco; default: by the ending.")
-    ] = None
-    metrics: Annotated[
-        str | None, typer.Option(help="Of nwpu, fixed, qnrf, raz, nap; default: all that the labels allow.")
-    ] = None
-    sigma: Annotated[str, typer.Option(help="Sigmas in pixels of RAZ-Net's AP and AR.")] = "5,20,40"
-    radius: Annotated[str, typer.Option(help="Match radii in pixels.")] = "4,8"
-
-    def options(self) -> EvaluateOptions:
-        """Raises UsageError for values that make no sense, UnknownNameError for metrics."""
-        from gigacount.evaluate import EvaluateOptions
-
-        return EvaluateOptions(
-            metrics=tuple(name.strip() for name in self.metrics.split(",")) if self.metrics else None,
-            radii=parse_numbers(self.radius, "--radius"),
-            sigmas=parse_numbers(self.sigma, "--sigma"),
-            form=self.form,
-        )
 
 
 @evaluate.command("points")
 @spread
 def evaluate_points(
     *,
-    truth: Annotated[Path | None, typer.Option(help="File of true heads: NWPU text, CSV, GeoJSON or COCO.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="File of predicted heads.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:PATH", help="Instead of files: a labelled data set, in which a network locates."),
-    ] = None,
-    split: Split = "test",
-    measuring: Measuring,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and, with --data, predictions.csv.")] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    min_score: Annotated[
-        float | None, typer.Option(help="Leave out heads below this score, 0 to 1; default: the network's threshold.")
-    ] = None,
-    labelling: shared.Labelling,
-    counting: shared.Counting,
+    sources: PointSources,
+    measuring: EvaluateOptions,
+    reporting: Reporting,
+    min_score: MinScore = None,
+    labels: LabelOptions,
+    counting: Counting,
 ) -> int:
     """Measure located heads against true ones: precision, recall, F1, AP and AR by the published protocols.
 
-    Of two files of points (--truth, --predictions), or of a network that looks at a labelled data set (--data); the
-    options from --min-score on are for the latter.
+    Takes two files of heads (--truth, --predictions), or a labelled data set in which a network locates (--data); what
+    concerns networks and reading is for the latter. With --out, writes report.json and, with --data, predictions.csv.
+
+    Examples:
+
+      gigacount evaluate points --truth truth.csv --predictions heads.geojson
+      gigacount evaluate points --data csv:photos --metrics nwpu,raz -o report
     """
-    demand_new(out)
-    options = measuring.options()
+    options = replace(options_for_all(counting), min_score=min_score)
     from gigacount.datasets import load
     from gigacount.evaluate import evaluate_pairs
     from gigacount.evaluate import evaluate_points as measure
+    from gigacount.evaluate.report import write_points_report
 
-    if data is not None and truth is None and predictions is None:
-        locating = replace(options_for_all(counting), min_score=min_score)
-        pairs = locate(load(data, split, say, labelling.options()), locating, quiet)
-        report = evaluate_pairs(pairs, options)
-    elif truth is not None and predictions is not None and data is None:
-        pairs, report = [], measure(truth, predictions, options, say)
+    if sources.data is not None:
+        pairs = locate(load(sources.data, sources.split, say, labels), options, reporting.quiet)
+        report = evaluate_pairs(pairs, measuring)
     else:
-        raise UsageError("give either --truth and --predictions, or --data NAME:PATH")
-    if out is not None:
-        write_points_report(report, pairs, out)
-    show(report.as_dict(), as_json)
+        assert sources.truth is not None
+        assert sources.predictions is not None
+        pairs, report = [], measure(sources.truth, sources.predictions, measuring, say)
+    if reporting.out is not None:
+        write_points_report(report, pairs, reporting.out)
+    show(report.as_dict(), reporting.as_json)
+    return 0
+
+
+@spread
+def ablate(*, options: AblateOptions, quiet: Quiet = False) -> int:
+    """Measure what each choice of a strategy is worth: the tables of the GigaZoom paper on any labelled data set.
+
+    Prints the paths of tables.md, tables.csv, tables.json, pictures.csv and a plot of each table. Run the same command
+    again to continue after a stop: nothing is measured twice.
+
+    Examples:
+
+      gigacount ablate --data panda:PANDA_Crowd -o tables
+      gigacount ablate --data csv:photos -o tables --tables levels,clusters --network light --network raznet
+    """
+    from gigacount.ablate import Ablation, write_tables
+
+    ablation = Ablation(options, (lambda line: None) if quiet else say)
+    try:
+        for _ in ablation.run():
+            pass
+    finally:  # what is measured is in the tables, whatever stopped the rest
+        written = write_tables(ablation)
+    for path in written:
+        typer.echo(path)
     return 0
 
 
 def locate(samples: list[Sample], options: CountOptions, quiet: bool) -> list[PointPair]:
-    """Truth and prediction of a data set's pictures, located with one network."""
+    """Truth and prediction of a data set's images, located with one network."""
     from gigacount.count import Counter
     from gigacount.evaluate import locate_samples
     from gigacount.metrics.heads import PredictedPoints
@@ -157,56 +177,23 @@ def locate(samples: list[Sample], options: CountOptions, quiet: bool) -> list[Po
     return list(told(locate_samples(samples, located), len(samples), quiet))
 
 
-def options_for_all(counting: shared.Counting) -> CountOptions:
-    """Options for every picture of a data set; raises UsageError for regions, which lie in one picture."""
-    if counting.region is not None:
-        raise UsageError("--region is for one picture; a data set is measured whole")
-    return counting.options()
-
-
-def demand_new(out: Path | None) -> None:
-    """Raise OutputError for a folder that stands already, before hours of work."""
-    if out is not None and out.exists():
-        raise ExistsError(f"{out} exists already; choose another --out")
+def options_for_all(counting: Counting) -> CountOptions:
+    """Options for every image of a data set. Raises UsageError for regions, which lie in one image."""
+    options = counting.options()
+    require(options.regions is None, "--region is for one image; a data set is measured whole")
+    return options
 
 
 def told(images: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
-    """Pass pictures on, saying on standard error how many are done."""
+    """Pass images on, saying on standard error how many are done."""
     for number, image in enumerate(images, start=1):
         if not quiet and (number % 20 == 0 or number == total):
-            say(f"{number} of {total} pictures")
+            say(f"{number} of {total} images")
         yield image
 
 
-def write_report(report: CountReport, out: Path) -> None:
-    """report.json and pictures.csv, and scatter.png where matplotlib is installed; all or nothing."""
-    from importlib.util import find_spec
-
-    from gigacount.evaluate import plot_counts, write_counts_csv, write_report_json
-    from gigacount.output import ResultFolder
-
-    with ResultFolder(out).replacing() as fresh:
-        write_report_json(report, fresh / "report.json")
-        write_counts_csv(report, fresh / "pictures.csv")
-        if find_spec("matplotlib"):
-            plot_counts(report, fresh / "scatter.png")
-        else:
-            say("no scatter.png: install it with `pip install gigacount[plots]`")
-
-
-def write_points_report(report: PointsReport, pairs: list[PointPair], out: Path) -> None:
-    """report.json, and predictions.csv where a network has predicted; all or nothing."""
-    from gigacount.evaluate import write_points_csv, write_report_json
-    from gigacount.output import ResultFolder
-
-    with ResultFolder(out).replacing() as fresh:
-        write_report_json(report, fresh / "report.json")
-        if pairs:
-            write_points_csv(pairs, fresh / "predictions.csv")
-
-
 def show(values: dict[str, Any], as_json: bool) -> None:
-    """A report as JSON, or a line for each value; the per-picture list stays in the files."""
+    """A report as JSON, or a line for each value; the per-image list stays in the files."""
     values = {name: value for name, value in values.items() if name != "images" or isinstance(value, int)}
     if as_json:
         typer.echo(json.dumps(values, ensure_ascii=False))

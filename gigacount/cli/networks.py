@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gigacount.cli import options as shared
-from gigacount.cli.groups import spread
+from gigacount.cli.options import AsJson, NetworkArgument, spread
+from gigacount.cli.show import say
+from gigacount.geometry import Size
+from gigacount.options import CalibrateOptions, LabelOptions
+from gigacount.options.option import option, parse_size
+from gigacount.options.research import SEVERAL, Split
 
 if TYPE_CHECKING:
     from gigacount.networks.record import NetworkRecord
@@ -33,7 +37,7 @@ networks = typer.Typer(invoke_without_command=True)
 @networks.callback()
 def list_networks(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object per network.")] = False,
 ) -> None:
     """List the networks: which have weights here, and what error was measured with them."""
     if context.invoked_subcommand is not None:
@@ -59,27 +63,30 @@ def list_networks(
         if record and record.about:
             typer.echo(f"\t{record.about}")
         if errors:
-            for line in aligned(
-                {title: [figure(error.get(key)) for error in errors] for title, key in ERRORS.items()}
-            ).splitlines():
+            columns = {
+                title: ["" if error.get(key) is None else str(error[key]) for error in errors]
+                for title, key in ERRORS.items()
+            }
+            for line in aligned(columns).splitlines():
                 typer.echo(f"\t{line}")
 
 
-def figure(value: object) -> str:
-    return "" if value is None else str(value)
-
-
 @networks.command()
+@spread
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights as published: .pth, .pt, ...")],
-    network: Annotated[str | None, typer.Option(help="Whose they are; default: told by their tensors.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for weights and record; default: that of FILE.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    network: str | None = option(None, "Whose weights they are. Default: told by their tensors."),
+    out: Path | None = option(None, "Folder for weights and record. Default: that of FILE.", "-o", "FOLDER"),
+    overwrite: bool = option(False, "Replace existing files."),
 ) -> int:
     """Make safetensors and a record of weights that others published.
 
     Only tensors are read from a pickle; nothing in it is run. Prints the path of the record, which
     `gigacount count --network` takes; add to it what you know of the weights.
+
+    Examples:
+
+      gigacount networks convert SHA.pth --network csrnet -o networks
     """
     from gigacount.errors import UnknownNameError
     from gigacount.networks import NETWORKS
@@ -102,62 +109,71 @@ def convert(
 @spread
 def export(
     *,
-    network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
-    backend: Annotated[str, typer.Option(help="openvino, or onnx for other programs.")] = "openvino",
-    precision: Annotated[
-        str, typer.Option(help="fp32, which also runs in bf16; int8 besides, with --calibrate.")
-    ] = "fp32",
-    calibrate: Annotated[
-        list[str] | None, typer.Option(help="NAME:PATH of pictures to settle int8 on; may be given several times.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
-    out: Annotated[Path | None, typer.Option(help="Folder for the result; default: that of the weights.")] = None,
-    labelling: shared.Labelling,
+    network: NetworkArgument,
+    backend: str = option("openvino", "openvino, or onnx for other programs."),
+    precision: str = option("fp32", "fp32, which also runs in bf16; int8 besides, with --calibrate."),
+    calibrate: tuple[str, ...] = option((), f"A data set whose images settle int8. {SEVERAL}", metavar="NAME:PATH"),
+    split: Split = "train",
+    out: Path | None = option(None, "Folder for the result. Default: that of the weights.", "-o", "FOLDER"),
+    labels: LabelOptions,
 ) -> int:
     """Write a network's whole prediction as a graph that counts without PyTorch.
 
-    For int8, give pictures of all kinds that are to be counted; they are seen at several scales, and truth is not
-    needed. Prints the path of the record, which names the graphs, or of the ONNX file.
+    For int8, give images of all kinds that are to be counted; they are seen at several scales, and their labels do not
+    matter. Prints the path of the record, which names the graphs, or of the ONNX file.
+
+    Examples:
+
+      gigacount networks export run/light.toml
+      gigacount networks export run/light.toml --precision int8 --calibrate csv:photos
     """
-    from gigacount.cli.show import say
+    from gigacount.evaluate.calibrate import images_at_all_scales
     from gigacount.networks import find_record
     from gigacount.networks.export import export_network
     from gigacount.output.files import explained
-    from gigacount.train.calibrate import pictures_at_all_scales
 
     record = find_record(network)
     folder = out or record.folder
     with explained(folder):
-        pictures = pictures_at_all_scales(calibrate or [], split, labelling.options(), say)
-        typer.echo(export_network(record, backend, precision, folder, pictures))
+        images = images_at_all_scales(calibrate, split, labels, say)
+        typer.echo(export_network(record, backend, precision, folder, images))
     return 0
 
 
 @networks.command()
+@spread
 def profile(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A network of the table, shipped weights, or a record.")],
-    size: Annotated[str, typer.Option(help="Pixels of the look, WIDTHxHEIGHT.")] = "1280x720",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the network; may be given several times."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    size: Size = option(
+        (
+            1280,
+            720,
+        ),
+        "Size of the image, in pixels.",
+        metavar="WIDTHxHEIGHT",
+        parse=parse_size,
+    ),
+    settings: tuple[str, ...] = option((), f"A setting of the network. {SEVERAL}", "--set", "NAME=VALUE"),
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps."),
+    precision: str = option("auto", "auto, bf16, fp16 or fp32."),
+    as_json: AsJson = False,
 ) -> int:
-    """Measure what a look by a network costs: parameters, multiply-accumulates, time a megapixel, peak memory.
+    """Measure what a look by a network costs: parameters, multiply-accumulates, time per megapixel, peak memory.
 
-    Networks without weights here are measured with fresh parameters: neither figure hangs on them. PyTorch runs it.
+    Networks without weights here are measured with random parameters, on which none of this depends. Runs on PyTorch.
+
+    Examples:
+
+      gigacount networks profile light --size 2560x1440
     """
-    from gigacount.cli.parse import parse_size
     from gigacount.networks import NETWORKS, build, find_record
     from gigacount.networks.profile import profile as measure
     from gigacount.networks.settings import read_settings
 
     own = {} if name in NETWORKS else find_record(name).settings
     network = name if name in NETWORKS else find_record(name).network
-    made = build(network, **own | read_settings(network, settings or ()))
-    found = measure(name, made, parse_size(size, "--size"), device, precision).as_dict()
+    made = build(network, **own | read_settings(network, settings))
+    found = measure(name, made, size, device, precision).as_dict()
     if as_json:
         typer.echo(json.dumps(found))
         return 0
@@ -171,31 +187,25 @@ def profile(
 @spread
 def calibrate(
     *,
-    network: Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")],
-    data: Annotated[list[str], typer.Option(help="NAME:PATH or KIND=NAME:PATH; may be given several times.")],
-    split: Annotated[str, typer.Option(help="Split of the data sets.")] = "train",
-    held_out: Annotated[
-        Path | None, typer.Option(help="Use only the pictures that this validation.txt of a training names.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the weights and the new record; default: theirs.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    labelling: shared.Labelling,
+    network: NetworkArgument,
+    options: CalibrateOptions,
+    out: Path | None = option(None, "Folder for the weights and the new record. Default: theirs.", "-o", "FOLDER"),
 ) -> int:
-    """Settle a network's divisor, score and fusion thresholds, and its errors, on labelled pictures like yours.
+    """Settle a network's divisor, score and fusion thresholds, and its errors, on labelled images like yours.
 
-    Give pictures that the network was not trained on. Prints the path of the record.
+    Give images that the network was not trained on. Prints the path of the record.
+
+    Examples:
+
+      gigacount networks calibrate run/light.toml --data csv:photos --held-out run/validation.txt
     """
-    from gigacount.cli.show import say
-    from gigacount.options import CalibrateOptions
+    from gigacount.evaluate.calibrate import calibrate as run
+    from gigacount.evaluate.calibrate import write_calibrated
+    from gigacount.networks import find_record
     from gigacount.output.files import explained
-    from gigacount.train.calibrate import calibrate as run
-    from gigacount.train.calibrate import write_calibrated
 
-    options = CalibrateOptions(network, tuple(data), split, held_out, device, labels=labelling.options())
-    record = run(options, say)
-    folder = out or record.folder
+    folder = out or find_record(network).folder
+    record = run(network, options, say)
     with explained(folder):
         typer.echo(write_calibrated(record, folder))
     return 0

@@ -1,224 +1,210 @@
-"""Options that several commands share. Their defaults are read from the option dataclasses."""
+"""The command line is made of option dataclasses: `spread` offers their fields to Typer, and makes them of the answer.
+
+A command takes option dataclasses as parameters, and options of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+import types
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from functools import wraps
+from inspect import Parameter
+from keyword import iskeyword
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from gigacount.cli.parse import parse_bands, parse_numbers, parse_percent, parse_range, parse_size, size_text
-from gigacount.errors import UsageError
-from gigacount.options import (
-    PRECISIONS,
-    CountOptions,
-    LabelOptions,
-    PeakOptions,
-    ReadOptions,
-    RegionOptions,
-    StrategyOptions,
-)
+from gigacount.errors import UnknownNameError, UsageError
+from gigacount.options import BatchOptions, CountOptions
+from gigacount.options.option import EXPERTS, MANY, NETWORK, OUTPUT, Option, option, parse_names, parse_size
 
-DEFAULTS = CountOptions()
-LOOKING = DEFAULTS.looking
-READING = DEFAULTS.reading
+METAVARS = {bool: "", int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
+Values = dict[str, Any]
+Callbacks = dict[str, Callable[[Any], Any]]
 
-Strategy = Annotated[str, typer.Option(help="adaptive, gigazoom, downsample, sliding or full.")]
-Network = Annotated[str, typer.Option(help="Name of shipped weights (see `gigacount networks`), or a path.")]
-CoarseNetwork = Annotated[str | None, typer.Option(help="Another network for the first look at the whole picture.")]
-Levels = Annotated[int, typer.Option(help="Zoom-ins from the whole picture to 1:1.")]
-Zoom = Annotated[str, typer.Option(help="How windows shrink: exponential or linear.")]
-Clusters = Annotated[int, typer.Option(help="Dense regions to zoom into; 0: the densest window alone.")]
-Start = Annotated[int, typer.Option(help="Zoom level of the first windows; the levels before it are skipped.")]
-Overzoom = Annotated[int, typer.Option(help="Further zoom-ins past 1:1.")]
-MaxSize = Annotated[str, typer.Option(help="Pixels that the network takes at once, WIDTHxHEIGHT.")]
-Enlarge = Annotated[
+Quiet = Annotated[bool, Option("Print no progress and no messages.", "-q", panel=OUTPUT)]
+AsJson = Annotated[bool, Option("Print one JSON object.", "--json", panel=OUTPUT)]
+Data = Annotated[str, Option("A labelled data set, such as csv:photos.", metavar="NAME:PATH")]
+MinScore = Annotated[
     float | None,
-    typer.Option(
-        help="adaptive: see the people in an image that one look holds again, so many times enlarged; "
-        "default: as the network's record says."
-    ),
+    Option("Leave out heads below this score, 0 to 1. Default: the network's threshold.", panel=NETWORK),
 ]
-Threshold = Annotated[float, typer.Option(help="How high a density peak must be to be zoomed into.")]
-AbsoluteThreshold = Annotated[
-    bool, typer.Option("--absolute-threshold", help="The threshold is people per cell, not a share of the peak.")
-]
-Tile = Annotated[str, typer.Option(help="Windows of adaptive, sliding and full, WIDTHxHEIGHT.")]
-Scales = Annotated[str, typer.Option(help="Scales of sliding by length, such as 1,1/4,1/8; full has the finest.")]
-Context = Annotated[int, typer.Option(help="Pixels that adaptive and full see around each window.")]
-Base = Annotated[
-    str | None,
-    typer.Option(help="Scale at which adaptive sees the picture first, such as 1/8; default: 1/4, or one look's."),
-]
-Looks = Annotated[int | None, typer.Option(help="The most looks that adaptive takes.")]
-Megapixels = Annotated[float | None, typer.Option(help="The most megapixels that adaptive looks at.")]
-Within = Annotated[
-    str | None, typer.Option(help="Adaptive looks no closer once the expected error of the count is below, such as 5%.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A setting of the network; fuse=true fuses density and located heads, as RAZ-Net does. May be repeated.",
-    ),
-]
-Depth = Annotated[
-    int | None,
-    typer.Option(help="RAZ-Net's depth: 1 looks once, each more zooms into crowds again; short for --set depth=N."),
-]
-Region = Annotated[Path | None, typer.Option(help="GeoJSON polygons to count one by one, into regions.csv.")]
-Exclude = Annotated[Path | None, typer.Option(help="GeoJSON polygons, such as posters, in which nobody is counted.")]
-MetresPerPixel = Annotated[float | None, typer.Option(help="On the ground, for people per square metre in regions.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")]
-Backend = Annotated[str, typer.Option(help="What runs the network: auto, openvino or torch.")]
-AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Count what can be read of a damaged picture.")]
-TrustLoaders = Annotated[
-    bool, typer.Option("--trust-loaders", help="Also use loaders that libvips calls unsafe for unknown files.")
-]
-MaxPixels = Annotated[int, typer.Option(help="Refuse pictures that declare more pixels than this.")]
-Bands = Annotated[
-    str | None,
-    typer.Option(help="Bands shown as red, green and blue, such as 4,3,2; one is grey. Default: as the file says."),
-]
-Range = Annotated[
-    str | None,
-    typer.Option("--range", help="Values shown as black and white, such as 0,4095. Default: by the file or pixels."),
-]
-Nodata = Annotated[float | None, typer.Option(help="Pixels of this value are no ground: nobody is counted there.")]
-Page = Annotated[int | None, typer.Option(help="Page or frame, from 1, of a file that holds several pictures.")]
-Scratch = Annotated[Path | None, typer.Option(help="Folder for the scratch file; default: the system's.")]
+NetworkArgument = Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")]
 
 
 @dataclass(frozen=True)
-class Labelling:
-    """How the labels of a data set are read: the fields of LabelOptions."""
+class Counting:
+    """All that decides a count."""
 
-    labels_orientation: Annotated[
-        str | None,
-        typer.Option(help="Labels of pictures that EXIF turns lie on them stored or upright; default: by their size."),
-    ] = None
-    trust_paths: Annotated[
-        bool, typer.Option("--trust-paths", help="Labels may name pictures outside their data set.")
-    ] = False
-
-    def options(self) -> LabelOptions:
-        """Raises UsageError for another orientation."""
-        return LabelOptions(self.labels_orientation, self.trust_paths)
-
-
-MAX_SIZE = size_text(LOOKING.max_size)
-TILE = size_text(LOOKING.tile)
-SCALES = ",".join("1" if scale == 1 else f"1/{1 / scale:g}" for scale in LOOKING.scales)
-
-
-@dataclass(frozen=True)
-class Looking:
-    """Where to look, for the commands that count pictures or plan to."""
-
-    strategy: Strategy = DEFAULTS.strategy
-    levels: Levels = LOOKING.levels
-    zoom: Zoom = LOOKING.zoom
-    clusters: Clusters = LOOKING.clusters
-    start: Start = LOOKING.start
-    overzoom: Overzoom = LOOKING.overzoom
-    threshold: Threshold = LOOKING.peaks.threshold
-    absolute_threshold: AbsoluteThreshold = not LOOKING.peaks.relative
-    max_size: MaxSize = MAX_SIZE
-    enlarge: Enlarge = LOOKING.enlarge
-    tile: Tile = TILE
-    scales: Scales = SCALES
-    context: Context = LOOKING.context
-    base: Base = None
-    looks: Looks = LOOKING.looks
-    megapixels: Megapixels = LOOKING.megapixels
-    within: Within = None
-
-    def looking(self) -> StrategyOptions:
-        """Raises UsageError for values that make no sense."""
-        return StrategyOptions(
-            levels=self.levels,
-            zoom=self.zoom,
-            clusters=self.clusters,
-            start=self.start,
-            overzoom=self.overzoom,
-            max_size=parse_size(self.max_size, "--max-size"),
-            enlarge=self.enlarge,
-            peaks=PeakOptions(threshold=self.threshold, relative=not self.absolute_threshold),
-            tile=parse_size(self.tile, "--tile"),
-            scales=parse_numbers(self.scales, "--scales"),
-            context=self.context,
-            base=None if self.base is None else parse_numbers(self.base, "--base")[0],
-            looks=self.looks,
-            megapixels=self.megapixels,
-            within=None if self.within is None else parse_percent(self.within, "--within"),
-        )
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read, for the commands that open them."""
-
-    bands: Bands = None
-    value_range: Range = None
-    nodata: Nodata = READING.nodata
-    page: Page = READING.page
-    allow_damaged: AllowDamaged = READING.allow_damaged
-    trust_loaders: TrustLoaders = READING.trust_loaders
-    max_pixels: MaxPixels = READING.max_pixels
-    scratch: Scratch = READING.scratch_folder
-
-    def reading(self) -> ReadOptions:
-        """Raises UsageError for values that make no sense."""
-        return ReadOptions(
-            allow_damaged=self.allow_damaged,
-            max_pixels=self.max_pixels,
-            trust_loaders=self.trust_loaders,
-            scratch_folder=self.scratch,
-            bands=None if self.bands is None else parse_bands(self.bands, "--bands"),
-            value_range=None if self.value_range is None else parse_range(self.value_range, "--range"),
-            nodata=self.nodata,
-            page=self.page,
-        )
-
-
-@dataclass(frozen=True)
-class Counting(Reading, Looking):
-    """All that decides a count, for the commands that count pictures."""
-
-    network: Network = DEFAULTS.network
-    coarse_network: CoarseNetwork = DEFAULTS.coarse_network
-    settings: Settings = None
-    depth: Depth = None
-    region: Region = None
-    metres_per_pixel: MetresPerPixel = None
-    exclude: Exclude = DEFAULTS.exclude
-    device: Device = DEFAULTS.device
-    precision: Precision = DEFAULTS.precision
-    backend: Backend = DEFAULTS.backend
+    counting: CountOptions
+    depth: int | None = option(
+        None, "RAZ-Net's depth: 1 looks once, each more zooms into crowds again. Same as --set depth=N.", panel=EXPERTS
+    )
 
     def options(self) -> CountOptions:
-        """Raises UsageError for values that make no sense."""
-        return CountOptions(
-            strategy=self.strategy,
-            network=self.network,
-            coarse_network=self.coarse_network,
-            device=self.device,
-            precision=self.precision,
-            backend=self.backend,
-            looking=self.looking(),
-            reading=self.reading(),
-            settings=(*(self.settings or ()), *(() if self.depth is None else (f"depth={self.depth}",))),
-            regions=self.regions(),
-            exclude=self.exclude,
-        )
+        depth = () if self.depth is None else (f"depth={self.depth}",)
+        return replace(self.counting, settings=self.counting.settings + depth)
 
-    def regions(self) -> RegionOptions | None:
-        """What `--region` and `--metres-per-pixel` ask for; raises UsageError for a scale without regions."""
-        if self.region is not None:
-            return RegionOptions(self.region, self.metres_per_pixel)
-        if self.metres_per_pixel is not None:
-            raise UsageError("--metres-per-pixel is for --region; give a file of regions")
-        return None
+
+@dataclass(frozen=True)
+class Many:
+    """How many images are worked through."""
+
+    batch: BatchOptions
+    fail_fast: bool = option(False, "Stop at the first image that fails.", panel=MANY)
+
+    def options(self, out: Path | None) -> BatchOptions:
+        return replace(self.batch, out=out, max_failures=1 if self.fail_fast else self.batch.max_failures)
+
+
+def spread(command: Callable[..., int], **callbacks: Callable[[Any], Any]) -> Callable[..., int]:
+    """The command with its option dataclasses replaced by their options, in their place. callbacks: by option."""
+    parameters = inspect.signature(command).parameters.values()
+    hints = get_type_hints(command, include_extras=True)
+    members = {one.name: offer(Declared.of(one.name, hints[one.name], one.default), callbacks) for one in parameters}
+
+    @wraps(command)
+    def spread_out(**values: Any) -> int:
+        return command(**{name: member.make(values) for name, member in members.items()})
+
+    offered = [parameter for member in members.values() for parameter in member.parameters]
+    offered.sort(key=lambda parameter: get_args(parameter.annotation)[-1].rich_help_panel == EXPERTS)
+    spread_out.__signature__ = inspect.signature(command).replace(parameters=offered)  # type: ignore[attr-defined]
+    spread_out.__doc__ = reflowed(command.__doc__ or "")
+    return spread_out
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A field or parameter as it stands in the source. only: of a group, the names of the fields that are offered."""
+
+    name: str
+    hint: Any
+    kind: Any
+    optional: bool
+    default: Any
+    option: Option | None
+    only: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, name: str, hint: Any, default: Any) -> Declared:
+        """default: `inspect.Parameter.empty` for none, or a dataclass field, as `option` makes it."""
+        kind, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        if isinstance(default, Field):
+            extras.append(default.metadata.get("option"))
+            default = Parameter.empty if default.default is MISSING else default.default
+        found = {type(extra): extra for extra in extras}
+        plain = next(part for part in parts if part is not type(None))
+        return cls(name, hint, plain, type(None) in parts, default, found.get(Option), found.get(tuple))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A field on the command line: its parameters, and what makes the field's value of theirs."""
+
+    parameters: list[Parameter]
+    make: Callable[[Values], Any]
+
+
+def offer(declared: Declared, callbacks: Callbacks, panel: str = "", in_optional: bool = False) -> Member:
+    """An option, a group of them, or what Typer knows itself. in_optional: in a group that may not be wanted at all."""
+    if is_dataclass(declared.kind):
+        return group(declared, callbacks)
+    name, option, default = declared.name, declared.option, declared.default
+    if option is None:
+        parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=declared.hint)
+        return Member([parameter], lambda values: values[name])
+    names = option.name.split()
+    if not any(one.startswith("--") for one in names):
+        names.insert(0, f"--{name.replace('_', '-')}")
+    key = names[0].partition("/")[0].strip("-").replace("-", "_")
+    key += "_" if iskeyword(key) else ""
+    several = get_origin(declared.kind) is tuple and option.parse is None
+    negated = default is True and "/" not in names[0]
+    if in_optional and default is Parameter.empty:
+        default = None
+    elif option.parse:
+        default = as_text(default, option.parse)
+    elif several and default is not Parameter.empty:
+        default = list(default) or None
+    elif negated:
+        default = False
+    shown: Any = str if option.parse else list[str] if several else declared.kind
+    about = typer.Option(
+        *names,
+        help=option.help,
+        metavar=option.metavar or METAVARS.get(shown, "TEXT"),
+        rich_help_panel=option.panel or panel or None,
+        callback=callbacks.get(name),
+        is_eager=name in callbacks,
+    )
+    annotation: Any = Annotated[shown | None if default is None else shown, about]
+
+    def make(values: Values) -> Any:
+        value = values[key]
+        if several:
+            return tuple(value or ())
+        if option.parse:
+            try:
+                return declared.default if value is None else option.parse(value)
+            except UsageError as error:
+                raise UsageError(f"{names[0]} {error}") from error
+        return not value if negated else value
+
+    return Member([Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)], make)
+
+
+def group(declared: Declared, callbacks: Callbacks) -> Member:
+    """The fields of a dataclass that are options. Of an optional one, the first option says whether it is wanted."""
+    kind, hints = declared.kind, get_type_hints(declared.kind, include_extras=True)
+    members: dict[str, Member] = {}
+    for field in fields(kind):
+        inner = Declared.of(field.name, hints[field.name], field)
+        if (inner.option or is_dataclass(inner.kind)) and field.name in (declared.only or (field.name,)):
+            member = offer(inner, callbacks, getattr(kind, "PANEL", ""), declared.optional)
+            if member.parameters:
+                members[field.name] = member
+    parameters = [parameter for member in members.values() for parameter in member.parameters]
+
+    def make(values: Values) -> Any:
+        if declared.optional and parameters and values[parameters[0].name] is None:
+            for parameter in parameters[1:]:
+                if values[parameter.name] != parameter.default:
+                    mine, first = (one.name.replace("_", "-") for one in (parameter, parameters[0]))
+                    raise UsageError(f"--{mine} needs --{first}, which is missing")
+            return None
+        return kind(**{name: member.make(values) for name, member in members.items()})
+
+    return Member(parameters, make)
+
+
+def reflowed(text: str) -> str:
+    """A docstring with each paragraph in a line, as Typer wraps lines itself; indented ones, as of examples, stay."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(one if one.startswith(" ") else one.replace("\n", " ") for one in paragraphs)
+
+
+def as_text(value: Any, parse: Callable[[str], Any]) -> Any:
+    """The default of an option whose values are parsed, as it would be typed."""
+    if not value or value is Parameter.empty:
+        return value or None
+    if parse is parse_size:
+        return "x".join(map(str, value))
+    if parse is parse_names:
+        return ",".join(value)
+    if all(isinstance(number, float) for number in value):
+        return ",".join(f"{number:g}" if number >= 1 else f"1/{1 / number:g}" for number in value)
+    return None
+
+
+def parse_choices(text: str, kind: str, choices: Collection[str]) -> tuple[str, ...]:
+    """`json,tif` -> ("json", "tif"); every one must be among `choices`."""
+    names = parse_names(text)
+    for name in names:
+        if name not in choices:
+            raise UnknownNameError(kind, name, choices)
+    return names

@@ -40,7 +40,7 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Progress | None]:
 
 
 def range_line(content: dict[str, Any]) -> str:
-    """The count with its range, and what speaks against trusting it, from a count.json; nothing where it has none."""
+    """The count with its range and the doubts about it, from a count.json; empty where that has no range."""
     from gigacount.output.stored import INTERVAL, fits
     from gigacount.results import Interval
 

@@ -1,11 +1,11 @@
-"""Counts measured: a data set, something that counts its pictures, and how wrong it was."""
+"""Counts measured: a data set, something that counts its images, and how wrong it was."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from gigacount.datasets.entries import Points, Sample
 from gigacount.density import DensityMap
 from gigacount.errors import DataError
-from gigacount.evaluate.options import EvaluateOptions
 from gigacount.metrics.counting import (
     DENSITY_LEVELS,
     GAME_LEVELS,
@@ -27,44 +26,29 @@ from gigacount.regions.inside import clear_inside, points_inside
 
 
 @dataclass(frozen=True)
-class CountEstimate:
-    """What was counted in one picture; the density map where errors of place are wanted too."""
-
-    count: float
-    density: DensityMap | None = None
-
-
-@dataclass(frozen=True)
 class CountReport:
-    """Counts measured over a data set: the metrics, and the pictures that they come from."""
+    """Counts measured over a data set: the metrics, and the images that they come from."""
 
     metrics: CountingMetrics
     images: tuple[ImageCount, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON knows it, with a row for each picture."""
-        return {"metrics": self.metrics.as_dict(), "images": [image_row(image) for image in self.images]}
+        """The report as JSON knows it, with a row for each image."""
+        return {"metrics": asdict(self.metrics), "images": [image_row(image) for image in self.images]}
 
 
-def count_samples(samples: Iterable[Sample], estimate: Callable[[Sample], CountEstimate]) -> Iterator[ImageCount]:
-    """Truth and estimate of labelled pictures, one at a time, so that a caller can show and keep each.
+def count_samples(samples: Iterable[Sample], estimate: Callable[[Sample], DensityMap]) -> Iterator[ImageCount]:
+    """Truth and estimate of labelled images, one at a time, so that a caller can show and keep each.
 
-    estimate: counts the picture of a sample; only it knows networks and strategies. Where the data set counts in a part
-    of its pictures alone (`Sample.region_xy`), truth and estimate are of that part; it takes a density.
+    estimate: counts the image of a sample; only it knows networks and strategies. Where the data set counts in a part
+    of its images alone (`Sample.region_xy`), truth and estimate are of that part.
     """
     for sample in samples:
-        found, points = estimate(sample), sample.points_xy
-        density, count = found.density, found.count
-        if sample.region_xy is not None and density is not None:
+        density, points = estimate(sample), sample.points_xy
+        if sample.region_xy is not None:
             density, points = within(sample.region_xy, density, points)
-            count = density.count
-        yield ImageCount(
-            name=str(sample.image),
-            truth=len(points),
-            estimate=count,
-            truth_grid=None if density is None else grid_of_points(points, density.size_wh),
-            estimate_grid=None if density is None else grid_of_density(density),
-        )
+        truth_grid, estimate_grid = grid_of_points(points, density.size_wh), grid_of_density(density)
+        yield ImageCount(str(sample.image), len(points), density.count, truth_grid, estimate_grid)
 
 
 def within(region_xy: Points, density: DensityMap, points_xy: Points) -> tuple[DensityMap, Points]:
@@ -77,21 +61,20 @@ def within(region_xy: Points, density: DensityMap, points_xy: Points) -> tuple[D
     return inside, points_xy[here]
 
 
-def evaluate_counts(images: Iterable[ImageCount], options: EvaluateOptions | None = None) -> CountReport:
+def evaluate_counts(images: Iterable[ImageCount]) -> CountReport:
     """Measure counts over a data set.
 
-    Raises DataError for no pictures, two of the same name, and counts that are no numbers.
+    Raises DataError for no images, two of the same name, and counts that are no numbers.
     """
-    options = options or EvaluateOptions()
     counted = tuple(images)
     twice = [name for name, times in Counter(image.name for image in counted).items() if times > 1]
     if twice:
-        raise DataError(f"{len(twice)} pictures were counted more than once, such as '{twice[0]}'")
-    return CountReport(counting_metrics(counted, options.resamples, options.seed), counted)
+        raise DataError(f"{len(twice)} images were counted more than once, such as '{twice[0]}'")
+    return CountReport(counting_metrics(counted), counted)
 
 
 def image_row(image: ImageCount) -> dict[str, Any]:
-    """One picture as a row of a table; None where a value is undefined."""
+    """One image as a row of a table; None where a value is undefined."""
     games = image.game or [None] * (GAME_LEVELS + 1)
     return {
         "image": image.name,

@@ -1,14 +1,14 @@
-"""Files of points for many pictures, as truth or as prediction.
+"""Files of points for many images, as truth or as prediction.
 
-nwpu      a line per picture: `id n` and n times `x y sigma_s sigma_l size_class` (truth) or n times `x y`
-csv       a line per head with the columns image, x, y; a line `name,,` is a picture without heads. Truth may add
+nwpu      a line per image: `id n` and n times `x y sigma_s sigma_l size_class` (truth) or n times `x y`
+csv       a line per head with the columns image, x, y; a line `name,,` is an image without heads. Truth may add
           sigma_s, sigma_l and size_class, or head boxes as left, top, right, bottom or as width, height; predictions
           may add score. Other columns are ignored. Commas, semicolons or tabs
 geojson   a FeatureCollection of Point and MultiPoint features, the same names as properties or as QuPath measurements;
-          a feature without geometry is a picture without heads
+          a feature without geometry is an image without heads
 coco      a COCO file, of which a box of no size is a point
 
-A CSV or GeoJSON file that does not name its pictures holds a single one. All positions are in pixels. Where heads have
+A CSV or GeoJSON file that does not name its images holds a single one. All positions are in pixels. Where heads have
 classes (CSV: a column class, label or category), those of heads count, or else those of persons, as in data sets.
 """
 
@@ -41,30 +41,30 @@ PREDICTION_COLUMNS = (*POSITION, "score")
 NOT_NEGATIVE = (*SIGMAS, *SIDES)
 SHOWN_NAMES = 5
 FARTHEST = 1e12
-"""Pixels beyond which nothing lies, and of which areas can still be told."""
+"""The largest coordinate in pixels that is accepted; areas of such sides do not overflow."""
 
 
 @dataclass(frozen=True)
 class PointFile:
-    """The points of a file: per picture an (N, C) array of `columns`.
+    """The points of a file: per image an (N, C) array of `columns`.
 
-    named: whether the file names its pictures. passed: how many points of which class are no heads.
+    named: whether the file names its images. passed: how many points of which class are no heads.
     """
 
     path: Path
     columns: tuple[str, ...]
-    pictures: dict[str, Floats]
+    images: dict[str, Floats]
     named: bool
     passed: Mapping[str, int] = field(default_factory=dict)
 
     def take(self, name: str, columns: Sequence[str]) -> Floats | None:
-        """(N, len(columns)) values of a picture, or None where the file lacks one of the columns."""
+        """(N, len(columns)) values of an image, or None where the file lacks one of the columns."""
         if not set(columns) <= set(self.columns):
             return None
-        return self.pictures[name][:, [self.columns.index(column) for column in columns]]
+        return self.images[name][:, [self.columns.index(column) for column in columns]]
 
     def truth(self, name: str) -> TruePoints:
-        points, sigmas, classes = self.pictures[name][:, :2], self.take(name, SIGMAS), self.take(name, ("size_class",))
+        points, sigmas, classes = self.images[name][:, :2], self.take(name, SIGMAS), self.take(name, ("size_class",))
         if sigmas is not None:
             size_class = None if classes is None else classes[:, 0].astype(np.int64)
             return TruePoints(points, sigmas[:, 0], sigmas[:, 1], size_class)
@@ -75,46 +75,44 @@ class PointFile:
 
     def predicted(self, name: str) -> PredictedPoints:
         scores = self.take(name, ("score",))
-        return PredictedPoints(self.pictures[name][:, :2], None if scores is None else scores[:, 0])
+        return PredictedPoints(self.images[name][:, :2], None if scores is None else scores[:, 0])
 
 
 def read_pairs(
     truth: Path, predictions: Path, form: str | None = None, notify: Callable[[str], None] = lambda line: None
 ) -> list[PointPair]:
-    """Truth and prediction of every picture, in the order of the truth.
+    """Truth and prediction of every image, in the order of the truth.
 
-    notify: gets a line for each file of which points were passed over. form: a name of `FORMATS`, or None to go by each
-    file's suffix. Raises UnknownNameError for any other name and DataError, naming file and
-    line, for files that cannot be used or do not hold the same pictures.
+    notify: told, for each file, which points are not heads and were left out. form: a name of `FORMATS`, or None to go
+    by each file's suffix. Raises UnknownNameError for any other name, and DataError, naming file and line, for files
+    that cannot be used or do not hold the same images.
     """
     true, found = read_points(truth, TRUTH_COLUMNS, form), read_points(predictions, PREDICTION_COLUMNS, form)
     for file in (true, found):
         if file.passed:
             what = ", ".join(f"{times} x {kind}" for kind, times in file.passed.items())
             notify(f"{file.path}: points passed over: {what}")
-    if not true.pictures:
-        raise DataError(f"{truth}: there is no picture in it")
-    return [PointPair(a, true.truth(a), found.predicted(b)) for a, b in _same_pictures(true, found)]
+    if not true.images:
+        raise DataError(f"{truth}: there is no image in it")
+    return [PointPair(a, true.truth(a), found.predicted(b)) for a, b in _same_images(true, found)]
 
 
-def _same_pictures(true: PointFile, found: PointFile) -> list[tuple[str, str]]:
-    """The pictures' names in both files."""
+def _same_images(true: PointFile, found: PointFile) -> list[tuple[str, str]]:
+    """The images' names in both files."""
     both = true, found
     if not all(file.named for file in both):
-        if all(len(file.pictures) == 1 for file in both):
-            return list(zip(true.pictures, found.pictures, strict=True))
+        if all(len(file.images) == 1 for file in both):
+            return list(zip(true.images, found.images, strict=True))
         plain, other = sorted(both, key=lambda file: file.named)
-        raise DataError(
-            f"{plain.path}: does not name its pictures, and {other.path} holds {len(other.pictures)} of them"
-        )
+        raise DataError(f"{plain.path}: does not name its images, and {other.path} holds {len(other.images)} of them")
     for file, other in (both, both[::-1]):
-        missing = [name for name in other.pictures if name not in file.pictures]
+        missing = [name for name in other.images if name not in file.images]
         if missing:
             raise DataError(
-                f"{file.path}: lacks {len(missing)} of the {len(other.pictures)} pictures in {other.path}: "
-                f"{_listed(missing)}; a picture without heads needs its line too"
+                f"{file.path}: lacks {len(missing)} of the {len(other.images)} images in {other.path}: "
+                f"{_listed(missing)}; an image without heads needs its line too"
             )
-    return [(name, name) for name in true.pictures]
+    return [(name, name) for name in true.images]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -136,16 +134,16 @@ def read_points(path: Path, columns: Sequence[str], form: str | None = None) -> 
 
 def _read_nwpu(path: Path, columns: Sequence[str]) -> PointFile:
     """All columns that the lines have; the official files hold integers, other numbers are read as well."""
-    pictures: dict[str, Floats] = {}
+    images: dict[str, Floats] = {}
     layout: tuple[str, ...] | None = None
     for line, text in enumerate(read_text(path).splitlines(), 1):
         if not (words := text.split()):
             continue
         name, count, numbers = words[0], "".join(words[1:2]), words[2:]
         if not (count.isascii() and count.isdigit()):
-            raise bad(path, f"'{text[:40]}' does not begin with a picture's id and its number of points", line)
-        if name in pictures:
-            raise bad(path, f"picture '{name}' has a line already", line)
+            raise bad(path, f"'{text[:40]}' does not begin with an image's id and its number of points", line)
+        if name in images:
+            raise bad(path, f"image '{name}' has a line already", line)
         n = int(count)
         fitting = [
             names for names in (POSITION, NWPU_TRUTH) if n * len(names) == len(numbers) and layout in (None, names)
@@ -155,16 +153,16 @@ def _read_nwpu(path: Path, columns: Sequence[str]) -> PointFile:
             raise bad(path, f"{len(numbers)} numbers do not make {n} points of {each} numbers each", line)
         layout = fitting[0] if n else layout
         try:
-            pictures[name] = np.array(numbers, np.float64).reshape(n, -1) if n else np.zeros((0, 0))
+            images[name] = np.array(numbers, np.float64).reshape(n, -1) if n else np.zeros((0, 0))
         except ValueError as error:
             raise bad(path, f"not a number ({error})", line) from error
-        if n and (problem := _first_problem(pictures[name], fitting[0])):
+        if n and (problem := _first_problem(images[name], fitting[0])):
             raise bad(path, problem[1], line)
     used = layout or POSITION
-    return PointFile(path, used, {name: rows.reshape(-1, len(used)) for name, rows in pictures.items()}, named=True)
+    return PointFile(path, used, {name: rows.reshape(-1, len(used)) for name, rows in images.items()}, named=True)
 
 
-Head = tuple[str, int, list[float] | None, str]  # picture, line or feature, values (None for no head), class
+Head = tuple[str, int, list[float] | None, str]  # image, line or feature, values (None for no head), class
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> PointFile:
@@ -175,7 +173,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> PointFile:
         for line, cells in rows:
             name = cells.get("image", path.stem)
             if not name:
-                raise bad(path, "no picture is named", line)
+                raise bad(path, "no image is named", line)
             values = [cells[column] for column in used]
             try:
                 numbers = [float(value) for value in values] if any(values) else None
@@ -210,7 +208,7 @@ def _read_geojson(path: Path, columns: Sequence[str]) -> PointFile:
     def heads() -> Iterator[Head]:
         for number, positions, label, properties in parsed:
             if named and "image" not in properties:
-                raise complain(number, "no picture is named in its property image")
+                raise complain(number, "no image is named in its property image")
             name = str(properties["image"]) if named else path.stem
             if not positions:
                 yield name, number, None, label
@@ -226,13 +224,13 @@ def _read_geojson(path: Path, columns: Sequence[str]) -> PointFile:
 
 def _read_coco(path: Path, columns: Sequence[str]) -> PointFile:
     """Positions, the sizes of boxes where all have one, scores where all have one."""
-    images, annotations, people = load_coco(path)
-    pictures: dict[str, list[list[float]]] = {}
+    listed, annotations, people = load_coco(path)
+    images: dict[str, list[list[float]]] = {}
     passed: Counter[str] = Counter()
     sized = scored = True
-    for key, image in images:
+    for key, image in listed:
         with guarded(path):
-            rows = pictures.setdefault(str(image["file_name"]), [])
+            rows = images.setdefault(str(image["file_name"]), [])
             for label, annotation in annotations[key]:
                 shape = annotation_shape(annotation, image) if label in people else HeadShape(no_head=class_name(label))
                 if shape.no_head:
@@ -245,8 +243,8 @@ def _read_coco(path: Path, columns: Sequence[str]) -> PointFile:
     found = (*POSITION, *SIDES, "score")
     used = [c for c in columns if c in POSITION or (c in SIDES and sized) or (c == "score" and scored)]
     places = [found.index(column) for column in used]
-    heads = ((name, 0, [row[i] for i in places], "") for name, rows in pictures.items() for row in rows)
-    nobody = ((name, 0, None, "") for name in pictures)
+    heads = ((name, 0, [row[i] for i in places], "") for name, rows in images.items() for row in rows)
+    nobody = ((name, 0, None, "") for name in images)
     file = _gathered(path, chain(nobody, heads), tuple(used), True, lambda _, problem: bad(path, problem))
     return replace(file, passed=passed)
 
@@ -263,7 +261,7 @@ def _properties(feature: Any) -> dict[str, Any]:
 def _gathered(
     path: Path, heads: Iterable[Head], columns: tuple[str, ...], named: bool, complain: Callable[[int, str], DataError]
 ) -> PointFile:
-    """The heads of the classes that are people by picture, as (N, len(columns)) arrays that hold nothing impossible."""
+    """The heads of the classes that are people by image, as (N, len(columns)) arrays that hold nothing impossible."""
     found = list(heads)
     people = people_classes({label for _, _, values, label in found if values is not None}, path, lambda error: None)
     values: dict[str, list[list[float]]] = {}
@@ -276,15 +274,15 @@ def _gathered(
         elif head is not None:
             rows.append(head)
             places.setdefault(name, []).append(place)
-    if not named and not values:  # a file that names no picture holds one even where it holds no head
+    if not named and not values:  # a file that names no image holds one even where it holds no head
         values[path.stem] = []
-    pictures = {}
+    images = {}
     for name, rows in values.items():
-        pictures[name] = np.array(rows, np.float64).reshape(-1, len(columns))
-        if problem := _first_problem(pictures[name], columns):
+        images[name] = np.array(rows, np.float64).reshape(-1, len(columns))
+        if problem := _first_problem(images[name], columns):
             row, what = problem
             raise complain(places[name][row], what)
-    return PointFile(path, columns, pictures, named, passed)
+    return PointFile(path, columns, images, named, passed)
 
 
 def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | None:
@@ -292,7 +290,7 @@ def _first_problem(rows: Floats, columns: Sequence[str]) -> tuple[int, str] | No
     column = {name: rows[:, place] for place, name in enumerate(columns)}
     tests = [
         (~np.isfinite(rows).all(axis=1), "a value is not finite"),
-        ((np.isfinite(rows) & (np.abs(rows) > FARTHEST)).any(axis=1), "a value is larger than any picture"),
+        ((np.isfinite(rows) & (np.abs(rows) > FARTHEST)).any(axis=1), "a value is larger than any image"),
     ]
     tests += [(column[name] < 0, f"{name} is negative") for name in NOT_NEGATIVE if name in column]
     if "size_class" in column:

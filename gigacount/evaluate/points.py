@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gigacount.datasets.entries import Sample
 from gigacount.datasets.listed import names_apart
 from gigacount.errors import UnknownNameError
-from gigacount.evaluate.options import EvaluateOptions
 from gigacount.evaluate.pointfiles import read_pairs
 from gigacount.metrics.counting import CountingMetrics, ImageCount, counting_metrics
 from gigacount.metrics.heads import PointPair, PredictedPoints, TruePoints
 from gigacount.metrics.localization import NwpuScore, QnrfScore, RadiusScore, fixed_radii, nwpu, qnrf, totals
 from gigacount.metrics.ranking import NapScore, RazScore, nap, raz
-from gigacount.metrics.result import Result
+from gigacount.options import EvaluateOptions
 
 Measured = NwpuScore | QnrfScore | NapScore | tuple[RadiusScore, ...] | tuple[RazScore, ...]
 Metric = Callable[[Sequence[PointPair], EvaluateOptions], Measured]
@@ -29,11 +29,12 @@ METRICS: dict[str, Metric] = {
 }
 """Name -> what it measures. One more localization metric is a function and a line here."""
 
+DEFAULTS = EvaluateOptions()
 RANKING = frozenset({"raz", "nap"})
 
 
 @dataclass(frozen=True)
-class PointsReport(Result):
+class PointsReport:
     """Predicted points measured over a data set.
 
     heads, predictions: how many in all. counting: errors of the numbers of points. metrics: results by name of
@@ -47,26 +48,28 @@ class PointsReport(Result):
     metrics: dict[str, Measured]
     notes: tuple[str, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON knows it."""
+        return asdict(self)
+
 
 def evaluate_points(
     truth: Path,
     predictions: Path,
-    options: EvaluateOptions | None = None,
+    options: EvaluateOptions = DEFAULTS,
     notify: Callable[[str], None] = lambda line: None,
 ) -> PointsReport:
     """Measure the points of one file against those of another; formats as in `pointfiles`.
 
     notify: gets a line where points were passed over. Raises DataError, naming file and line, for files that cannot be
-    used or do not hold the same pictures, and UnknownNameError for a metric or format that does not exist.
+    used or do not hold the same images, and UnknownNameError for a metric or format that does not exist.
     """
-    options = options or EvaluateOptions()
     chosen_metrics(options)
     return evaluate_pairs(read_pairs(truth, predictions, options.form, notify), options)
 
 
-def evaluate_pairs(pairs: Sequence[PointPair], options: EvaluateOptions | None = None) -> PointsReport:
+def evaluate_pairs(pairs: Sequence[PointPair], options: EvaluateOptions = DEFAULTS) -> PointsReport:
     """Measure points that are in memory. Raises DataError where the truth lacks what a metric asked for needs."""
-    options = options or EvaluateOptions()
     chosen = chosen_metrics(options)
     sized = all(pair.truth.sigmas is not None for pair in pairs)
     if options.metrics is None and not sized:
@@ -78,7 +81,7 @@ def evaluate_pairs(pairs: Sequence[PointPair], options: EvaluateOptions | None =
         images=len(pairs),
         heads=heads,
         predictions=predictions,
-        counting=counting_metrics(counts, options.resamples, options.seed),
+        counting=counting_metrics(counts),
         metrics=measured,
         notes=tuple(_notes(pairs, measured, sized)),
     )
@@ -93,9 +96,9 @@ def chosen_metrics(options: EvaluateOptions) -> list[str]:
 
 
 def locate_samples(samples: Sequence[Sample], locate: Callable[[Sample], PredictedPoints]) -> Iterator[PointPair]:
-    """Truth and prediction of labelled pictures, found by `locate`, which knows network and strategy.
+    """Truth and prediction of labelled images, found by `locate`, which knows network and strategy.
 
-    Pictures are called by their file names, with as many folders before them as tell them apart.
+    Images are called by their file names, with as many folders before them as tell them apart.
     """
     names = names_apart([sample.image for sample in samples])
     for sample in samples:

@@ -1,6 +1,6 @@
 """Counting metrics: how wrong the number is, and how wrong the places are although the number is right.
 
-g is the true count of a picture, p the estimate. Mind the name MSE: GigaZoom's eq. 5 is the mean of the squared
+g is the true count of an image, p the estimate. Mind the name MSE: GigaZoom's eq. 5 is the mean of the squared
 errors, here `mse`; what crowd counting tables print as "MSE" is its square root, here `rmse`.
 """
 
@@ -14,19 +14,18 @@ import numpy as np
 from gigacount.density import BAND_CELLS, DensityMap
 from gigacount.errors import DataError
 from gigacount.geometry import Size
-from gigacount.metrics.heads import Floats
-from gigacount.metrics.result import Result, mean_of_known
+from gigacount.metrics.heads import Floats, mean_of_known
 
 GRID = 8  # cells per side: GAME(3) and the grid error use all of them, GAME(0..2) sum blocks of them
 GAME_LEVELS = 3
 DENSITY_LEVELS = ("S0", "S1", "S2", "S3", "S4")
 LEVEL_ENDS = (0, 100, 500, 5000)  # the most heads of S0..S3; S4 is above
-RESAMPLED_AT_ONCE = 4_000_000
+RESAMPLES, RESAMPLED_AT_ONCE = 10_000, 4_000_000
 
 
 @dataclass(frozen=True)
 class ImageCount:
-    """One picture: true and estimated count, and both per cell of an 8 x 8 grid (rows, cols) where known."""
+    """One image: true and estimated count, and both per cell of an 8 x 8 grid (rows, cols) where known."""
 
     name: str
     truth: float
@@ -64,8 +63,8 @@ class ImageCount:
 
 
 @dataclass(frozen=True)
-class LevelError(Result):
-    """Errors of the pictures of one density level of NWPU-Crowd; None where there are none of them."""
+class LevelError:
+    """Errors of the images of one density level of NWPU-Crowd; None where there are none of them."""
 
     level: str
     images: int
@@ -75,13 +74,13 @@ class LevelError(Result):
 
 
 @dataclass(frozen=True)
-class CountingMetrics(Result):
+class CountingMetrics:
     """Counting errors over a data set.
 
-    mae: mean |p - g|, with the 95 % bootstrap interval `mae_interval` (None for a single picture).
+    mae: mean |p - g|, with the 95 % bootstrap interval `mae_interval` (None for a single image).
     mse: mean (p - g)^2, GigaZoom's eq. 5. rmse: its root, the literature's "MSE".
-    nae: mean |p - g| / g over the pictures with g > 0; None where there are none (the official script prints -1).
-    bias: mean p - g. game: GAME(0..3), grid_error: mean over the pictures with people; None without density grids.
+    nae: mean |p - g| / g over the images with g > 0; None where there are none (the official script prints -1).
+    bias: mean p - g. game: GAME(0..3), grid_error: mean over the images with people; None without density grids.
     levels, level_mae: errors per density level of NWPU-Crowd and their unweighted mean over the levels that occur.
     notes: what is undefined here, and why.
     """
@@ -102,16 +101,13 @@ class CountingMetrics(Result):
     notes: tuple[str, ...]
 
 
-def counting_metrics(images: Sequence[ImageCount], resamples: int = 10_000, seed: int = 0) -> CountingMetrics:
-    """All counting metrics of a data set.
-
-    resamples, seed: of the bootstrap. Raises DataError for no pictures at all and for counts that are no numbers.
-    """
+def counting_metrics(images: Sequence[ImageCount]) -> CountingMetrics:
+    """All counting metrics of a data set. Raises DataError for no images at all and for counts that are no numbers."""
     if not images:
-        raise DataError("there is no picture to measure the count on")
+        raise DataError("there is no image to measure the count on")
     for image in images:
         if not (np.isfinite(image.truth) and np.isfinite(image.estimate)):
-            raise DataError(f"picture '{image.name}' has a count of {image.truth} and an estimate of {image.estimate}")
+            raise DataError(f"image '{image.name}' has a count of {image.truth} and an estimate of {image.estimate}")
     errors = np.array([image.error for image in images], np.float64)
     levels = tuple(_level_error(name, [i for i in images if i.level == k]) for k, name in enumerate(DENSITY_LEVELS))
     games = [image.game for image in images if image.game is not None]
@@ -122,7 +118,7 @@ def counting_metrics(images: Sequence[ImageCount], resamples: int = 10_000, seed
         truth_total=float(sum(image.truth for image in images)),
         estimate_total=float(sum(image.estimate for image in images)),
         mae=float(np.abs(errors).mean()),
-        mae_interval=bootstrap_interval(np.abs(errors), resamples, seed),
+        mae_interval=bootstrap_interval(np.abs(errors)),
         mse=mse,
         rmse=float(np.sqrt(mse)),
         nae=mean_of_known(image.nae for image in images),
@@ -148,41 +144,41 @@ def _notes(images: Sequence[ImageCount], levels: Sequence[LevelError], with_grid
     empty = sum(image.truth <= 0 for image in images)
     if empty:
         # The official protocol leaves these out of the NAE and nothing else.
-        notes.append(f"NAE and grid error leave out {empty} of {len(images)} pictures: nobody is in them")
+        notes.append(f"NAE and grid error leave out {empty} of {len(images)} images: they have no people")
     if len(images) == 1:
-        notes.append("no interval for the MAE: there is one picture")
+        notes.append("no interval for the MAE: there is one image")
     if with_grid < len(images):
         notes.append(
             f"no GAME and grid error: {len(images) - with_grid} of {len(images)} estimates have no density grid"
         )
     absent = [level.level for level in levels if not level.images]
     if absent:
-        notes.append(f"the mean over density levels leaves out {', '.join(absent)}: no picture belongs there")
+        notes.append(f"the mean over density levels leaves out {', '.join(absent)}: no image belongs there")
     return notes
 
 
-def bootstrap_interval(errors: Floats, resamples: int = 10_000, seed: int = 0) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean of per-picture errors; the same seed gives the same interval.
+def bootstrap_interval(errors: Floats) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of the mean of per-image errors; always the same one.
 
-    None for fewer than two pictures, whose spread is unknown.
+    None for fewer than two images, whose spread is unknown.
     """
     n = len(errors)
     if n < 2:
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     step = max(RESAMPLED_AT_ONCE // n, 1)
     means = [
-        errors[rng.integers(n, size=(min(step, resamples - done), n))].mean(axis=1)
-        for done in range(0, resamples, step)
+        errors[rng.integers(n, size=(min(step, RESAMPLES - done), n))].mean(axis=1)
+        for done in range(0, RESAMPLES, step)
     ]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
 
 
 def game(truth_grid: Floats, estimate_grid: Floats) -> tuple[float, ...]:
-    """GAME(0), ..., GAME(3) of one picture (Guerrero-Gomez-Olmedo et al. 2015) from its 8 x 8 grids of people.
+    """GAME(0), ..., GAME(3) of one image (Guerrero-Gomez-Olmedo et al. 2015) from its 8 x 8 grids of people.
 
-    GAME(L) is the sum of |p - g| over the 4^L equal parts of the picture; GAME(0) is the absolute error of the count.
+    GAME(L) is the sum of |p - g| over the 4^L equal parts of the image; GAME(0) is the absolute error of the count.
     """
     errors = []
     for level in range(GAME_LEVELS + 1):
@@ -194,9 +190,9 @@ def game(truth_grid: Floats, estimate_grid: Floats) -> tuple[float, ...]:
 
 
 def grid_of_points(points_xy: Floats, size_wh: Size) -> Floats:
-    """People per cell of the 8 x 8 grid over a picture, from points (N, 2) in its pixels.
+    """People per cell of the 8 x 8 grid over an image, from points (N, 2) in its pixels.
 
-    A label outside the picture, as some data sets have, goes to the nearest cell: the grid sums to the number of
+    A label outside the image, as some data sets have, goes to the nearest cell: the grid sums to the number of
     points. A point on the line between two cells goes to the right and lower one.
     """
     cell = np.clip((points_xy * GRID / np.asarray(size_wh)).astype(np.int64), 0, GRID - 1)
@@ -204,7 +200,7 @@ def grid_of_points(points_xy: Floats, size_wh: Size) -> Floats:
 
 
 def grid_of_density(density: DensityMap) -> Floats:
-    """People per cell of the 8 x 8 grid over a picture, from its density map.
+    """People per cell of the 8 x 8 grid over an image, from its density map.
 
     A cell of the map that lies in several cells of the grid is shared out by area, so that nothing is lost where the
     sides do not divide.

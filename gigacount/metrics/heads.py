@@ -1,7 +1,8 @@
-"""Heads as labelled and as predicted, one picture at a time: what localization is measured on."""
+"""Heads as labelled and as predicted, one image at a time: what localization is measured on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ SIZE_CLASSES = tuple(f"A{i}" for i in range(len(AREA_EDGES) + 1))
 
 @dataclass(frozen=True)
 class TruePoints:
-    """The labelled heads of one picture.
+    """The labelled heads of one image.
 
     points_xy: (N, 2) pixels. sigma_s, sigma_l: (N,) match radii of the NWPU protocol in pixels, None where the truth
     has no head sizes. size_class: (N,) 0..5 for A0..A5, or None.
@@ -32,14 +33,14 @@ class TruePoints:
 
     @property
     def sigmas(self) -> tuple[Floats, Floats] | None:
-        """sigma_s and sigma_l, or None where they are unknown; nobody's are known."""
+        """sigma_s and sigma_l, or None where they are unknown; empty for an image without heads."""
         if self.sigma_s is None or self.sigma_l is None:
             return None if len(self) else (np.zeros(0), np.zeros(0))
         return self.sigma_s, self.sigma_l
 
     @property
     def classes(self) -> Integers | None:
-        """The size class of each head, or None where they are unknown; nobody's are known."""
+        """The size class of each head, or None where they are unknown; empty for an image without heads."""
         return np.zeros(0, np.int64) if self.size_class is None and not len(self) else self.size_class
 
     @classmethod
@@ -58,7 +59,7 @@ class TruePoints:
 
 @dataclass(frozen=True)
 class PredictedPoints:
-    """The heads found in one picture: points_xy (M, 2) pixels, scores (M,) with higher meaning surer, or None."""
+    """The heads found in one image: points_xy (M, 2) pixels, scores (M,) with higher meaning surer, or None."""
 
     points_xy: Floats
     scores: Floats | None = None
@@ -69,7 +70,7 @@ class PredictedPoints:
 
 @dataclass(frozen=True)
 class PointPair:
-    """Truth and prediction of one picture."""
+    """Truth and prediction of one image."""
 
     name: str
     truth: TruePoints
@@ -85,3 +86,9 @@ def size_class(areas: Floats) -> Integers:
     classes = np.searchsorted(AREA_EDGES, areas)
     classes[np.isin(areas, AREA_EDGES)] = 0
     return classes.astype(np.int64)
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,7 +1,7 @@
 """Localization measured by matching within a radius: NWPU-Crowd, fixed radii, UCF-QNRF.
 
 All three count true positives, false positives and false negatives over the whole data set, then divide (micro
-average). A picture without heads adds all its predictions to the false positives, one without predictions all its
+average). An image without heads adds all its predictions to the false positives, one without predictions all its
 heads to the false negatives.
 """
 
@@ -15,13 +15,12 @@ import numpy as np
 from gigacount.errors import DataError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair
 from gigacount.metrics.matching import UNMATCHED, match, matched_within
-from gigacount.metrics.result import Result
 
 QNRF_RADII = tuple(range(1, 101))
 
 
 @dataclass(frozen=True)
-class Score(Result):
+class Score:
     """Matches over a data set, and what follows from them.
 
     precision = tp / (tp + fp), recall = tp / (tp + fn), f1 = 2 * precision * recall / (precision + recall). Where a
@@ -42,7 +41,7 @@ class Score(Result):
 
 
 @dataclass(frozen=True)
-class ClassRecall(Result):
+class ClassRecall:
     """Recall of the heads of one size class; 0 where the data set has none of them, as upstream prints it."""
 
     size_class: str
@@ -52,7 +51,7 @@ class ClassRecall(Result):
 
 
 @dataclass(frozen=True)
-class NwpuRadius(Result):
+class NwpuRadius:
     """Scores at one of the two radii; classes and their unweighted mean are None where no sizes are known."""
 
     score: Score
@@ -61,7 +60,7 @@ class NwpuRadius(Result):
 
 
 @dataclass(frozen=True)
-class NwpuScore(Result):
+class NwpuScore:
     """The NWPU-Crowd localization protocol (Wang et al. 2020); the leaderboard ranks by `sigma_l.score.f1`."""
 
     sigma_l: NwpuRadius
@@ -69,7 +68,7 @@ class NwpuScore(Result):
 
 
 @dataclass(frozen=True)
-class RadiusScore(Result):
+class RadiusScore:
     """Scores at one radius in pixels, the same for every head (4 and 8 in FIDTM's tables)."""
 
     radius: float
@@ -77,7 +76,7 @@ class RadiusScore(Result):
 
 
 @dataclass(frozen=True)
-class QnrfScore(Result):
+class QnrfScore:
     """Averages over the radii 1, 2, ..., 100 px as on UCF-QNRF (Idrees et al. 2018); f1 is that of the averages."""
 
     precision: float
@@ -128,7 +127,7 @@ def _nwpu_at(pairs: Sequence[PointPair], sigmas: Sequence[Floats]) -> NwpuRadius
 def fixed_radii(pairs: Sequence[PointPair], radii: Sequence[float]) -> tuple[RadiusScore, ...]:
     """Precision, recall and F1 at each radius in pixels, with the largest matching as in the NWPU protocol."""
     ascending = sorted(set(radii))
-    matched = matched_within(_sides(pairs), ascending)
+    matched = matched_within([(pair.truth.points_xy, pair.predicted.points_xy) for pair in pairs], ascending)
     score = {r: Score.of(m, *totals(pairs)) for r, m in zip(ascending, matched, strict=True)}
     return tuple(RadiusScore(float(radius), score[radius]) for radius in radii)
 
@@ -147,17 +146,13 @@ def qnrf(pairs: Sequence[PointPair]) -> QnrfScore:
 
 
 def totals(pairs: Sequence[PointPair]) -> tuple[int, int]:
-    """Heads and predictions in all pictures."""
+    """Heads and predictions in all images."""
     return sum(len(pair.truth) for pair in pairs), sum(len(pair.predicted) for pair in pairs)
 
 
 def harmonic(a: float, b: float) -> float:
     """The harmonic mean, 0 where both are 0."""
     return _ratio(2 * a * b, a + b)
-
-
-def _sides(pairs: Sequence[PointPair]) -> list[tuple[Floats, Floats]]:
-    return [(pair.truth.points_xy, pair.predicted.points_xy) for pair in pairs]
 
 
 def _ratio(part: float, whole: float) -> float:

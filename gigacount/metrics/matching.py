@@ -2,7 +2,7 @@
 
 A head and a predicted point may match when their distance is at most a radius. k-d trees find these candidates, so
 memory grows with their number and not with heads times predictions; where so many heads stand on one spot that even
-these are too many, a search asks the trees instead of a list (`Crowd`).
+these are too many, a search asks the trees instead of a list (`CrowdMatching`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from scipy.spatial import cKDTree
 from gigacount.metrics.heads import Floats, Integers
 
 UNMATCHED = -1
-MOST_PAIRS = 5_000_000  # candidate pairs of a picture that are listed
+MOST_PAIRS = 5_000_000  # candidate pairs of an image that are listed
 CROWDED = 8  # mean candidates per head from which scipy's Hopcroft-Karp can take minutes; see `maximum_matching`
 
 
-class Graph(Protocol):
+class MatchGraph(Protocol):
     """Which predictions may match which head."""
 
     def reach(self, front: Integers, parent: Integers) -> tuple[Integers, Integers]:
@@ -88,7 +88,7 @@ def maximum_matching(graph: Candidates) -> Integers:
     return maximum_bipartite_matching(matrix, "column").astype(np.int64)
 
 
-def augment(graph: Graph, mates: Integers, mates_back: Integers, most: float = inf) -> None:
+def augment(graph: MatchGraph, mates: Integers, mates_back: Integers, most: float = inf) -> None:
     """Enlarge a matching in place until it has the greatest size.
 
     mates: (N,) the prediction of each head; mates_back: (M,) the head of each prediction; UNMATCHED where none. most:
@@ -122,8 +122,8 @@ def augment(graph: Graph, mates: Integers, mates_back: Integers, most: float = i
             ends = before[before != UNMATCHED]
 
 
-class Crowd:
-    """The growing matching of a picture whose candidates are too many to be listed.
+class CrowdMatching:
+    """The growing matching of an image whose candidates are too many to be listed.
 
     heads_xy (N, 2), predictions_xy (M, 2). Each step of the search asks trees of the heads at the front which
     predictions are near one of them; which one is left to chance first, for of many heads on a spot the nearest
@@ -187,7 +187,7 @@ def nearest(of: Floats, points: Floats) -> tuple[Floats, Integers]:
 def match(heads_xy: Floats, predictions_xy: Floats, radii: Floats) -> Integers:
     """A matching of the most heads (N, 2), each within its radius (N,): the prediction of each, or UNMATCHED."""
     if _many(heads_xy, predictions_xy, radii):
-        crowd = Crowd(heads_xy, predictions_xy)
+        crowd = CrowdMatching(heads_xy, predictions_xy)
         crowd.enlarge(radii)
         return crowd.mates
     return maximum_matching(candidates(heads_xy, predictions_xy, radii))
@@ -205,25 +205,25 @@ def _many(heads_xy: Floats, predictions_xy: Floats, radii: Floats) -> bool:
     return False
 
 
-def matched_within(pictures: Iterable[tuple[Floats, Floats]], radii: Sequence[float]) -> list[int]:
-    """Heads matched in all pictures together, for each of the ascending `radii`.
+def matched_within(images: Iterable[tuple[Floats, Floats]], radii: Sequence[float]) -> list[int]:
+    """Heads matched in all images together, for each of the ascending `radii`.
 
-    Each picture is (heads_xy, predictions_xy). All pictures form one graph, and each radius goes on from the matching
+    Each image is (heads_xy, predictions_xy). All images form one graph, and each radius goes on from the matching
     of the one before: only the paths that the new candidates open are searched. Crowds are matched one by one.
     """
     steps = np.asarray(radii, np.float64)
     listed, crowds = [], []
-    for heads_xy, predictions_xy in pictures:
+    for heads_xy, predictions_xy in images:
         if _many(heads_xy, predictions_xy, np.full(len(heads_xy), steps[-1])):
-            crowds.append(Crowd(heads_xy, predictions_xy))
+            crowds.append(CrowdMatching(heads_xy, predictions_xy))
         else:
             listed.append((heads_xy, predictions_xy))
-    parts = [_Near.of(*sides, steps) for sides in listed]
-    rows = np.cumsum([0, *(part.n_rows for part in parts)])
-    cols = np.cumsum([0, *(part.n_cols for part in parts)])
-    row = np.concatenate([np.zeros(0, np.int64), *(part.row + at for part, at in zip(parts, rows, strict=False))])
-    col = np.concatenate([np.zeros(0, np.int64), *(part.col + at for part, at in zip(parts, cols, strict=False))])
-    step = np.concatenate([np.zeros(0, np.int64), *(part.step for part in parts)])
+    parts = [_near(*sides, steps) for sides in listed]
+    nothing = np.zeros(0, np.int64)
+    rows, cols = (np.cumsum([0, *(part[side] for part in parts)]) for side in (3, 4))
+    row = np.concatenate([nothing, *(part[0] + at for part, at in zip(parts, rows, strict=False))])
+    col = np.concatenate([nothing, *(part[1] + at for part, at in zip(parts, cols, strict=False))])
+    step = np.concatenate([nothing, *(part[2] for part in parts)])
 
     order = np.lexsort((step, row))  # nearest candidates first, so that a radius admits a prefix of each row
     row, col, step = row[order], col[order], step[order]
@@ -241,23 +241,15 @@ def matched_within(pictures: Iterable[tuple[Floats, Floats]], radii: Sequence[fl
     return sizes
 
 
-@dataclass(frozen=True)
-class _Near:
-    """Candidate pairs of one picture, with the index of the first radius that admits each."""
+def _near(heads_xy: Floats, predictions_xy: Floats, radii: Floats) -> tuple[Integers, Integers, Integers, int, int]:
+    """Candidate pairs of an image: row, column, and the index of the first radius that admits each; rows and columns.
 
-    row: Integers
-    col: Integers
-    step: Integers
-    n_rows: int
-    n_cols: int
-
-    @classmethod
-    def of(cls, heads_xy: Floats, predictions_xy: Floats, radii: Floats) -> _Near:
-        # The smaller side searches: once all of it is matched there is nothing left to search for.
-        few, many = sorted((heads_xy, predictions_xy), key=len)
-        if len(few) == 0:
-            nothing = np.zeros(0, np.int64)
-            return cls(nothing, nothing, nothing, 0, len(many))
-        near = cKDTree(few).sparse_distance_matrix(cKDTree(many), radii[-1], output_type="ndarray")
-        step = np.searchsorted(radii, near["v"])
-        return cls(near["i"].astype(np.int64), near["j"].astype(np.int64), step, len(few), len(many))
+    The smaller side is the rows, which search: once all of it is matched there is nothing left to search for.
+    """
+    few, many = sorted((heads_xy, predictions_xy), key=len)
+    if len(few) == 0:
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, nothing, 0, len(many)
+    near = cKDTree(few).sparse_distance_matrix(cKDTree(many), radii[-1], output_type="ndarray")
+    step = np.searchsorted(radii, near["v"])
+    return near["i"].astype(np.int64), near["j"].astype(np.int64), step, len(few), len(many)

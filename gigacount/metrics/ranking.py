@@ -2,10 +2,10 @@
 
 Where COCO and the papers leave a choice open:
 
-- Ranks run over the whole data set, not per picture. Equal scores are one operating point of the precision-recall
+- Ranks run over the whole data set, not per image. Equal scores are one operating point of the precision-recall
   curve, so that the order of lines in a file changes nothing; without any scores there is just that one point.
 - Average precision is COCO's: precision made non-increasing from the right, sampled at recall 0, .01, ..., 1.
-- Average recall is the recall that all predictions together reach (COCO's, without its cap of 100 per picture).
+- Average recall is the recall that all predictions together reach (COCO's, without its cap of 100 per image).
 - Without any head both are undefined, hence None (COCO prints -1).
 """
 
@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gigacount.metrics.heads import Floats, Integers, PointPair, PredictedPoints
+from gigacount.metrics.heads import Floats, Integers, PointPair, PredictedPoints, mean_of_known
 from gigacount.metrics.localization import totals
 from gigacount.metrics.matching import candidates, nearest
-from gigacount.metrics.result import Result, mean_of_known
 
 RAZ_THRESHOLDS = tuple(k / 100 for k in range(50, 100, 5))
 NAP_DELTAS = tuple(k / 100 for k in range(5, 55, 5))
@@ -30,7 +29,7 @@ RECALL_STEPS = 100
 
 
 @dataclass(frozen=True)
-class RazScore(Result):
+class RazScore:
     """AP and AR at one sigma in pixels, as in RAZ-Net's Table 3; None where the truth has no head."""
 
     sigma: float
@@ -43,7 +42,7 @@ class RazScore(Result):
 
 
 @dataclass(frozen=True)
-class NapScore(Result):
+class NapScore:
     """P2PNet's density-normalised average precision; None where the truth has no head.
 
     nap: mean over the deltas .05, .10, ..., .50. at: (delta, nAP) of each.
@@ -59,10 +58,8 @@ def raz(pairs: Sequence[PointPair], sigma: float) -> RazScore:
     From the highest score down, each point goes to its nearest head and is a true positive when no point before it
     has that head and exp(-d^2 / (2 sigma^2)) > threshold; it is never passed on to the second nearest head. Averaged
     over the thresholds .50, .55, ..., .95. The paper says "un-normalized Gaussian parameterized by sigma"; the factor
-    2 is the one of its attention map in section 3.1 and of the usual definition. Raises ValueError unless sigma > 0.
+    2 is the one of its attention map in section 3.1 and of the usual definition.
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0, not {sigma}")
     heads, _ = totals(pairs)
     scores, distance, head = _nearest_heads(pairs)
     affinity = np.exp(-(distance**2) / (2 * sigma**2))
@@ -105,8 +102,8 @@ def nap(pairs: Sequence[PointPair]) -> NapScore:
     """P2PNet's nAP (Song et al. 2021): match radii that follow the crowd's density.
 
     A point may match a head when d < delta * d_kNN, d_kNN the head's mean distance to its 3 nearest heads (all there
-    are, where the picture has fewer than four). From the highest score down, each point takes the free head that is
-    nearest by d / d_kNN. A head alone in its picture has no neighbour to measure by and may be matched from anywhere.
+    are, where the image has fewer than four). From the highest score down, each point takes the free head that is
+    nearest by d / d_kNN. A head alone in its image has no neighbour to measure by and may be matched from anywhere.
     """
     heads, _ = totals(pairs)
     scores = np.concatenate([np.zeros(0), *(_scores(pair.predicted) for pair in pairs)])

@@ -78,22 +78,23 @@ Looks = dict[float, list[list[Measured]]]
 """For each scale of one look, or enlargement of counting, what was seen in the images of each data set."""
 
 
-def calibrate(options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
-    """The record of `options.network` with divisor, thresholds, resolution, errors by kind and cost measured anew.
+def calibrate(network: str, options: CalibrateOptions, notify: Notify = lambda line: None) -> NetworkRecord:
+    """The record of a network, given by name or path, with all but its weights measured anew: divisor, thresholds,
+    resolution, errors by kind, cost.
 
     Images are counted as `count` counts them. The divisor, and how much people in small images are enlarged, have the
-    least mean over the data sets with people of MAE / mean count (people seen where nobody is would only ask for fewer
-    of everybody); the score threshold has a mean F1 of heads at 8 px close to the best. All this, and RAZ-Net's theta_f
+    least mean over the data sets with people of MAE / mean count (false people in sets without any would only lower all
+    counts); the score threshold has a mean F1 of heads at 8 px close to the best. All this, and RAZ-Net's theta_f
     (3.1), follows from the images given: name some that the network was not trained on. Raises DataError where a set
     has none.
     """
-    predictor = Predictor(options.network, options.device, options.precision)
+    predictor = Predictor(network, options.device, options.precision)
     kinds: list[str] = []
     looks: Looks = {scale: [] for scale in (1.0, *FURTHER)}
     counted: Looks = {enlarge: [] for enlarge in ENLARGE}
     counters = {enlarge: counter(predictor, enlarge, options) for enlarge in ENLARGE}
     for kind, samples in chosen(options, notify):
-        notify(f"{kind}: {len(samples)} pictures")
+        notify(f"{kind}: {len(samples)} images")
         kinds.append(kind)
         for scale, sets in looks.items():
             sets.append([look(predictor, sample, scale) for sample in samples])
@@ -166,15 +167,15 @@ def chosen(options: CalibrateOptions, notify: Notify) -> Iterator[tuple[str, lis
         read = load(spec, options.split, notify, options.labels)
         samples = [s for s in read if listed is None or listed.holds(name, s.image)]
         if not samples:
-            raise DataError(f"{spec}: none of its pictures is in {options.held_out}")
+            raise DataError(f"{spec}: none of its images is in {options.held_out}")
         yield kind or name, samples
 
 
-def pictures_at_all_scales(
+def images_at_all_scales(
     data: Sequence[str], split: str, labels: LabelOptions, notify: Notify
 ) -> list[NDArray[np.uint8]]:
     """Some images (H, W, 3) of every data set, evenly spread over it, at scales from 1 down to 1/8."""
-    pictures = []
+    images = []
     for spec in data:
         samples = load(spec, split, notify, labels)
         chosen = samples[:: max(len(samples) // SCALED_PICTURES, 1)][:SCALED_PICTURES]
@@ -183,8 +184,8 @@ def pictures_at_all_scales(
                 size = fit(image.size_wh, SCALED_WH)
                 scale = SCALES[number % len(SCALES)]
                 size_wh = max(round(size[0] * scale), 32), max(round(size[1] * scale), 32)
-                pictures.append(image.read(whole(image.size_wh), size_wh))
-    return pictures
+                images.append(image.read(whole(image.size_wh), size_wh))
+    return images
 
 
 def counter(predictor: Predictor, enlarge: float, options: CalibrateOptions) -> Counter:
@@ -294,22 +295,22 @@ EDGES = (0.0, *(4 * 2 ** (step / 2) for step in range(9)), np.inf)
 """Of the classes of spacing, in read pixels: 4, 5.7, 8, ... 64."""
 
 MIN_PEOPLE = 50.0
-"""People counted without whom a class says nothing."""
+"""The fewest people for whom a class of spacing is measured."""
 
-SAVED = 1.0
-"""People by whom a look twice as close brings a square full of people nearer to the truth, for it to be worth it."""
+MIN_GAIN = 1.0
+"""A closer look at a full square is worth it where it brings the count this many people nearer to the truth."""
 
-COVERED = 0.9
-SURE_AT = (1.0, 0.5)
-"""Sizes of images that tell how sure counts are: in scenes, some people are seen large and some small."""
+COVERAGE = 0.9
+INTERVAL_SCALES = (1.0, 0.5)
+"""Scales of images from which the intervals are measured: in scenes, some people are seen large and some small."""
 
 
 def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | None:
     """From looks at images, by kind, at their size and at halves of it; None where too few people were seen.
 
     Squares of all images are pooled into classes of spacing. People are resolved above the last class in which a
-    closer look at a square full of them saves SAVED people. `kinds` is what images with people, each kind with the
-    same weight, need besides the errors of their places for COVERED of them to lie in their intervals.
+    closer look at a square full of them saves MIN_GAIN people. `kinds` is what images with people, each kind with the
+    same weight, need besides the errors of their places for COVERAGE of them to lie in their intervals.
     """
     scales = [scale for scale in looks if scale <= 1]
     parts = []
@@ -327,7 +328,7 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
         twice = ~np.isnan(off_again)
         apart = (spacing[inside] * n).sum() / n.sum()
         saved = (off - off_again)[twice].sum() / max(n[twice].sum(), 1) * (BLOCK_PX * SQUARE / apart) ** 2
-        if saved >= SAVED and high < np.inf:
+        if saved >= MIN_GAIN and high < np.inf:
             resolved = high
         rows.append((apart, (n - true[inside]).sum() / n.sum(), off.sum() / n.sum()))
     with_people = sum(len(one.truth_xy) > 0 for seen in looks[1.0] for one in seen)
@@ -335,10 +336,10 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
         return None
     spacing_px, bias, error = (tuple(column.tolist()) for column in np.clip(np.round(rows, 3), -9, [[999, 9, 9]]).T)
     placed = Resolution(spacing_px, bias, error, round(resolved, 1))
-    needs, weights = _needs([looks[scale] for scale in SURE_AT if scale in looks], divisor, stride, placed)
+    needs, weights = _needs([looks[scale] for scale in INTERVAL_SCALES if scale in looks], divisor, stride, placed)
     order = np.argsort(needs)
     share = np.cumsum(weights[order]) / weights.sum()
-    kinds = float(needs[order][np.searchsorted(share, COVERED)])
+    kinds = float(needs[order][np.searchsorted(share, COVERAGE)])
     return replace(placed, kinds=math.ceil(kinds * 1000) / 1000, pictures=with_people)
 
 
@@ -364,7 +365,7 @@ def _needs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each image with people: the deviation that its places do not explain, and its weight; all (N,)."""
     needs, weights = [], []
-    for scale, sets in zip(SURE_AT, looks, strict=False):
+    for scale, sets in zip(INTERVAL_SCALES, looks, strict=False):
         for seen in sets:
             peopled = [one for one in seen if len(one.truth_xy)]
             for one in peopled:

@@ -18,7 +18,7 @@ PLAIN_SECONDS = 10.0
 
 
 class Answers(Observer):
-    """Answers, in the order of the list whichever picture is done first; failures at once."""
+    """Answers, in the order of the list whichever image is done first; failures at once."""
 
     def __init__(
         self,
@@ -71,53 +71,53 @@ class Plain(Observer):
 
 
 class Live(Observer):
-    """Progress on a terminal: the whole batch, and each picture under way."""
+    """Progress on a terminal: a bar for the whole batch, and one for each image in work."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}")
-        self._bars = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+        self.bars = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
         self._tasks: dict[str, TaskID] = {}
         self._tally: Tally | None = None
-        self._whole = self._bars.add_task("pictures", total=None, state="")
+        self._whole = self.bars.add_task("images", total=None, state="")
 
     def __enter__(self) -> Live:
-        self._bars.start()
+        self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self.bars.stop()
 
     def began(self, tally: Tally) -> None:
         self._tally = tally
         self._update()
 
     def started(self, item: Item) -> None:
-        self._tasks[item.key] = self._bars.add_task(printable(item.path.name), total=None, state="")
+        self._tasks[item.key] = self.bars.add_task(printable(item.path.name), total=None, state="")
 
     def looked(self, item: Item, done: int, planned: int) -> None:
         if item.key in self._tasks:
-            self._bars.update(self._tasks[item.key], completed=done, total=planned, state=f"{done}/{planned} windows")
+            self.bars.update(self._tasks[item.key], completed=done, total=planned, state=f"{done}/{planned} windows")
 
     def finished(self, item: Item, row: Row, reused: bool) -> None:
         if item.key in self._tasks:
-            self._bars.remove_task(self._tasks.pop(item.key))
+            self.bars.remove_task(self._tasks.pop(item.key))
         self._update()
 
     def said(self, message: str) -> None:
-        self._bars.console.print(one_line(message), markup=False, highlight=False, soft_wrap=True)
+        self.bars.console.print(one_line(message), markup=False, highlight=False, soft_wrap=True)
 
     def _update(self) -> None:
         if self._tally is not None:
             settled, total = self._tally.settled, self._tally.total
-            self._bars.update(self._whole, completed=settled, total=total, state=state(self._tally))
+            self.bars.update(self._whole, completed=settled, total=total, state=state(self._tally))
 
 
 def state(tally: Tally) -> str:
-    """`37 of 200 pictures, 1 failed, 12 min left`."""
-    parts = [f"{tally.settled} of {plural(tally.total, 'picture')}"]
+    """`37 of 200 images, 1 failed, 12 min left`."""
+    parts = [f"{tally.settled} of {plural(tally.total, 'image')}"]
     if tally.failed:
         parts.append(f"{tally.failed} failed")
     if (left := tally.seconds_left()) is not None:
