@@ -55,8 +55,9 @@ bench: $(STAMP) ## ratios, floors and memory on full-size scenes, against docs/e
 bench-gpu: $(STAMP) ## where the time of a count on a GPU goes, in some minutes
 	$(PY) tests/benchmarks/gpu.py .work/bench
 
-docs: $(STAMP) ## rewrite docs/reference/commands.md from the commands' help
+docs: $(STAMP) ## rewrite the reference of commands and options from the code
 	$(PY) docs/make_commands.py
+	$(PY) docs/make_options.py
 
 images: demo ## rewrite the README's image from the demonstration's overlay
 	$(PY) docs/make_images.py demo

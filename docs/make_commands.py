@@ -20,7 +20,7 @@ def commands_page() -> str:
     runner = CliRunner()
     parts = [
         "# Commands\n\nMade by `make docs` from the commands' own help.\n",
-        "Answers go to standard output, everything else to standard error. Exit status: 0 all well, 1 a picture",
+        "Answers go to standard output, everything else to standard error. Exit status: 0 all well, 1 an image",
         "failed, 2 wrong usage, 130 stopped with Ctrl-C. `--debug`, anywhere, shows the traceback of an error.\n",
     ]
     for words in command_words():
