@@ -20,6 +20,7 @@ from gigacount.cli.count import count, localize
 from gigacount.cli.data import data, synthesize
 from gigacount.cli.evaluate import ablate, evaluate
 from gigacount.cli.networks import networks
+from gigacount.cli.options import App
 from gigacount.cli.show import complain
 from gigacount.cli.train import train
 from gigacount.cli.view import audit, info, view
@@ -30,7 +31,7 @@ from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-app = typer.Typer(
+app = App(
     name="gigacount",
     help="Count and locate people in gigapixel photographs.",
     no_args_is_help=True,
@@ -61,12 +62,8 @@ def usage_message(error: Exception) -> str:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(
-        False, "--version", callback=print_version, is_eager=True, metavar="", help="Print the version."
-    ),
-    debug: bool = typer.Option(
-        False, "--debug", metavar="", help="Show a traceback when something fails; may stand anywhere."
-    ),
+    version: bool = typer.Option(False, "--version", callback=print_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails; may stand anywhere."),
 ) -> None:
     """Count and locate people in gigapixel photographs."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from gigacount.cli.options import Quiet, spread
+from gigacount.cli.options import App, Quiet, spread
 from gigacount.cli.show import progress_bar, say
 from gigacount.errors import DataError, ExistsError, OutputError, UnknownNameError, UsageError
 from gigacount.geometry import Size
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCENE_SIZE = (26908, 15024)
 SUFFIXES = {"tif": ".tif", "jpg": ".jpg"}
 
-data = typer.Typer(help="Labelled images: check them, list what can be read.", no_args_is_help=True)
+data = App(help="Labelled images: check them, list what can be read.", no_args_is_help=True)
 
 
 @data.callback()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from gigacount.cli.options import AsJson, Counting, Data, MinScore, Quiet, spread
+from gigacount.cli.options import App, AsJson, Counting, Data, MinScore, Quiet, spread
 from gigacount.cli.show import say
 from gigacount.errors import ExistsError
 from gigacount.options import AblateOptions, CountOptions, EvaluateOptions, LabelOptions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-evaluate = typer.Typer(help="Measure counts and located heads against ground truth.", no_args_is_help=True)
+evaluate = App(help="Measure counts and located heads against ground truth.", no_args_is_help=True)
 
 
 @evaluate.callback()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gigacount.cli.options import AsJson, NetworkArgument, spread
+from gigacount.cli.options import App, AsJson, NetworkArgument, spread
 from gigacount.cli.show import say
 from gigacount.geometry import Size
 from gigacount.options import CalibrateOptions, LabelOptions
@@ -31,13 +31,13 @@ ERRORS = {
 }
 """Columns of the table of errors: title, and what a record calls it."""
 
-networks = typer.Typer(invoke_without_command=True)
+networks = App(invoke_without_command=True)
 
 
 @networks.callback()
 def list_networks(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object per network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per network.")] = False,
 ) -> None:
     """List the networks: which have weights here, and what error was measured with them."""
     if context.invoked_subcommand is not None:

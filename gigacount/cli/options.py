@@ -13,15 +13,17 @@ from functools import wraps
 from inspect import Parameter
 from keyword import iskeyword
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.options import BatchOptions, CountOptions
 from gigacount.options.option import EXPERTS, MANY, NETWORK, OUTPUT, Option, option, parse_names, parse_size
 
-METAVARS = {bool: "", int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
+T = TypeVar("T", bound=Callable[..., Any])
+METAVARS = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
 Values = dict[str, Any]
 Callbacks = dict[str, Callable[[Any], Any]]
 
@@ -33,6 +35,35 @@ MinScore = Annotated[
     Option("Leave out heads below this score, 0 to 1. Default: the network's threshold.", panel=NETWORK),
 ]
 NetworkArgument = Annotated[str, typer.Argument(metavar="NETWORK", help="Name of shipped weights, or a record's path.")]
+
+
+class FlagsWithoutType:
+    """For commands: nothing stands for the value of a flag in the help, as it has none; Typer writes `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_bool_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(FlagsWithoutType, TyperCommand):
+    pass
+
+
+class Group(FlagsWithoutType, TyperGroup):
+    pass
+
+
+class App(typer.Typer):
+    """A group of commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(cls=Group, **settings)
+
+    def command(self, name: str | None = None) -> Callable[[T], T]:  # type: ignore[override]
+        return super().command(name, cls=Command)
 
 
 @dataclass(frozen=True)
