@@ -11,9 +11,9 @@ from gigacount.batch.work import Broken, Engine, Finished, Ready, Report, Starte
 from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError
 
-STARTS = 3
-TRIES = 2
-GRACE_SECONDS = 5.0
+MAX_BAD_STARTS = 3
+MAX_TRIES = 2
+GRACE_SECONDS = 5.0  # for workers to drop their work at the next window
 
 
 @dataclass
@@ -147,12 +147,12 @@ class Scheduler:
         self.assignments.remove(assignment)
         if not assignment.ready:
             self._bad_starts += 1
-            if self._bad_starts >= STARTS:
+            if self._bad_starts >= MAX_BAD_STARTS:
                 raise GigacountError(f"no worker survives loading the networks ({reason}); is there enough memory?")
         failed: list[Report] = []
         for key, task in assignment.tasks.items():
             self.tidy(task.item)
-            if self._tries[key] + 1 < TRIES:
+            if self._tries[key] + 1 < MAX_TRIES:
                 self._try_again(task, assignment.worker.node)
             else:
                 message = f"the worker died of it twice ({reason}): too little memory, or a damaged image"
