@@ -78,8 +78,13 @@ def test_matlab_positions_of_another_shape(tmp_path):
 @pytest.mark.parametrize(
     ("name", "file", "text", "message"),
     [
-        ("csv", "train.csv", "image,x,y\na.jpg,1,2\na.jpg,1,two\n", "train.csv, line 3: '1,two' is not a position"),
-        ("csv", "train.csv", "image,x,y\na.jpg,1\n", "train.csv, line 2: '1,' is not a position"),
+        (
+            "csv",
+            "train.csv",
+            "image,x,y\na.jpg,1,2\na.jpg,1,two\n",
+            "train.csv, line 3: '1,two' is not a number for each of x,y",
+        ),
+        ("csv", "train.csv", "image,x,y\na.jpg,1\n", "train.csv, line 2: '1,' is not a number for each of x,y"),
         (
             "csv",
             "train.csv",

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import pyvips
 import torch
+from command_line import gigacount
 from train_fakes import RECIPE, Tiny, add_fakes, options, write_photos
-from typer.testing import CliRunner
 
-from gigacount.cli import app
 from gigacount.datasets import read
 from gigacount.datasets.listed import names_apart, read_list
 from gigacount.density import DensityMap
@@ -308,10 +307,9 @@ def test_a_mix_is_some_and_not_all(ratio: float) -> None:
 
 
 def test_a_teacher_without_pictures_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        app, ["train", "--data", "csv:x", "--out", str(tmp_path), "--pseudo-labels-from", "light"]
-    )
-    assert result.exit_code == 2
+    done = gigacount("train", "--data", "csv:x", "--out", tmp_path, "--pseudo-labels-from", "light")
+    assert done.returncode == 2
+    assert "--pseudo-labels-from needs --mix, which is missing" in done.stderr
 
 
 def test_checkpoints_are_chosen_by_the_geometric_mean_over_the_sets() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -40,12 +40,8 @@ def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
     columns = (*POSITION, *BOX) if set(BOX) <= set(names) else POSITION
     for line, cells in lines:
         heads = rows.setdefault(cells["image"], [])
-        values = [cells[column] for column in columns]
-        if any(values):
-            try:
-                heads.append((row_class(cells), [float(value) for value in values]))
-            except ValueError as error:
-                raise bad(path, f"'{shown(','.join(values), 40)}' is not a position", line) from error
+        if (values := row_numbers(path, line, cells, columns)) is not None:
+            heads.append((row_class(cells), values))
     people = people_classes({label for heads in rows.values() for label, _ in heads}, path, on_error)
     entries = ((image, partial(_heads, heads, people)) for image, heads in rows.items())
     yield from read_listed(entries, path, picture_folders(path), on_error)
@@ -54,6 +50,16 @@ def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
 def row_class(cells: dict[str, str]) -> str:
     """The class of a row by its columns, '' where it has none."""
     return next((cells[name] for name in CLASS if name in cells), "")
+
+
+def row_numbers(path: Path, line: int, cells: dict[str, str], columns: Sequence[str]) -> list[float] | None:
+    """The numbers of a row, None where all cells are empty. Raises EntryError where one is no number."""
+    texts = [cells[column] for column in columns]
+    try:
+        return [float(text) for text in texts] if any(texts) else None
+    except ValueError as error:
+        problem = f"'{shown(','.join(texts), 40)}' is not a number for each of {','.join(columns)}"
+        raise bad(path, problem, line) from error
 
 
 def csv_text(images: Iterable[tuple[str | Path, Points, Boxes | None]]) -> str:

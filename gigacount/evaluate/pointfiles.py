@@ -24,16 +24,14 @@ from typing import Any
 import numpy as np
 
 from gigacount.datasets.coco import annotation_shape, load_coco
-from gigacount.datasets.csv_points import row_class
+from gigacount.datasets.csv_points import BOX, POSITION, row_class, row_numbers
 from gigacount.datasets.files import PARSING, bad, csv_rows, guarded, load_json, read_text
 from gigacount.datasets.geojson import feature_class, feature_parts, part_shape
 from gigacount.datasets.shapes import HeadShape, class_name, people_classes
 from gigacount.errors import DataError, EntryError, UnknownNameError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
 
-POSITION = ("x", "y")
 SIGMAS = ("sigma_s", "sigma_l")
-BOX = ("left", "top", "right", "bottom")
 SIDES = ("width", "height")
 NWPU_TRUTH = (*POSITION, *SIGMAS, "size_class")
 TRUTH_COLUMNS = (*NWPU_TRUTH, *BOX, *SIDES)
@@ -174,12 +172,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> PointFile:
             name = cells.get("image", path.stem)
             if not name:
                 raise bad(path, "no image is named", line)
-            values = [cells[column] for column in used]
-            try:
-                numbers = [float(value) for value in values] if any(values) else None
-            except ValueError as error:
-                raise bad(path, f"'{','.join(values)}' is not a number for each of {','.join(used)}", line) from error
-            yield name, line, numbers, row_class(cells)
+            yield name, line, row_numbers(path, line, cells, used), row_class(cells)
 
     return _gathered(path, heads(), used, "image" in names, lambda line, problem: bad(path, problem, line))
 
