@@ -82,7 +82,7 @@ def die_with_parent(parent: int) -> None:
 
 def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
     """Once: on its way out, what was begun is tidied up, and a second signal does not disturb that; a third ends it."""
-    handle(_second)
+    handle(lambda *_: handle(end_at_once))
     raise Stopped(number)
 
 
@@ -90,7 +90,3 @@ def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     with suppress(OSError):
         os.write(2, b"gigacount: stopped\n")
     os._exit(128 + number)
-
-
-def _second(number: int, frame: FrameType | None) -> None:
-    handle(end_at_once)

@@ -7,9 +7,10 @@ Most have one bit a pixel and are small beside their images.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,10 @@ class Mask:
         for place, _ in damage:
             ground[place] = True
         return ground
+
+    def rows(self, read: Callable[[int, int], NDArray[np.uint8]], width: int) -> Callable[[int, int], Any]:
+        """Reads what `read` does, stored rows of the image from the first on, with their ground."""
+        return lambda top, count: masked(read(top, count), self.pixels(0, top, (width, count)))
 
     def close(self) -> None:
         """Close the file."""

@@ -102,14 +102,10 @@ def plan_tiff(path: Path, shown: str, page: int | None) -> TiffPlan | None:
 
 
 def _copy(one: Directory, factor_xy: tuple[float, float]) -> Copy:
-    return Copy(tuple(vips_options(one).items()), one.size_wh, factor_xy, one)
-
-
-def vips_options(one: Directory) -> dict[str, int]:
-    """How to ask libvips for a directory."""
     options = {"page": one.page} if one.page else {}
     options |= {} if one.inner is None else {"subifd": one.inner}
-    return options | ({"unlimited": True} if needs_unlimited(one) else {})
+    options |= {"unlimited": True} if needs_unlimited(one) else {}
+    return Copy(tuple(options.items()), one.size_wh, factor_xy, one)
 
 
 def is_camera_raw(path: Path) -> bool:

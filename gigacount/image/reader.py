@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -20,13 +19,9 @@ from .ground import GroundTally
 from .imagefile import ImageFile
 from .info import ImageInfo
 from .resample import resample
-from .source import LevelSource, Tiled
+from .source import LevelSource, Notify, Tiled
 from .streamed import Streamed
 from .vips import VipsError
-
-
-def _silent(message: str) -> None:
-    """Drop the message."""
 
 
 class GigaImage:
@@ -38,7 +33,7 @@ class GigaImage:
     Several threads may read. Closing (also by an error or Ctrl-C) leaves no file behind.
     """
 
-    def __init__(self, file: ImageFile, notify: Callable[[str], None]) -> None:
+    def __init__(self, file: ImageFile, notify: Notify) -> None:
         self._tally = GroundTally()
         self._source: LevelSource
         try:
@@ -47,7 +42,7 @@ class GigaImage:
             raise file.damaged(error) from error
 
     @classmethod
-    def open(cls, path: Path, options: ReadOptions | None = None, notify: Callable[[str], None] = _silent) -> GigaImage:
+    def open(cls, path: Path, options: ReadOptions | None = None, notify: Notify = lambda message: None) -> GigaImage:
         """Open an image by its header, which is fast. `notify` gets a line when a scratch file is made, and the like.
 
         Raises ImageError, in one line: missing, unreadable, no image, too large.

@@ -8,7 +8,7 @@ by what tags say, by statistics, or by the pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -109,20 +109,18 @@ def sample_of(read: ReadNumbers, size_wh: Size, bands: int, piece_wh: Size) -> N
     """
     decoded = max(piece_wh[0] * piece_wh[1], PLACE**2)
     most = min(max(math.isqrt(DECODED_PIXELS // decoded), 3), 8)
-    places = [list(_spread(side, most)) for side in size_wh]
     place_wh = min(PLACE, size_wh[0]), min(PLACE, size_wh[1])
+    # From the start of a side to its end, and no more places than it takes to see all of it.
+    numbers = [min(most, -(-side // PLACE)) for side in size_wh]
+    places = [
+        [max(side - PLACE, 0) * place // max(number - 1, 1) for place in range(number)]
+        for side, number in zip(size_wh, numbers, strict=True)
+    ]
     found = [np.zeros((0, bands))]
     for top, left in product(places[1], places[0]):
         with suppress(VipsError):
             found.append(read(left, top, place_wh).reshape(-1, bands))
     return np.concatenate(found)
-
-
-def _spread(side: int, most: int) -> Iterator[int]:
-    """Where places begin along a side: from its start to its end, and no more than it takes to see all of it."""
-    number = min(most, -(-side // PLACE))
-    for place in range(number):
-        yield max(side - PLACE, 0) * place // max(number - 1, 1)
 
 
 def span_in(pixels: NDArray[Any]) -> Span | None:

@@ -20,7 +20,7 @@ from gigacount.geometry import Size, Window
 
 from . import codecs, jpeg, room
 from .foreign import Foreign
-from .ground import Mask, masked, masked_level
+from .ground import Mask, masked_level
 from .imagefile import ImageFile
 from .levels import CHUNK_BYTES, DAMAGED, MemoryLevel, PyramidLevel, ScratchLevel, box_means, filler
 from .pages import needs_unlimited
@@ -214,7 +214,7 @@ class Streamed(LevelSource):
             read = self._what_is_left(read, size_wh[0], bands)
         if file.mask is not None:
             self._mask = self._mask or Mask(file.mask, file.options.allow_damaged)
-            read, bands = partial(_masked_rows, read, self._mask, size_wh[0]), file.bands
+            read, bands = self._mask.rows(read, size_wh[0]), file.bands
         return Rows(size_wh, bands, partial(_written, read, size_wh[1], at_once))
 
     def _tifffile_level(self) -> PyramidLevel:
@@ -297,7 +297,3 @@ def _stored_rows(file: ImageFile) -> Read:
     rows, header = file.open_rows(), file.load()
     interpretation, profile = header.interpretation, field(header, "icc-profile-data")
     return lambda top, count: to_array(file.store(from_array(rows(top, count), interpretation, profile)))
-
-
-def _masked_rows(read: Read, mask: Mask, width: int, top: int, count: int) -> NDArray[np.uint8]:
-    return masked(read(top, count), mask.pixels(0, top, (width, count)))

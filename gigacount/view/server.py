@@ -115,7 +115,7 @@ class Viewed:
             "tile": TILE_PX,
             "levels": most_level(self.image.size_wh),
             "count": content.get("count"),
-            "range": range_of(content),
+            "range": str(Interval(**content["interval"])) if fits(content.get("interval"), INTERVAL) else None,
             "heads": len(self.machine) if self.result is not None and self.result.heads is not None else None,
             "windows": [[window[side] for side in sides] for window in content.get("windows", [])],
             "legend": self.density.label if self.density else None,
@@ -185,11 +185,6 @@ class Viewed:
             "done": made.patches,
             "heads": made.heads,
         }
-
-
-def range_of(content: dict[str, Any]) -> str | None:
-    """The range of a count in words."""
-    return str(Interval(**content["interval"])) if fits(content.get("interval"), INTERVAL) else None
 
 
 class Guard:
