@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gigacount.atomic import discard_leftovers
 from gigacount.batch import Item, Progress, Row, Task, run_batch, share, work_list
 from gigacount.errors import ImageError, UsageError
 from gigacount.options import BatchOptions
-from gigacount.output.files import discard_leftovers
 from gigacount.output.folder import ResultFolder
 
 

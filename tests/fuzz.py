@@ -40,6 +40,7 @@ from untrained import untrained_light
 
 from gigacount.ablate.measure import LevelShare, Measurement
 from gigacount.ablate.run import MeasurementFile
+from gigacount.atomic import process_space
 from gigacount.batch import CountWork, Item, Progress, Row, Task, runner
 from gigacount.batch.work import Finished, Ready, Report, Worker, attempt
 from gigacount.cli.batch import Answering, work_through
@@ -56,7 +57,6 @@ from gigacount.networks.record import hash_file
 from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import belonging
 from gigacount.options import BatchOptions, CountOptions, ReadOptions, RegionOptions, StrategyOptions
-from gigacount.output.files import process_space
 from gigacount.output.writers import geo_tags
 from gigacount.predict import Predictor
 from gigacount.regions import read_regions

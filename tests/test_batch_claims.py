@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gigacount.atomic import process_space, temporary
 from gigacount.batch.claims import Claims
-from gigacount.output.files import process_space, temporary
 
 
 def test_claims_are_exclusive_and_given_back(tmp_path: Path) -> None:

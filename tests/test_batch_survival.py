@@ -14,9 +14,9 @@ import pytest
 from batch_fakes import FakeWork
 from batch_tools import leftovers, pictures, run, start, summary, wait_for, wait_for_more
 
+from gigacount.atomic import is_alive
 from gigacount.batch import work_list
 from gigacount.errors import NoSpaceError
-from gigacount.output.files import is_alive
 
 
 def kill_at_random(tmp_path: Path, kills: int, count: int) -> None:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gigacount.atomic import fitting_name
 from gigacount.batch import share, work_list
 from gigacount.batch.worklist import inner_name, is_image, read_list
 from gigacount.errors import UsageError
 from gigacount.options.batch import slurm_shard
-from gigacount.output.files import fitting_name
 from gigacount.output.folder import result_folder
 
 JPEG = b"\xff\xd8\xff\xe0 picture"

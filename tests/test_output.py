@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from gigacount.atomic import discard_leftovers, replacing, write_whole, writer
 from gigacount.density import DensityMap
 from gigacount.errors import OutputError
 from gigacount.geometry import View, Window, whole
@@ -20,7 +21,6 @@ from gigacount.key import RunKey, content_hash, image_identity, is_same_image, p
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, ReadOptions, StrategyOptions
 from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
-from gigacount.output.files import discard_leftovers, replacing, write_whole, writer
 from gigacount.output.opened import Wanted
 from gigacount.results import CountResult, Looked
 

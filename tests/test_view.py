@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 from view_results import CROWD, SIZE, stored_result
 
+from gigacount import atomic
 from gigacount.batch.worklist import work_list
 from gigacount.cli import app
 from gigacount.datasets import read
@@ -23,7 +24,6 @@ from gigacount.errors import DataError, ImageError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage
 from gigacount.options import RegionOptions
-from gigacount.output import files
 from gigacount.regions import read_regions
 from gigacount.view.opening import open_scene
 from gigacount.view.server import FILES, PAGE, Viewed, make_app
@@ -244,7 +244,7 @@ def test_a_full_disk_loses_no_correction(client: TestClient, scene: Viewed, monk
     assert answer.status_code == 507
     assert "no space left" in answer.json()["error"]
     assert scene.corrections.path.read_bytes() == kept
-    assert not list(scene.corrections.path.parent.glob(f".*{files.writer()}*"))
+    assert not list(scene.corrections.path.parent.glob(f".*{atomic.writer()}*"))
 
 
 def test_a_damaged_file_of_corrections_is_not_written_over(client: TestClient, scene: Viewed) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 from gigacount import __version__
 from gigacount.ablate.measure import Measurement, SharedLooks, measure
 from gigacount.ablate.tables import Variant, variants_of
+from gigacount.atomic import explained
 from gigacount.datasets import Sample, load
 from gigacount.errors import DataError, ExistsError
 from gigacount.image import GigaImage
 from gigacount.key import image_identity, record_identity
 from gigacount.look import Looker
 from gigacount.options import AblateOptions
-from gigacount.output.files import explained
 from gigacount.output.stored import fits, number, optional, size, text, whole
 from gigacount.predict import Predictor
 

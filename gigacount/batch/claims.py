@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gigacount.atomic import discard_all_leftovers, explained, is_alive, process_space, write_whole
 from gigacount.errors import OutputError
-from gigacount.output.files import discard_all_leftovers, explained, is_alive, process_space, write_whole
 from gigacount.output.stored import read_json, text, whole
 
 BEAT_SECONDS = 15.0

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from gigacount.atomic import discard_all_leftovers, explained, write_whole
 from gigacount.batch.claims import Claims
 from gigacount.batch.work import ROW, Row
 from gigacount.batch.worklist import Item, place
 from gigacount.errors import ExistsError, OutputError
-from gigacount.output.files import discard_all_leftovers, explained, write_whole
 from gigacount.output.folder import INDEX_FILE, REPORT_FILE, ResultFolder
 from gigacount.output.stored import fits, optional, read_json, text, to_json
 from gigacount.output.tables import csv_text

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gigacount.atomic import explained
 from gigacount.batch.work import Row
 from gigacount.batch.worklist import Item
-from gigacount.output.files import explained
 from gigacount.output.stored import to_json
 
 

@@ -175,7 +175,7 @@ class CountWork:
 
     def tidy(self, item: Item) -> None:
         """Remove what a killed process has left of its work on an image."""
-        from gigacount.output.files import discard_leftovers
+        from gigacount.atomic import discard_leftovers
 
         discard_leftovers(item.folder)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePath, PurePosixPath
 
+from gigacount.atomic import fitting_name
 from gigacount.errors import ImageError, UsageError
-from gigacount.output.files import fitting_name
 from gigacount.output.folder import OWN_ENDINGS, RESULT_ENDING
 from gigacount.text import plural
 

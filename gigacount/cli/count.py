@@ -111,8 +111,8 @@ def localize(
     """
     options = replace(counting.options(), min_score=min_score, coordinates=files.coordinates)
     out, batch_options = files.out, batch.options(files.out)
+    from gigacount.atomic import fitting_name
     from gigacount.output import WRITERS
-    from gigacount.output.files import fitting_name
     from gigacount.output.stored import to_json
     from gigacount.output.writers import LooseFiles
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from gigacount.atomic import replacing
 from gigacount.cli.options import App, Quiet, spread
 from gigacount.cli.show import progress_bar, say
 from gigacount.errors import DataError, ExistsError, OutputError, UnknownNameError, UsageError
 from gigacount.geometry import Size
 from gigacount.options import GenerateOptions, LabelOptions
 from gigacount.options.option import OUTPUT, option, parse_size, require, required
-from gigacount.output.files import replacing
 
 if TYPE_CHECKING:
     from gigacount.datasets import Sample

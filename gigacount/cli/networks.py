@@ -88,10 +88,10 @@ def convert(
 
       gigacount networks convert SHA.pth --network csrnet -o networks
     """
+    from gigacount.atomic import explained, require_free
     from gigacount.errors import UnknownNameError
     from gigacount.networks import NETWORKS
     from gigacount.networks.published import read_published, write_converted
-    from gigacount.output.files import explained, require_free
 
     if network is not None and network not in NETWORKS:
         raise UnknownNameError("network", network, NETWORKS)
@@ -127,10 +127,10 @@ def export(
       gigacount networks export run/light.toml
       gigacount networks export run/light.toml --precision int8 --calibrate csv:photos
     """
+    from gigacount.atomic import explained
     from gigacount.evaluate.calibrate import images_at_all_scales
     from gigacount.networks import find_record
     from gigacount.networks.export import export_network
-    from gigacount.output.files import explained
 
     record = find_record(network)
     folder = out or record.folder
@@ -199,10 +199,10 @@ def calibrate(
 
       gigacount networks calibrate run/light.toml --data csv:photos --held-out run/validation.txt
     """
+    from gigacount.atomic import explained
     from gigacount.evaluate.calibrate import calibrate as run
     from gigacount.evaluate.calibrate import write_calibrated
     from gigacount.networks import find_record
-    from gigacount.output.files import explained
 
     folder = out or find_record(network).folder
     record = run(network, options, say)

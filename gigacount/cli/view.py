@@ -177,7 +177,7 @@ def audit(
         regions = open_regions(under_way.result, region).regions
         parts = [(one.name, under_way.estimate_in(one)) for one in regions]
     if report:
-        from gigacount.output.files import write_whole
+        from gigacount.atomic import write_whole
         from gigacount.output.folder import REPORT_FILE
         from gigacount.output.report import report_again
 

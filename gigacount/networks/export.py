@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gigacount.atomic import atomically
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
 from gigacount.networks import load
 from gigacount.networks.backends.openvino import GRAPH_INFO, OpenVINO, import_quietly
@@ -149,13 +150,12 @@ def export_onnx(record: NetworkRecord, path: Path) -> None:
     whole = WholePrediction(record)
     names = OUTPUTS[: 1 + whole.network.locates]
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".onnx.part")
     sides = {0: "batch", 1: "height", 2: "width"}
-    with traced():
+    with traced(), atomically(path) as fresh:
         torch.onnx.export(
             whole,
             (torch.zeros(EXAMPLE_SHAPE, dtype=torch.uint8),),
-            part,
+            fresh,
             input_names=["pictures"],
             output_names=list(names),
             dynamic_axes={"pictures": sides, "density": {0: "batch", 1: "rows", 2: "cols"}}
@@ -163,7 +163,6 @@ def export_onnx(record: NetworkRecord, path: Path) -> None:
             opset_version=ONNX_OPSET,
             dynamo=False,  # the newer exporter does not take sizes that are padded to a multiple
         )
-    part.replace(path)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from gigacount.atomic import atomically
 from gigacount.errors import UsageError, WeightsError
 from gigacount.resolution import Resolution
 
@@ -185,9 +186,8 @@ def write_record(record: NetworkRecord, path: Path) -> None:
         lines += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
     for row in rows:
         lines += ["", "[[errors]]", *(f"{key} = {toml_value(value)}" for key, value in row.items())]
-    temporary = path.with_suffix(".toml.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with atomically(path) as fresh:
+        fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def toml_value(value: object) -> str:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gigacount.atomic import atomically
 from gigacount.errors import WeightsError
 from gigacount.networks import NETWORKS, build
 from gigacount.networks.base import Network
@@ -90,9 +91,5 @@ def load_weights(network: Network, record: NetworkRecord) -> None:
 
 def save_weights(network: Network, path: Path) -> None:
     """Write all parameters and buffers of `network`, atomically."""
-    temporary = path.with_suffix(".safetensors.tmp")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomically(path) as fresh:
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, fresh)

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gigacount.atomic import discard_leftovers_once, explained, fitting_name, require_writable, temporary
 from gigacount.errors import ExistsError, OutputError
-from gigacount.output.files import discard_leftovers_once, explained, fitting_name, require_writable, temporary
 from gigacount.output.stored import read_count
 
 COUNT_FILE, REPORT_FILE = "count.json", "report.html"

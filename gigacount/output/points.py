@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.atomic import replacing
 from gigacount.errors import DataError, UnknownNameError, UsageError
 from gigacount.image.georeference import WGS84, Georeference, has_pyproj, transform
-from gigacount.output.files import replacing
 from gigacount.results import CountResult
 
 if TYPE_CHECKING:

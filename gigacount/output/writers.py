@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from gigacount import __version__
+from gigacount.atomic import replacing, require_free
 from gigacount.density import DensityMap
 from gigacount.image.georeference import Georeference
 from gigacount.image.geotags import GEO_DOUBLES, GEO_KEYS, GEO_TEXT, TRANSFORMATION, geo_keys
 from gigacount.key import COUNTING_RULES, plain_options
-from gigacount.output.files import replacing, require_free
 from gigacount.output.folder import COUNT_FILE, ResultFolder
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.points import find_writer, write_points

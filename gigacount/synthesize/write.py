@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.atomic import replacing
 from gigacount.datasets.csv_points import csv_text
 from gigacount.errors import OutputError, UsageError
 from gigacount.geometry import Size, Window
 from gigacount.image.vips import library
-from gigacount.output.files import replacing
 from gigacount.synthesize.scene import Scene, Truth
 
 BAND_BYTES = 96 * 2**20

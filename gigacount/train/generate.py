@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
+from gigacount.atomic import replacing
 from gigacount.datasets import Sample
 from gigacount.errors import DataError, UsageError
 from gigacount.geometry import fit, whole
 from gigacount.image import GigaImage
 from gigacount.networks.backends.torch import choose_device
 from gigacount.options import GenerateOptions
-from gigacount.output.files import replacing
 from gigacount.train.sources import Notify
 
 SEEN_WH = (1024, 1024)  # what a captioning model is shown at most; it shrinks further by itself

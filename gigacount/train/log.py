@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gigacount.output.files import write_whole
+from gigacount.atomic import write_whole
 from gigacount.train.checkpoint import explained
 
 FILE = "log.jsonl"

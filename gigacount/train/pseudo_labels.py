@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gigacount.atomic import write_whole
 from gigacount.count import Counter
 from gigacount.datasets import DATASETS, Sample, read
 from gigacount.datasets.csv_points import csv_text
@@ -27,7 +28,6 @@ from gigacount.networks import find_record, load
 from gigacount.networks.backends.torch import choose_device
 from gigacount.networks.head_sizes import HeadSizes
 from gigacount.options import CountOptions, LabelOptions, MixOptions, TrainOptions
-from gigacount.output.files import write_whole
 from gigacount.results import CountResult
 from gigacount.train.crops import MAX_WH
 from gigacount.train.processes import Team

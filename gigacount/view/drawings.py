@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gigacount.atomic import explained, replacing, write_whole
 from gigacount.errors import DataError
 from gigacount.geometry import Size, Window
 from gigacount.image import GigaImage
-from gigacount.output.files import explained, replacing, write_whole
 from gigacount.output.stored import number, to_json
 from gigacount.regions.polygons import read_shape, rings_in
 from gigacount.view.trail import now, user

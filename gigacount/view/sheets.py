@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 
+from gigacount.atomic import replacing
 from gigacount.datasets.files import bad, csv_rows
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage
-from gigacount.output.files import replacing
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.tables import csv_text
 from gigacount.regions import Regions

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from gigacount.atomic import explained
 from gigacount.errors import DataError, UsageError
 from gigacount.geometry import Window
-from gigacount.output.files import explained
 from gigacount.output.opened import StoredResult
 from gigacount.output.stored import fits, number, optional, size, text, to_json, whole
 from gigacount.regions import Regions

@@ -67,33 +67,38 @@ def require_writable(folder: Path) -> None:
 
 
 @contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, renamed to it when the block ends, and gone if that fails.
+
+    Raises OSError.
+    """
+    fresh = temporary(path)
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+@contextmanager
 def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     """A new file to write to, which takes the place of `path` when the block ends and is gone if it fails.
 
     Raises OutputError as `require_free` does, for a file that appeared meanwhile too, and for a full disk.
     """
     require_free(path, overwrite)
-    fresh = temporary(path)
-    try:
-        with explained(path):
-            discard_leftovers_once(path)
+    with explained(path):
+        discard_leftovers_once(path)
+        with atomically(path) as fresh:
             fresh.touch(exist_ok=False)
             yield fresh
             require_free(path, overwrite)
-            fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a small file of which several processes may write versions at a time. Raises OutputError."""
-    fresh = temporary(path)
-    with explained(path):
-        try:
-            fresh.write_bytes(content)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+    with explained(path), atomically(path) as fresh:
+        fresh.write_bytes(content)
 
 
 def fitting_name(name: str, ending: str) -> str:
