@@ -80,15 +80,21 @@ class Heads:
 
 @dataclass
 class Inference:
-    """A view on its way through the network: `batch`, once the view is in one, has its result at `place`.
+    """A view on its way through the network: `results`, once its batch is sent, has its own at `place`.
 
     outer: the view with its context, which is what is read.
     """
 
     view: View
     outer: View
-    batch: Future[list[Seen]] | None = None
+    results: Future[list[Seen]] | None = None
     place: int = 0
+
+
+Batch = list[tuple[Inference, Future[Pixels]]]
+
+Kind = tuple[Size, bool]
+"""Views of one kind can be in one batch: they are of one size, for one network."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,9 @@ class Looker:
 
     coarse_predictor: takes the look that is marked `coarse`, when given. heads: how heads are located, if at all.
 
-    A batch is made of consecutive views of one size. It goes to the network when it is full, when a view of another
-    size follows, or when one of its results is asked for: what is in it follows from the strategy alone, never from
-    how fast windows are read, so that the same image always gives the same count.
+    A batch is made of views of one size. It goes to the network when it is full or when one of its results is asked
+    for: what is in it follows from the strategy alone, never from how fast windows are read, so that the same image
+    always gives the same count.
     """
 
     image: Readable
@@ -128,7 +134,7 @@ class Looker:
     _begun: int = 0
     _recorded: dict[int, Looked] = field(default_factory=dict)
     _recent: OrderedDict[View, Inference] = field(default_factory=OrderedDict)
-    _waiting: list[tuple[Inference, Future[Pixels]]] = field(default_factory=list)
+    _waiting: dict[Kind, Batch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.batch = self.predictor.batch
@@ -161,10 +167,10 @@ class Looker:
     def result_of(self, glance: Glance) -> Density:
         """The density of a look; its heads, in full-resolution pixels, and its count are kept, and progress is told."""
         inference = glance.inference
-        if inference.batch is None:
-            self._send()
-        assert inference.batch is not None
-        seen = inference.batch.result()[inference.place]
+        if inference.results is None:
+            self._send(kind_of(inference.outer))
+        assert inference.results is not None
+        seen = inference.results.result()[inference.place]
         found, points = seen.found, None
         if glance.number in self._recorded:
             return found.density
@@ -188,20 +194,19 @@ class Looker:
 
     def _begin(self, view: View) -> Inference:
         outer = view.with_context(whole(self.image.size_wh))
-        if self._waiting and kind_of(self._waiting[0][0].outer) != kind_of(outer):
-            self._send()
         inference = Inference(view, outer)
-        self._waiting.append((inference, self._readers.submit(self._read, outer)))
-        if len(self._waiting) >= self.batch:
-            self._send()
+        batch = self._waiting.setdefault(kind_of(outer), [])
+        batch.append((inference, self._readers.submit(self._read, outer)))
+        if len(batch) >= self.batch:
+            self._send(kind_of(outer))
         return inference
 
-    def _send(self) -> None:
-        """Send what waits to the network."""
-        batch = self._network.submit(self._predict, self._waiting)
-        for place, (inference, _) in enumerate(self._waiting):
-            inference.batch, inference.place = batch, place
-        self._waiting = []
+    def _send(self, kind: Kind) -> None:
+        """Send to the network what waits of a kind."""
+        batch = self._waiting.pop(kind)
+        results = self._network.submit(self._predict, batch)
+        for place, (inference, _) in enumerate(batch):
+            inference.results, inference.place = results, place
 
     def _read(self, view: View) -> Pixels:
         start = time.perf_counter()
@@ -211,7 +216,7 @@ class Looker:
             self.whole_image = image
         return Pixels(image, valid, missing, time.perf_counter() - start)
 
-    def _predict(self, batch: list[tuple[Inference, Future[Pixels]]]) -> list[Seen]:
+    def _predict(self, batch: Batch) -> list[Seen]:
         windows = [pixels.result() for _, pixels in batch]
         start = time.perf_counter()
         predictor = self.coarse_predictor if batch[0][0].view.coarse and self.coarse_predictor else self.predictor
@@ -242,8 +247,7 @@ class Looker:
         return [with_fusion(found, record, (width, height)) for found in results] if self.heads.fuse else results
 
 
-def kind_of(view: View) -> tuple[Size, bool]:
-    """Views of one kind can be in one batch: they are of one size, for one network."""
+def kind_of(view: View) -> Kind:
     return view.size_wh, view.coarse
 
 

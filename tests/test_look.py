@@ -134,10 +134,10 @@ def test_windows_of_one_size_go_through_the_network_together() -> None:
     assert together.inferences == 10
 
 
-def test_a_batch_ends_where_the_size_or_the_network_changes_or_a_result_is_asked_for() -> None:
+def test_a_batch_is_of_one_size_for_one_network_and_ends_where_a_result_is_asked_for() -> None:
     look = looker(FakeImage(), batch=4)
     small, large = row(3), row(5, (400, 200))[3:]
-    take(look, [*small, *large])
+    take(look, [small[0], large[0], *small[1:], large[1]])
     assert batches(look) == [[0, 1, 2], [3, 4]]
     look = looker(FakeImage(), batch=4)
     first, second = look(small[0]), look(small[1])
