@@ -27,7 +27,7 @@ from gigacount.evaluate import (
     locate_samples,
 )
 from gigacount.evaluate.pointfiles import read_pairs
-from gigacount.evaluate.report import scatter_plot, write_count_report, write_points_report
+from gigacount.evaluate.reports import scatter_plot, write_count_report, write_points_report
 from gigacount.metrics.counting import ImageCount
 from gigacount.metrics.heads import PredictedPoints
 from gigacount.metrics.localization import NwpuScore, RadiusScore
@@ -434,7 +434,7 @@ class TestCounts:
         assert axes.get_xscale() == axes.get_yscale() == "symlog"
 
     def test_without_matplotlib(self, report: CountReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gigacount.evaluate.report.find_spec", lambda name: None)
+        monkeypatch.setattr("gigacount.evaluate.reports.find_spec", lambda name: None)
         told: list[str] = []
         write_count_report(report, tmp_path / "out", told.append)
         assert "pip install gigacount[plots]" in told[0]

@@ -13,7 +13,7 @@ from gigacount.ablate.measure import Measurement
 from gigacount.ablate.run import Ablation, Cell
 from gigacount.ablate.tables import TABLES
 from gigacount.atomic import replacing, write_whole
-from gigacount.evaluate.counts import image_row
+from gigacount.evaluate.reports import image_row
 from gigacount.metrics.counting import counting_metrics
 from gigacount.metrics.heads import mean_of_known
 from gigacount.output.tables import csv_text

@@ -19,10 +19,9 @@ from gigacount import __version__
 from gigacount.cli.count import count, localize
 from gigacount.cli.data import data, synthesize
 from gigacount.cli.evaluate import ablate, evaluate
-from gigacount.cli.networks import networks
+from gigacount.cli.networks import networks, train
 from gigacount.cli.options import App
 from gigacount.cli.show import complain
-from gigacount.cli.train import train
 from gigacount.cli.view import audit, info, view
 from gigacount.errors import GigacountError
 from gigacount.memory import is_shortage, share_one_arena, shortage_or_unforeseen

@@ -84,7 +84,7 @@ def evaluate_count(
     from gigacount.count import Counter
     from gigacount.datasets import load
     from gigacount.evaluate import count_samples, evaluate_counts
-    from gigacount.evaluate.report import write_count_report
+    from gigacount.evaluate.reports import write_count_report
 
     samples = load(data, split, say, labels)
     counter = Counter(options, preview=False)
@@ -121,7 +121,7 @@ def evaluate_points(
     from gigacount.datasets import load
     from gigacount.evaluate import evaluate_pairs
     from gigacount.evaluate import evaluate_points as measure
-    from gigacount.evaluate.report import write_points_report
+    from gigacount.evaluate.reports import write_points_report
 
     if sources.data is not None:
         pairs = locate(load(sources.data, sources.split, say, labels), options, reporting.quiet)

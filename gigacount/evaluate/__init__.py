@@ -9,8 +9,16 @@ Neither a network nor an image is known here, but in `calibrate`, which settles 
 
 from __future__ import annotations
 
-from gigacount.evaluate.counts import CountReport, count_samples, evaluate_counts
-from gigacount.evaluate.points import METRICS, PointsReport, evaluate_pairs, evaluate_points, locate_samples
+from gigacount.evaluate.reports import (
+    METRICS,
+    CountReport,
+    PointsReport,
+    count_samples,
+    evaluate_counts,
+    evaluate_pairs,
+    evaluate_points,
+    locate_samples,
+)
 
 __all__ = [
     "METRICS",
