@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ import torch
 from torch import nn
 from untrained import fresh_light
 
-from gigacount.count import CountOptions, count_image
+from gigacount.count import Counter, CountOptions, count_image
 from gigacount.errors import UnknownNameError, UsageError, WeightsError
+from gigacount.geometry import Size
 from gigacount.networks import find_record, load, records
 from gigacount.networks.backends import Seen
 from gigacount.networks.backends import torch as backends_torch
@@ -137,6 +140,34 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved(light: Path, monkeypatch
     room = 0
     with pytest.raises(UsageError, match="not enough memory on cpu to look at 64x64 pixels; lower --max-size"):
         predictor.predict(pictures)
+
+
+def test_a_gpu_and_nothing_else_is_warmed_up_while_an_image_is_opened(
+    light: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[tuple[int, ...], bool, str]] = []
+
+    def see(self: Torch, images: Sequence[np.ndarray], locate: bool) -> None:
+        taken.append((images[0].shape, locate, threading.current_thread().name))
+        raise UsageError("not enough memory")
+
+    monkeypatch.setattr(Torch, "see", see)
+    options = CountOptions("gigazoom", str(light), None, "cpu", "fp32", StrategyOptions(max_size=(128, 64)))
+    options = replace(options, backend="torch")
+    assert Counter(options).predictor.device == "cpu"
+    assert taken == []
+    monkeypatch.setattr(Torch, "warm_up", warmed_as_on_a_gpu(Torch.warm_up))
+    assert Counter(options).predictor.locates
+    assert taken == [((64, 128, 3), True, "load_0")]
+
+
+def warmed_as_on_a_gpu(warm_up: Callable[[Torch, Size], None]) -> Callable[[Torch, Size], None]:
+    def warm(self: Torch, size_wh: Size) -> None:
+        device, self._device = self._device, torch.device("cuda")
+        warm_up(self, size_wh)
+        self._device = device
+
+    return warm
 
 
 @pytest.mark.parametrize("stride", [1, 2])
