@@ -166,7 +166,7 @@ class TrainOptions:
     settings: tuple[str, ...] = option((), f"A setting of the network. {SEVERAL}", "--set", "NAME=VALUE", NETWORK)
     compile: bool = option(
         False,
-        "Compile the network first: takes minutes, and makes the steps after them faster on a GPU.",
+        "Compile the network first, for faster steps on a GPU; takes minutes, and what it gains is not measured.",
         panel=EXPERTS,
     )
     labels: LabelOptions = LabelOptions()
