@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 Spans = NDArray[np.int64]
 
 MIN_SIGMA = 1e-3  # px; stands for 0, an impulse, where heads share one position
+CHUNK = 256  # heads whose kernels are computed at once
 
 
 def gaussian_density(
@@ -69,16 +70,29 @@ def _paint(
     """Add one separable kernel per head; spans: first and past-the-last pixel (N, 2), cut to the image here."""
     density = np.zeros((-(-size_wh[1] // stride), -(-size_wh[0] // stride)), np.float32)
     start, stop = np.maximum(spans[0], 0), np.minimum(spans[1], np.asarray(size_wh))
-    for centre, sigma, low, high in zip(centres_xy, np.maximum(sigmas, MIN_SIGMA), start, stop, strict=True):
-        x, y = (_kernel(centre[axis], sigma, (low[axis], high[axis]), stride) for axis in (0, 1))
-        col, row = low // stride
-        density[row : row + len(y), col : col + len(x)] += y[:, None] * x
+    order = np.argsort((stop - start).max(axis=1))  # heads of similar reach together: their kernels are one array
+    for heads in range(0, len(order), CHUNK):
+        chosen = order[heads : heads + CHUNK]
+        first, end = start[chosen] // stride, -(-stop[chosen] // stride)
+        x, y = (
+            _kernels(centres_xy[chosen, axis], sigmas[chosen], (start[chosen, axis], stop[chosen, axis]), stride)
+            for axis in (0, 1)
+        )
+        for i, ((left, top), (right, bottom)) in enumerate(zip(first.tolist(), end.tolist(), strict=True)):
+            density[top:bottom, left:right] += y[i, : bottom - top, None] * x[i, : right - left]
     return density
 
 
-def _kernel(centre: float, sigma: float, span: tuple[int, int], stride: int) -> NDArray[np.float32]:
-    """A kernel that sums to 1, summed into cells from the one that holds the first pixel of the span."""
-    pixel = np.arange(*span)
-    exponent = -(((pixel + 0.5 - centre) / sigma) ** 2) / 2
-    weight = np.exp(exponent - exponent.max())  # relative to the nearest pixel, or a narrow one would vanish
-    return np.bincount(pixel // stride - span[0] // stride, weight / weight.sum()).astype(np.float32)
+def _kernels(centres: Floats, sigmas: Floats, span: tuple[Spans, Spans], stride: int) -> NDArray[np.float32]:
+    """1-D kernels that sum to 1, (N, cells) float32, summed into cells from the one that holds the span's start."""
+    start, stop = span
+    origin = start // stride * stride
+    cells = -(-int((stop - origin).max()) // stride)
+    pixel = origin[:, None] + np.arange(cells * stride)  # (N, cells * stride)
+    exponent = -(((pixel + 0.5 - centres[:, None]) / np.maximum(sigmas, MIN_SIGMA)[:, None]) ** 2) / 2
+    exponent[(pixel < start[:, None]) | (pixel >= stop[:, None])] = -np.inf
+    # Relative to the nearest pixel, or a narrow kernel between two centres would vanish.
+    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    pooled: Floats = weight.reshape(len(centres), cells, stride).sum(axis=2)
+    return pooled.astype(np.float32)

@@ -58,7 +58,9 @@ def _in_block(relative: Floats, k: int) -> NDArray[np.float32]:
     pixels = np.arange(BLOCK, dtype=np.float32) + 0.5 - BLOCK / 2
     squares = (relative[..., None].astype(np.float32) - pixels) ** 2  # (n, candidates, 2, 8)
     every = squares[:, :, 0, None, :] + squares[:, :, 1, :, None]  # (n, candidates, 8, 8)
-    nearest = every.min(axis=1, keepdims=True) if k == 1 else np.partition(every, k - 1, axis=1)[:, :k]
+    if k > 1:
+        every.partition(k - 1, axis=1)
+    nearest = every[:, :k] if k > 1 else every.min(axis=1, keepdims=True)
     mean: NDArray[np.float32] = np.sqrt(nearest).mean(axis=1)
     return mean
 

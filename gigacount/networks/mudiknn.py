@@ -25,7 +25,7 @@ from gigacount.labels import adaptive_sigmas, gaussian_density, iknn_map
 from gigacount.networks.base import Floats, Network, Prediction, Targets, pad_to_multiple, renamed
 from gigacount.networks.csrnet import BACK_END, csrnet_backend
 from gigacount.networks.densenet import DenseNet201
-from gigacount.networks.peaks import find_peaks
+from gigacount.networks.peaks import find_peaks, points_to_cells
 from gigacount.networks.vgg import VGG16
 from gigacount.networks.windows import Tiling, mean_over_windows
 
@@ -133,7 +133,7 @@ class MudIknn(Network):
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """`label` the map for this network, `heads` the heads in each pixel; both (H, W)."""
         label = iknn_map(points_xy, size_wh, self.k) if self.label == "iknn" else self._density(points_xy, size_wh)
-        return {"label": label, "heads": gaussian_density(points_xy, size_wh, sigma=0)}
+        return {"label": label, "heads": points_to_cells(points_xy, size_wh[::-1], 1).numpy()}
 
     def _density(self, points_xy: Floats, size_wh: Size) -> NDArray[np.float32]:
         """The public code's density: kernels cut at two sigmas, at most a quarter of the image's mean side wide."""

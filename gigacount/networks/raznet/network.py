@@ -185,7 +185,7 @@ class RazNet(Network):
         sigmas = adaptive_sigmas(points_xy, size_wh, BETA / 2**0.5, NEIGHBOURS)
         return {
             "density": gaussian_density(points_xy, size_wh, sigmas, self.density_stride),
-            "heads": gaussian_density(points_xy, size_wh, sigma=0),
+            "heads": points_to_cells(points_xy, size_wh[::-1], 1).numpy(),
             **branch_targets(points_xy, size_wh),
         }
 
