@@ -16,7 +16,7 @@ from gigacount.cli import app
 from gigacount.count import Counter, count_image
 from gigacount.datasets import Sample, read
 from gigacount.errors import DataError
-from gigacount.evaluate.calibrate import Measured, best_divisor, best_score, calibrate, errors_of, look
+from gigacount.evaluate.calibrate import CalibrationImage, best_divisor, best_score, calibrate, errors_of, look
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord, hash_file, read_record, write_record
 from gigacount.networks.weights import save_weights
@@ -24,10 +24,12 @@ from gigacount.options import CalibrateOptions, CountOptions, StrategyOptions
 from gigacount.predict import Predictor
 
 
-def seen(count: float, people: int, points: list[tuple[float, float, float]] | None = None) -> Measured:
+def seen(count: float, people: int, points: list[tuple[float, float, float]] | None = None) -> CalibrationImage:
     truth = np.array([(20.0 * i + 10, 10) for i in range(people)], np.float64).reshape(-1, 2)
     density = torch.full((4, 50), count / 200)
-    return Measured("a.png", count, truth, np.array(points or [], np.float32).reshape(-1, 3), (32, 400), density)
+    return CalibrationImage(
+        "a.png", count, truth, np.array(points or [], np.float32).reshape(-1, 3), (32, 400), density
+    )
 
 
 def test_the_divisor_brings_counts_to_the_truth() -> None:
@@ -122,7 +124,7 @@ def test_an_enlarged_look_has_its_heads_in_pixels_of_the_picture(trained: Path) 
 def test_images_are_enlarged_where_counts_are_better_so(
     trained: Path, monkeypatch: pytest.MonkeyPatch, better: float
 ) -> None:
-    def told(counter: Counter, sample: Sample) -> Measured:
+    def told(counter: Counter, sample: Sample) -> CalibrationImage:
         wrong = 0 if counter.looking.enlarge == better else 5 * (sample.image.name == "a.png")
         return seen(20 + wrong, 20, [(10.0, 10.0, 0.8)])
 
@@ -159,7 +161,7 @@ def test_kinds_are_called_as_told_and_nobody_is_sought_at_smaller_sizes(
 ) -> None:
     """2 pictures of 1 MP in which a person is seen at their size, half a one at a half of it, none at a quarter."""
 
-    def told(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Measured:
+    def told(predictor: Predictor, sample: Sample, scale: float = 1.0) -> CalibrationImage:
         return replace(seen({1.0: 1.0, 0.5: 0.5}.get(scale, 0.0), 0), size_hw=(1000, 1000))
 
     monkeypatch.setattr("gigacount.evaluate.calibrate.look", told)

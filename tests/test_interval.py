@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gigacount.cli.show import range_line
 from gigacount.density import DensityMap, spread_of
 from gigacount.errors import WeightsError
-from gigacount.evaluate.calibrate import Looks, Measured, fit_resolution
+from gigacount.evaluate.calibrate import CalibrationImage, ImagesAtScales, fit_resolution
 from gigacount.geometry import Size, View, Window, whole
 from gigacount.interval import interval_of
 from gigacount.networks.record import NetworkRecord, read_record, write_record
@@ -100,14 +100,16 @@ def test_a_range_is_told_in_two_digits_and_outwards(ends: tuple[float, float], w
     assert range_line({"count": 1.0, "interval": {"low": "x"}}) == ""
 
 
-def photographs(number: int, sigma: float, steps: tuple[int, ...], seed: int = 0) -> list[Measured]:
+def photographs(number: int, sigma: float, steps: tuple[int, ...], seed: int = 0) -> list[CalibrationImage]:
     """Pictures of 512 x 512 px with people in a lattice, counted with a factor of their own from exp(N(0, sigma))."""
     chance, found = np.random.default_rng(seed), []
     for index in range(number):
         step = steps[index % len(steps)]
         canvas, truth = evenly((512, 512), step), lattice(step)
         cells = torch.from_numpy(canvas.cells * np.float32(math.exp(chance.normal(0, sigma))))
-        found.append(Measured(f"{index}", float(cells.sum()), truth, np.zeros((0, 3), np.float32), (512, 512), cells))
+        found.append(
+            CalibrationImage(f"{index}", float(cells.sum()), truth, np.zeros((0, 3), np.float32), (512, 512), cells)
+        )
     return found
 
 
@@ -116,21 +118,23 @@ def lattice(step: int) -> NDArray[np.float64]:
     return np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
 
 
-def coarser(seen: list[Measured], loses: float) -> list[Measured]:
+def coarser(seen: list[CalibrationImage], loses: float) -> list[CalibrationImage]:
     """The same pictures at half the size, where the network loses a share of the people."""
     return [
-        Measured(one.name, one.count * (1 - loses), one.truth_xy, one.points, one.size_hw, halved(one) * (1 - loses))
+        CalibrationImage(
+            one.name, one.count * (1 - loses), one.truth_xy, one.points, one.size_hw, halved(one) * (1 - loses)
+        )
         for one in seen
     ]
 
 
-def halved(one: Measured) -> torch.Tensor:
+def halved(one: CalibrationImage) -> torch.Tensor:
     rows, cols = one.density.shape
     return one.density.reshape(rows // 2, 2, cols // 2, 2).sum(dim=(1, 3))
 
 
 def test_nine_of_ten_pictures_lie_in_their_ranges() -> None:
-    looks: Looks = {1.0: [photographs(600, 0.2, (16, 32)), photographs(300, 0.3, (24,), 1)]}
+    looks: ImagesAtScales = {1.0: [photographs(600, 0.2, (16, 32)), photographs(300, 0.3, (24,), 1)]}
     resolution = fit_resolution(looks, 1.0, 8)
     assert resolution is not None
     assert resolution.pictures == 900
@@ -141,7 +145,7 @@ def test_nine_of_ten_pictures_lie_in_their_ranges() -> None:
     assert 0.85 <= np.mean(unseen) <= 0.95
 
 
-def covered(one: Measured, resolution: Resolution) -> bool:
+def covered(one: CalibrationImage, resolution: Resolution) -> bool:
     canvas = DensityMap(one.density.numpy(), (512, 512), 8)
     interval = interval_of(canvas, seen_whole(canvas, (512, 512)), lambda view: resolution)
     return interval.low <= len(one.truth_xy) <= interval.high
@@ -149,7 +153,7 @@ def covered(one: Measured, resolution: Resolution) -> bool:
 
 def test_people_are_resolved_where_a_closer_look_saves_nobody() -> None:
     exact = [*photographs(4, 0, (16,)), *photographs(4, 0, (64,))]
-    looks: Looks = {1.0: [exact], 0.5: [coarser(exact[:4], 0.36) + coarser(exact[4:], 0)]}
+    looks: ImagesAtScales = {1.0: [exact], 0.5: [coarser(exact[:4], 0.36) + coarser(exact[4:], 0)]}
     resolution = fit_resolution(looks, 1.0, 8)
     assert resolution is not None
     assert resolution.resolved_px == pytest.approx(4 * 2**1.5, abs=0.1)  # seen 8 / sqrt(0.64) = 10 px apart
@@ -160,7 +164,7 @@ def test_people_are_resolved_where_a_closer_look_saves_nobody() -> None:
 
 
 def test_pictures_without_people_measure_nothing() -> None:
-    nobody = Measured("a", 0.0, np.zeros((0, 2)), np.zeros((0, 3), np.float32), (64, 64), torch.zeros(8, 8))
+    nobody = CalibrationImage("a", 0.0, np.zeros((0, 2)), np.zeros((0, 3), np.float32), (64, 64), torch.zeros(8, 8))
     assert fit_resolution({1.0: [[nobody]]}, 1.0, 8) is None
 
 

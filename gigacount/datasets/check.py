@@ -32,8 +32,6 @@ OVERSAMPLING = 4  # reading straight at 17 x 16 leaves aliasing, which differs b
 # Of 256 bits. Measured: two known pairs in ShanghaiTech A differ by 5 and 13, unrelated photographs by 76 or more.
 ALIKE_BITS = 24
 
-Look = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -93,7 +91,7 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Check
     """
     pictures = heads = empty = 0
     findings: list[Finding] = []
-    looks: dict[Path, Look] = {}
+    looks: dict[Path, NDArray[np.float32]] = {}
     for sample in samples:
         pictures += 1
         heads += len(sample.points_xy)
@@ -109,7 +107,7 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Check
     return CheckReport(pictures, heads, empty, tuple(findings))
 
 
-def _look(path: Path) -> tuple[Size, Look]:
+def _look(path: Path) -> tuple[Size, NDArray[np.float32]]:
     """An image's size, and its difference hash: 1 where one of 16 x 16 cells is darker than the next, else -1."""
     with GigaImage.open(path) as image:
         rows, cols, n = HASH_SIDE, HASH_SIDE + 1, OVERSAMPLING
@@ -141,7 +139,7 @@ def _some(sample: Sample, chosen: NDArray[np.int64]) -> str:
     return f"{sample.image}: {len(chosen)} of {len(sample.points_xy)} heads, such as that at ({x:g}, {y:g}),"
 
 
-def _alike(looks: dict[Path, Look]) -> Iterator[Finding]:
+def _alike(looks: dict[Path, NDArray[np.float32]]) -> Iterator[Finding]:
     """Each image that is a copy of an earlier one or looks like it, with the earliest such image."""
     paths = list(looks)
     if not paths:

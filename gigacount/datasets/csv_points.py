@@ -27,15 +27,13 @@ POSITION = ("x", "y")
 BOX = ("left", "top", "right", "bottom")
 CLASS = ("class", "label", "category")
 
-Row = tuple[str, list[float]]  # class, then x, y and the sides of the box, if the file has them
-
 
 def read_csv(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     yield from read_files(root, split, ".csv", partial(_read_file, on_error=on_error), on_error)
 
 
 def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[tuple[str, list[float]]]] = {}
     names, lines = csv_rows(path, ("image", *POSITION), "image,x,y")
     columns = (*POSITION, *BOX) if set(BOX) <= set(names) else POSITION
     for line, cells in lines:
@@ -77,7 +75,8 @@ def csv_text(images: Iterable[tuple[str | Path, Points, Boxes | None]]) -> str:
     return text.getvalue()
 
 
-def _heads(rows: list[Row], people: frozenset[str]) -> LabelledHeads:
+def _heads(rows: list[tuple[str, list[float]]], people: frozenset[str]) -> LabelledHeads:
+    """rows: class, then x, y and the sides of the box, if the file has them."""
     drawn = DrawnHeads(rows, lambda values: HeadShape([values[:2]])).heads(people)
     boxes = [values[2:] for label, values in rows if label in people and len(values) > 2]
     if len(boxes) < len(drawn.points_xy) or not rows:

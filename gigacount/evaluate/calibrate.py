@@ -59,7 +59,7 @@ TIMES = 3  # looks, of which the fastest is kept
 
 
 @dataclass(frozen=True)
-class Measured:
+class CalibrationImage:
     """What a network saw in an image, its divisor taken out.
 
     count: people; density: the same per cell. truth_xy (N, 2), points (M, 3): labelled and found heads in pixels of
@@ -74,7 +74,7 @@ class Measured:
     density: torch.Tensor
 
 
-Looks = dict[float, list[list[Measured]]]
+ImagesAtScales = dict[float, list[list[CalibrationImage]]]
 """For each scale of one look, or enlargement of counting, what was seen in the images of each data set."""
 
 
@@ -90,8 +90,8 @@ def calibrate(network: str, options: CalibrateOptions, notify: Notify = lambda l
     """
     predictor = Predictor(network, options.device, options.precision)
     kinds: list[str] = []
-    looks: Looks = {scale: [] for scale in (1.0, *FURTHER)}
-    counted: Looks = {enlarge: [] for enlarge in ENLARGE}
+    looks: ImagesAtScales = {scale: [] for scale in (1.0, *FURTHER)}
+    counted: ImagesAtScales = {enlarge: [] for enlarge in ENLARGE}
     counters = {enlarge: counter(predictor, enlarge, options) for enlarge in ENLARGE}
     for kind, samples in chosen(options, notify):
         notify(f"{kind}: {len(samples)} images")
@@ -117,7 +117,7 @@ def calibrate(network: str, options: CalibrateOptions, notify: Notify = lambda l
     return replace(record, errors=rows, cost=cost(predictor))
 
 
-def per_megapixel(seen: Sequence[Measured], scale: float) -> float:
+def per_megapixel(seen: Sequence[CalibrationImage], scale: float) -> float:
     return sum(one.count for one in seen) / (scale**2 * sum(one.size_hw[0] * one.size_hw[1] for one in seen) / 1e6)
 
 
@@ -140,7 +140,7 @@ def cost(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def settle(record: NetworkRecord, counted: Looks) -> NetworkRecord:
+def settle(record: NetworkRecord, counted: ImagesAtScales) -> NetworkRecord:
     """The record with the enlargement and divisor that suit the sets with people, which `counted` are of."""
     divisors = {enlarge: best_divisor(sets) for enlarge, sets in counted.items()}
     enlarge = min(counted, key=lambda enlarge: mean_error(counted[enlarge], divisors[enlarge]))
@@ -195,7 +195,7 @@ def counter(predictor: Predictor, enlarge: float, options: CalibrateOptions) -> 
     return Counter(counting, locate=predictor.locates, preview=False, records={"network": predictor.record})
 
 
-def count(counter: Counter, sample: Sample) -> Measured:
+def count(counter: Counter, sample: Sample) -> CalibrationImage:
     result = counter.count(sample.image)
     points = np.zeros((0, 3), np.float32)
     if result.points is not None:
@@ -203,10 +203,10 @@ def count(counter: Counter, sample: Sample) -> Measured:
     divisor = counter.predictor.record.density_divisor
     density = torch.from_numpy(result.density.cells * np.float32(divisor))
     size_hw = result.density.size_wh[::-1]
-    return Measured(sample.image.name, result.count * divisor, sample.points_xy, points, size_hw, density)
+    return CalibrationImage(sample.image.name, result.count * divisor, sample.points_xy, points, size_hw, density)
 
 
-def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Measured:
+def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> CalibrationImage:
     """One look at a whole image at a scale, shrunk as far as it is too large for that."""
     with GigaImage.open(sample.image) as image:
         size = fit(image.size_wh, MAX_WH)
@@ -217,31 +217,31 @@ def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Measured:
     points = np.zeros((0, 3), np.float32) if found.points is None else found.points.copy()
     points[:, :2] *= np.divide(size, seen_size)
     density = torch.from_numpy(found.density) * predictor.record.density_divisor
-    return Measured(
+    return CalibrationImage(
         sample.image.name, float(density.sum()), sample.points_xy * shrunk, points, (size[1], size[0]), density
     )
 
 
-def peopled(seen: Sequence[Measured]) -> bool:
+def peopled(seen: Sequence[CalibrationImage]) -> bool:
     return any(len(one.truth_xy) for one in seen)
 
 
-def best_divisor(sets: Sequence[Sequence[Measured]]) -> float:
+def best_divisor(sets: Sequence[Sequence[CalibrationImage]]) -> float:
     """Of the divisors tried, that with the least `mean_error`."""
     return float(min(DIVISORS, key=lambda divisor: mean_error(sets, divisor)))
 
 
-def mean_error(sets: Sequence[Sequence[Measured]], divisor: float) -> float:
+def mean_error(sets: Sequence[Sequence[CalibrationImage]], divisor: float) -> float:
     """The mean over the sets of MAE / mean count, of sparse sets / 10."""
     errors = [people(seen, divisor) for seen in sets]
     return float(np.mean([error.mae / max(error.truth_mean, 10.0) for error in errors]))
 
 
-def people(seen: Sequence[Measured], divisor: float, kind: str = "") -> Errors:
+def people(seen: Sequence[CalibrationImage], divisor: float, kind: str = "") -> Errors:
     return count_errors(kind, [len(one.truth_xy) for one in seen], [one.count / divisor for one in seen])
 
 
-def best_score(sets: Sequence[Sequence[Measured]]) -> tuple[float, float]:
+def best_score(sets: Sequence[Sequence[CalibrationImage]]) -> tuple[float, float]:
     """The lowest score threshold whose mean F1 over the sets is within SLACK of the best, and the best F1."""
 
     def quality(score: float) -> float:
@@ -252,7 +252,7 @@ def best_score(sets: Sequence[Sequence[Measured]]) -> tuple[float, float]:
     return float(SCORES[np.argmax(qualities >= best - SLACK)]), best
 
 
-def pairs(seen: Sequence[Measured], score: float) -> list[PointPair]:
+def pairs(seen: Sequence[CalibrationImage], score: float) -> list[PointPair]:
     return [PointPair(one.name, TruePoints(one.truth_xy), predicted(one.points, score)) for one in seen]
 
 
@@ -261,7 +261,7 @@ def predicted(points: Heads, score: float) -> PredictedPoints:
     return PredictedPoints(sure[:, :2], sure[:, 2])
 
 
-def fusion(sets: Sequence[Sequence[Measured]], divisor: float, score: float) -> tuple[float, ...]:
+def fusion(sets: Sequence[Sequence[CalibrationImage]], divisor: float, score: float) -> tuple[float, ...]:
     """RAZ-Net's theta_f of 4 x 4 parts; where it is not finite in effect, both streams are always fused."""
     counts: list[list[torch.Tensor]] = [[], [], []]
     for one in (one for seen in sets for one in seen):
@@ -279,7 +279,7 @@ def fusion(sets: Sequence[Sequence[Measured]], divisor: float, score: float) -> 
     return tuple(round(value, 1) for value in fit_theta(density, located, true).tolist())
 
 
-def errors_of(kind: str, seen: Sequence[Measured], record: NetworkRecord) -> dict[str, Any]:
+def errors_of(kind: str, seen: Sequence[CalibrationImage], record: NetworkRecord) -> dict[str, Any]:
     """A row of a record's errors: counts, and points where the network locates and the kind has people."""
     errors = people(seen, record.density_divisor, kind)
     row = errors.row()
@@ -305,7 +305,7 @@ INTERVAL_SCALES = (1.0, 0.5)
 """Scales of images from which the intervals are measured: in scenes, some people are seen large and some small."""
 
 
-def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | None:
+def fit_resolution(looks: ImagesAtScales, divisor: float, stride: int) -> Resolution | None:
     """From looks at images, by kind, at their size and at halves of it; None where too few people were seen.
 
     Squares of all images are pooled into classes of spacing. People are resolved above the last class in which a
@@ -344,7 +344,7 @@ def fit_resolution(looks: Looks, divisor: float, stride: int) -> Resolution | No
 
 
 def _squares(
-    one: Measured, scale: float, divisor: float, stride: int, closer: Measured | None = None
+    one: CalibrationImage, scale: float, divisor: float, stride: int, closer: CalibrationImage | None = None
 ) -> NDArray[np.float64]:
     """(4, N) of a look's squares with people: counted, their spacing in read pixels, true, counted twice as close."""
     block = max(round(BLOCK_PX / stride), 1)
@@ -361,7 +361,7 @@ def _squares(
 
 
 def _needs(
-    looks: Sequence[Sequence[Sequence[Measured]]], divisor: float, stride: int, curve: Resolution
+    looks: Sequence[Sequence[Sequence[CalibrationImage]]], divisor: float, stride: int, curve: Resolution
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each image with people: the deviation that its places do not explain, and its weight; all (N,)."""
     needs, weights = [], []

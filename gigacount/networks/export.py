@@ -30,8 +30,6 @@ OUTPUTS = ("density", "heads")
 ONNX_OPSET = 17
 MIN_PEOPLE = 3.0  # people in an image that says by how much int8 errs
 
-Pictures = Iterable[NDArray[np.uint8]]
-
 
 class WholePrediction(nn.Module):
     """uint8 (B, H, W, 3) -> density and, where the network locates, head maps. Raises UsageError where it cannot be."""
@@ -53,7 +51,9 @@ class WholePrediction(nn.Module):
         return (prediction.density, heads) if isinstance(heads, Tensor) else (prediction.density,)
 
 
-def export_network(record: NetworkRecord, backend: str, precision: str, folder: Path, pictures: Pictures) -> Path:
+def export_network(
+    record: NetworkRecord, backend: str, precision: str, folder: Path, pictures: Iterable[NDArray[np.uint8]]
+) -> Path:
     """Export for `openvino` or as `onnx` to `folder`; the path of record or ONNX file. Raises as `export_openvino`."""
     if backend not in ("openvino", "onnx"):
         raise UnknownNameError("backend to export for", backend, ("openvino", "onnx"))
@@ -70,7 +70,7 @@ def export_network(record: NetworkRecord, backend: str, precision: str, folder: 
     return path
 
 
-def export_openvino(record: NetworkRecord, folder: Path, pictures: Pictures = ()) -> NetworkRecord:
+def export_openvino(record: NetworkRecord, folder: Path, pictures: Iterable[NDArray[np.uint8]] = ()) -> NetworkRecord:
     """Write the graphs of a record's weights, the weights and the record to `folder`; the record, which names them.
 
     pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them

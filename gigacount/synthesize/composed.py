@@ -153,7 +153,7 @@ ROUNDS = 8
 
 
 @dataclass
-class Layout:
+class PhotoLayout:
     """The canvas while photographs are laid on it."""
 
     options: SceneOptions
@@ -212,7 +212,7 @@ def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds:
     if options.people and not any(len(sample.points_xy) for sample in samples):
         raise DataError("no head is labelled in these photographs; give some with people to compose a scene")
     rng = np.random.default_rng([options.seed, 2])
-    layout = Layout(options, make_perspective(options, np.random.default_rng([options.seed, 0])), rng)
+    layout = PhotoLayout(options, make_perspective(options, np.random.default_rng([options.seed, 0])), rng)
     points, boxes = [np.zeros((0, 2))], [np.zeros((0, 4))]
     missing = options.people
     for sample, mirrored in _supply(samples, rng):

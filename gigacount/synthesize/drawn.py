@@ -12,7 +12,7 @@ from gigacount.errors import UsageError
 from gigacount.geometry import Size, Window, tile, whole
 from gigacount.image.vips import VipsImage, library, load_drawing, to_array
 from gigacount.synthesize.crowd import HEAD_WH, Bounds, CrowdStyle, Person, make_build, populate
-from gigacount.synthesize.ground import Ground, make_ground
+from gigacount.synthesize.ground import GroundPlane, make_ground
 from gigacount.synthesize.props import ON_GROUND, ON_HORIZON, PROPS
 from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, make_perspective, overlap
 from gigacount.synthesize.wardrobe import Taste, cloth_rgb, person_svg
@@ -69,7 +69,7 @@ class Drawing:
     """
 
     size_wh: Size
-    ground: Ground
+    ground: GroundPlane
     figures: tuple[Figure, ...]
     boxes: NDArray[np.int64]
     crowd: CrowdStyle

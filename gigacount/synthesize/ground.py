@@ -41,7 +41,7 @@ _SKIES = ((98, 150, 214), (150, 178, 205), (205, 208, 212), (120, 128, 140), (22
 
 
 @dataclass(frozen=True)
-class Ground:
+class GroundPlane:
     """Everything random about sky and ground.
 
     noise: (_PERIOD, _PERIOD) periodic, of unit variance. sky_rgb: (2, 3) zenith and horizon. joints: width and depth of
@@ -136,7 +136,7 @@ class Ground:
         return out
 
 
-def make_ground(rng: np.random.Generator, size_wh: Size, perspective: Perspective) -> Ground:
+def make_ground(rng: np.random.Generator, size_wh: Size, perspective: Perspective) -> GroundPlane:
     """A sky and a ground at random: asphalt, slabs, cobbles, grass, sand, snow, track, floor, earth."""
     rough = ndimage.gaussian_filter(rng.standard_normal((_PERIOD, _PERIOD)), 1.0, mode="wrap")
     kind = list(_TONES)[int(rng.integers(len(_TONES)))]
@@ -146,7 +146,7 @@ def make_ground(rng: np.random.Generator, size_wh: Size, perspective: Perspectiv
     zenith = np.array(_SKIES[int(rng.integers(len(_SKIES)))]) + rng.normal(0, 10, 3)
     low = zenith * 0.4 + 222 * 0.6 * rng.uniform(0.6, 1.0)
     joint = rng.uniform(0.1, 0.4) if kind in _JOINTED or rng.random() < 0.3 else 0.0
-    return Ground(
+    return GroundPlane(
         size_wh=size_wh,
         perspective=perspective,
         noise=(rough / rough.std()).astype(np.float32),
