@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_reproduce import parameters
 
+from gigacount.cli import UsageProblem, usage_message
 from gigacount.networks.record import NetworkRecord
 from gigacount.output import WRITERS
 
@@ -88,6 +92,30 @@ def test_the_page_of_files_has_every_field_of_a_record_and_every_format() -> Non
         assert f"`{name}`" in page, name
     for table in ("[graphs.fp32]", "[resolution]", "[training]", "[cost]", "[[errors]]"):
         assert table in page, table
+
+
+def commands_in(page: Path) -> list[list[str]]:
+    """The words of every `gigacount ...` line in a page's code blocks, without what a shell does with the answer."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.M | re.S) + re.findall(r"^    gigacount .*\n", text, re.M)
+    found = []
+    for line in re.sub(r"\\\n\s*", " ", "\n".join(blocks)).splitlines():
+        if command := re.match(r"\s*(?:\S*\$ )?(gigacount .*)", line):
+            words = shlex.shlex(command[1], posix=True, punctuation_chars="|>&;")
+            words.whitespace_split, words.commenters = True, "#"
+            found.append(list(itertools.takewhile(lambda word: not set(word) <= set("|>&;"), words))[1:])
+    return found
+
+
+def test_the_program_understands_every_command_in_the_pages() -> None:
+    pages = [ROOT / "README.md", *(page for page in PAGES if page.name != "commands.md")]
+    found = [(page, words) for page in pages for words in commands_in(page)]
+    assert len(found) > 100
+    for page, words in found:
+        try:
+            parameters(words)
+        except UsageProblem as error:
+            pytest.fail(f"{page.relative_to(ROOT)}: gigacount {' '.join(words)}: {usage_message(error)}")
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 import pyvips
 import torch
@@ -43,13 +42,14 @@ ALL = [words for text in SECTIONS.values() for words in commands(text)]
 
 
 def parameters(words: list[str]) -> dict[str, Any]:
-    """What the command line makes of a command, without running it. Raises click's errors."""
+    """What the command line makes of a command, without running it. Raises typer.BadParameter and its like."""
     command, parent = typer.main.get_command(app), None
     while True:
         context = command.make_context(command.name, list(words), parent)
-        if not isinstance(command, click.Group):
+        words = [*context._protected_args, *context.args]
+        if not hasattr(command, "resolve_command") or not words:  # typer may carry a click of its own
             return {"command": command.name, **context.params}
-        _, found, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        _, found, words = command.resolve_command(context, words)
         assert found is not None
         command, parent = found, context
 
