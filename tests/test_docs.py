@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_imports import ROWS
 from test_reproduce import parameters
 
 from gigacount.cli import UsageProblem, usage_message
@@ -83,6 +84,16 @@ def test_the_architecture_page_names_files_that_exist() -> None:
             assert (package / name).parent.is_dir(), name
         else:
             assert (ROOT / name).exists() or list(package.rglob(name.rstrip("/"))), name
+
+
+def test_the_architecture_page_has_the_floors_that_imports_are_held_to() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    floors = {
+        name.removesuffix(".py").rstrip("/"): int(number.split(",")[-1])
+        for number, names in re.findall(r"^\| (\d|1, 2) \| (.*) \|$", page, re.M)
+        for name in re.findall(r"`([^`]+)`", names)
+    }
+    assert floors == {name: max(row, 2) for name, row in ROWS.items() if not name.startswith("__")}
 
 
 def test_the_page_of_files_has_every_field_of_a_record_and_every_format() -> None:
