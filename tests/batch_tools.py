@@ -30,7 +30,7 @@ def pictures(folder: Path, contents: dict[str, str]) -> Path:
 
 
 class Told:
-    """A watcher that remembers."""
+    """An observer that remembers."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []

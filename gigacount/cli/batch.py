@@ -69,14 +69,6 @@ class Answering:
         label = f"{printable(str(item.path), keep_bytes=not sys.stdout.isatty())}\t" if with_path else ""
         return f"{label}{row.count:.1f}" if row.points is None else f"{label}{row.points}"
 
-    def answer(self, content: dict[str, Any]) -> str:
-        """The answer for one image alone, from what stands in its count.json."""
-        from gigacount.output.stored import to_json
-
-        if self.as_json:
-            return to_json(content)
-        return str(content["located"]) if "located" in content else f"{content['count']:.1f}"
-
 
 def failure(source: str, message: str) -> dict[str, Any]:
     """The answer of --json for an image without a result."""
@@ -122,6 +114,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
     from gigacount.batch import Item, Task
     from gigacount.batch.ledger import stands_for
     from gigacount.batch.runner import require_same_options
+    from gigacount.batch.work import count_row
     from gigacount.batch.worklist import require_no_pipe
     from gigacount.cli.show import range_line
     from gigacount.output import result_folder
@@ -146,7 +139,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
             typer.echo(to_json(failure(item.source, one_line(str(error)))))
         raise
     answering.say_regions(content)
-    typer.echo(answering.answer(content))
+    typer.echo(answering.line(item, replace(count_row(item, content), content=content)))
     if said := range_line(content):
         answering.say(said)
 
