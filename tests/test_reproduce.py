@@ -29,6 +29,7 @@ from gigacount.options import StrategyOptions
 from gigacount.train.recipes import RECIPES
 
 PAGE = (Path(__file__).parent.parent / "docs" / "experiments" / "reproduce.md").read_text(encoding="utf-8")
+COMMAND = typer.main.get_command(app)
 SECTIONS = {part.partition(" (")[0]: part for part in PAGE.split("\n## ")[1:]}
 
 
@@ -43,7 +44,7 @@ ALL = [words for text in SECTIONS.values() for words in commands(text)]
 
 def parameters(words: list[str]) -> dict[str, Any]:
     """What the command line makes of a command, without running it. Raises typer.BadParameter and its like."""
-    command, parent = typer.main.get_command(app), None
+    command, parent = COMMAND, None
     while True:
         context = command.make_context(command.name, list(words), parent)
         words = [*context._protected_args, *context.args]
