@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gigacount.atomic import discard_leftovers
-from gigacount.batch import Item, Progress, Row, Task, run_batch, share, work_list
+from gigacount.batch import Item, Progress, Row, Task, run_batch, scheduler, share, work_list
 from gigacount.errors import ImageError, UsageError
 from gigacount.options import BatchOptions
 from gigacount.output.folder import ResultFolder
@@ -143,6 +143,7 @@ def fake_count(path: Path, recipe: str, count: float, seconds: float) -> dict[st
 def main() -> None:
     settings = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     seconds, trace, broken = settings.pop("seconds", 0.0), settings.pop("trace", None), settings.pop("broken", "")
+    scheduler.GRACE_SECONDS = settings.pop("grace", scheduler.GRACE_SECONDS)
     shard = tuple(settings.pop("shard", (1, 1)))
     options = replace(BatchOptions(out=Path(sys.argv[2]), recursive=True, shard=shard), **settings)
     items = share(work_list([Path(sys.argv[1])], options.out, options.recursive), options.shard)
