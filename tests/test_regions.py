@@ -35,7 +35,7 @@ def rings(polygon: shapely.Polygon) -> list[np.ndarray]:
 
 
 def people_in(one: list[np.ndarray], density: DensityMap) -> float:
-    return people_inside(one, density)
+    return people_inside([one], density)[0]
 
 
 def points_in(one: Sequence[np.ndarray], xy: np.ndarray) -> np.ndarray:

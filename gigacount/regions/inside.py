@@ -47,43 +47,66 @@ def coverage(
     all_edges = [edges for edges in (_edges(rings, cell_wh) for rings in polygons) if len(edges)]
     if not all_edges:
         return
-    x, y = (np.concatenate([edges[:, [axis, axis + 2]].ravel() for edges in all_edges]) for axis in (0, 1))
+    x = np.concatenate([edges[:, [0, 2]].ravel() for edges in all_edges])
     left, right = int(x.min()), min(int(x.max()) + 1, shape[1])
-    first, last = int(y.min()), min(int(np.ceil(y.max())), shape[0])
-    width, band = right - left + 1, max(BAND_CELLS // (right - left), 1)
-    for top in range(first, last, band):
-        rows = min(band, last - top)
+    for top, bottom in _bands(all_edges, shape[0], right - left):
+        width, rows = right - left + 1, bottom - top
         steps = np.zeros(rows * width)
         for edges in all_edges:
-            inside = _between(edges, top, top + rows) - (left, top, left, top)
+            inside = _between(edges, top, bottom) - (left, top, left, top)
             for row, col, height, beside in _pieces(inside, (rows, right - left)):
                 cell = row * width + col
                 np.add.at(steps, cell, height - beside)
                 np.add.at(steps, cell + 1, beside)
         shares: NDArray[np.float64] = np.abs(steps.reshape(rows, width).cumsum(axis=1)[:, :-1])
-        yield slice(top, top + rows), slice(left, right), shares
+        yield slice(top, bottom), slice(left, right), shares
 
 
-def people_inside(rings: Sequence[Ring], density: DensityMap) -> float:
-    """People of the map in a polygon, within the image; a cell on its edge gives its share by area."""
-    return sum(float((density.cells[rows, cols] * share).sum()) for rows, cols, share in _shares([rings], density))
+def people_inside(polygons: Sequence[Sequence[Ring]], density: DensityMap) -> list[float]:
+    """People of the map in each polygon, within the image; a cell on its edge gives its share by area.
+
+    As much work as the outlines are long, after one look at each cell, whatever the number of polygons: a piece of an
+    edge adds the people to its right, as far as it is high.
+    """
+    all_edges = [_edges(rings, (density.cell_px, density.cell_px)) for rings in polygons]
+    down, across = _filled_share(density)
+    people = np.zeros(len(polygons))
+    for top, bottom in _bands([edges for edges in all_edges if len(edges)], *density.cells.shape):
+        # to_right[row, col]: people in this row in this column and those to its right.
+        there = density.cells[top:bottom] / (down[top:bottom, None] * across)
+        to_right = np.zeros((bottom - top, there.shape[1] + 1))
+        np.cumsum(there[:, ::-1], axis=1, out=to_right[:, -2::-1])
+        for number, edges in enumerate(all_edges):
+            for row, col, height, left in _pieces(_between(edges, top, bottom) - (0, top, 0, top), there.shape):
+                people[number] += height @ to_right[row, col] - left @ there[row, col]
+    found: list[float] = people.tolist()
+    return found
 
 
 def clear_inside(polygons: Sequence[Sequence[Ring]], density: DensityMap) -> None:
     """Take the people in the polygons out of the map; a cell on an edge keeps its share by area."""
-    for rows, cols, share in _shares(polygons, density):
+    down, across = _filled_share(density)
+    for rows, cols, share in coverage(polygons, (density.cell_px, density.cell_px), density.cells.shape):
+        share /= down[rows, None] * across[cols]
         density.cells[rows, cols] *= 1 - np.minimum(share, 1).astype(np.float32)
 
 
-def _shares(
-    polygons: Sequence[Sequence[Ring]], density: DensityMap
-) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-    """The share of each cell's part in the image that polygons cover: the last cells may reach past its edge."""
-    filled = [np.ones(cells) for cells in density.cells.shape]
-    for share, side in zip(filled, density.size_wh[::-1], strict=True):
+def _filled_share(density: DensityMap) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of each row and column of cells that is image: all but in the last, which may reach past its edge."""
+    down, across = (np.ones(cells) for cells in density.cells.shape)
+    for share, side in zip((down, across), density.size_wh[::-1], strict=True):
         share[-1] = side / density.cell_px - (len(share) - 1)
-    for rows, cols, share in coverage(polygons, (density.cell_px, density.cell_px), density.cells.shape):
-        yield rows, cols, share / (filled[0][rows, None] * filled[1][cols])
+    return down, across
+
+
+def _bands(all_edges: Sequence[NDArray[np.float64]], rows: int, cols: int) -> Iterator[tuple[int, int]]:
+    """First row and last row + 1 of each band, `cols` wide, of a grid in which one of the polygons lies."""
+    if not all_edges:
+        return
+    y = np.concatenate([edges[:, [1, 3]].ravel() for edges in all_edges])
+    last, band = min(int(np.ceil(y.max())), rows), max(BAND_CELLS // cols, 1)
+    for top in range(int(y.min()), last, band):
+        yield top, min(top + band, last)
 
 
 def _edges(rings: Sequence[Ring], cell_wh: tuple[float, float]) -> NDArray[np.float64]:

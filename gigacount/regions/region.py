@@ -86,7 +86,7 @@ class Regions:
         inside: list[int | None] = [None] * len(rings)
         if points_xy is not None:
             inside = [int(one.sum()) for one in points_inside(rings, points_xy)]
-        people = [people_inside(one, density) for one in rings]
+        people = people_inside(rings, density)
         return [RegionCount(*one) for one in zip(self.regions, people, inside, strict=True)]
 
     def clear(self, density: DensityMap) -> None:
