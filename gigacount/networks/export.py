@@ -28,6 +28,9 @@ from gigacount.networks.record import GraphFile, NetworkRecord, hash_file, write
 EXAMPLE_SHAPE = (1, 128, 192, 3)  # of the image that is traced; the graph takes any other
 OUTPUTS = ("density", "heads")
 ONNX_OPSET = 17
+OUTSIDE_LAYERS = (r"^aten::.*", r"^__module\.network/.*")
+"""Names of a graph's operations that belong to no layer of the network, such as sums of logits. In 8 bits what exceeds
+their range in the images to settle on is cut off: dense crowds lost half of their people."""
 MIN_PEOPLE = 3.0  # people in an image that says by how much int8 errs
 
 
@@ -101,18 +104,8 @@ def export_openvino(record: NetworkRecord, folder: Path, pictures: Iterable[NDAr
 def export_int8(
     model: Any, record: NetworkRecord, pictures: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]
 ) -> NetworkRecord:
-    """The record with an int8 graph beside its fp32 one; `exact_layers` stay in fp32."""
-    nncf = tool("nncf")
-    ignored = nncf.IgnoredScope(patterns=[rf".*\.network\.{name}/.*" for name in exact_layers], validate=False)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of ranges that an image leaves empty
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset([picture[None] for picture in pictures]),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(pictures),
-            ignored_scope=ignored,
-        )
+    """The record with an int8 graph beside its fp32 one, and the density of that scaled to fp32's."""
+    quantised = quantise(model, pictures, exact_layers)
     record = save_graph(quantised, record, "int8")
     exact, quick = (
         np.array([float(backend.see([picture], locate=False)[0].sum(dtype=np.float64)) for picture in pictures])
@@ -124,6 +117,26 @@ def export_int8(
     # The middle image's, not that of the totals: those are of a few dense crowds, of which int8 loses most.
     scale_density(quantised, float(np.median(exact[peopled] / quick[peopled])))
     return save_graph(quantised, record, "int8")
+
+
+def quantise(model: Any, pictures: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]) -> Any:
+    """A graph whose layers, but for the exact ones, work in int8, in the ranges that they have in `pictures`.
+
+    The biases are corrected layer by layer, in minutes: the quick way saw 2 to 7 % too many people.
+    """
+    nncf = tool("nncf")
+    patterns = [*OUTSIDE_LAYERS, *(rf".*\.network\.{name}/.*" for name in exact_layers)]
+    ignored = nncf.IgnoredScope(patterns=patterns, validate=False)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of ranges that an image leaves empty
+        return nncf.quantize(
+            model,
+            nncf.Dataset([picture[None] for picture in pictures]),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(pictures),
+            ignored_scope=ignored,
+            fast_bias_correction=False,
+        )
 
 
 def scale_density(model: Any, factor: float) -> None:
