@@ -139,13 +139,12 @@ def test_a_graph_sees_every_begun_cell_and_nobody_beside_the_picture(light: Path
     np.testing.assert_array_equal(alone.density, found[1].density)
 
 
-def test_what_was_looked_at_before_changes_no_byte(light: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "KEPT_PIXELS", 70_000)
-    predictor = Predictor(str(light), backend="openvino", precision="fp32")
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_what_was_looked_at_before_changes_no_byte(mcnn: Path, precision: str) -> None:
+    predictor = Predictor(str(mcnn), backend="openvino", precision=precision)
     first = predictor.predict([picture(128, 256)])[0].density
-    for size in ((256, 256), (128, 128), (250, 120)):
+    for size in ((256, 256), (128, 128), (250, 120), (32, 700), (1, 1)):
         predictor.predict([picture(*size)])
-        assert len(predictor._loaded._compiled) <= 2  # type: ignore[attr-defined]
     np.testing.assert_array_equal(predictor.predict([picture(128, 256)])[0].density, first)
 
 
@@ -195,7 +194,10 @@ import sys
 from pathlib import Path
 import torch, numpy as np
 seen = []
-sys.addaudithook(lambda event, _: seen.append(event) if event.startswith(("socket.", "os.fork")) else 0)
+kernel = "socket.gethostname"  # asks nobody else; temporary files are named after the host
+sys.addaudithook(
+    lambda event, _: seen.append(event) if event.startswith(("socket.", "os.fork")) and event != kernel else 0
+)
 from gigacount.networks.export import export_openvino
 from gigacount.networks.record import read_record
 pictures = [np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)]
@@ -320,7 +322,7 @@ def test_threads_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     predictor = Predictor(str(light), backend="openvino")
     predictor.predict([picture(64, 64)])
-    (request,) = predictor._loaded._compiled.values()  # type: ignore[attr-defined]
+    request = predictor._loaded._request  # type: ignore[attr-defined]
     assert request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
     assert ours.threads() >= 1

@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import UsageError, WeightsError
-from gigacount.geometry import Size
+from gigacount.geometry import NETWORK_MULTIPLE, Size
 from gigacount.networks.backends import Seen
 from gigacount.networks.record import NetworkRecord, check_hash
 from gigacount.points import heads_in
@@ -22,15 +21,6 @@ from gigacount.points import heads_in
 TELEMETRY = "openvino_telemetry"
 GRAPH_INFO = ("gigacount", "weights")
 """Where a graph says of which weights it was made: their SHA-256."""
-MULTIPLE = 128
-"""px; OpenVINO 2026.4 crashes with int8 graphs for any size, so these are compiled for each size, which takes up to a
-second: small images are filled up to sides of this, in every precision, so that all see the same. Larger ones come in
-few sizes, and are filled up to what networks take."""
-LARGE, LARGE_MULTIPLE = 2_000_000, 32
-MOST_FILLED = 2 * LARGE
-"""px; a thin image would be little but filling: one of 105,000 x 12 took five times as long."""
-KEPT_PIXELS = 8_000_000  # of the compiled sizes that are kept, in all: each holds the memory of a look
-ANY_SIZE = (-1, -1)
 
 
 class OpenVINO:
@@ -51,15 +41,16 @@ class OpenVINO:
             raise UsageError("this processor has no bf16; use --precision int8 or fp32")
         quick = "int8" if "int8" in record.graphs else "bf16" if has_bf16 else "fp32"
         self.precision = quick if precision == "auto" else precision
-        self._model = self._read()
-        self.locates = len(self._model.outputs) > 1
-        self._config = {
+        model = self._read()
+        self.locates = len(model.outputs) > 1
+        config = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads(),
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # other processes, and our own decoders, share these cores
         }
-        self._compiled: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        # Compiled once, for images of any size.
+        self._request = self._core.compile_model(model, "CPU", config).create_infer_request()
         self._turn = threading.Lock()
 
     def _read(self) -> Any:
@@ -76,17 +67,16 @@ class OpenVINO:
             raise WeightsError(
                 f"{paths[0]}: this graph was made of other weights than {record.weights}; export it anew"
             )
-        if takes[1] != "u8" or not takes[0].compatible(self._shape((64, 64))):
+        any_size, some_size = (import_quietly("openvino").PartialShape([1, side, side, 3]) for side in (-1, 64))
+        if takes[1] != "u8" or not takes[0].compatible(some_size):
             raise WeightsError(
                 f"{paths[0]}: a graph takes uint8 (B, H, W, 3), not {takes[1]} {takes[0]}; export it anew"
             )
+        model.reshape(any_size)
         return model
 
-    def _shape(self, size_hw: tuple[int, int]) -> Any:
-        return import_quietly("openvino").PartialShape([1, *size_hw, 3])
-
     def warm_up(self, size_wh: Size) -> None:
-        """Nothing: a graph is compiled when its size is first used."""
+        """Nothing: a processor is as quick at the first image."""
 
     def see(self, images: Sequence[NDArray[np.uint8]], locate: bool) -> Seen:
         height, width = images[0].shape[:2]
@@ -94,8 +84,7 @@ class OpenVINO:
         padded = [self._padded(image) for image in images]
         with self._turn:
             try:
-                request = self._request(padded[0].shape[:2])
-                seen = [[part.copy() for part in request.infer([one[None]]).values()] for one in padded]
+                seen = [[part.copy() for part in self._request.infer([one[None]]).values()] for one in padded]
             except RuntimeError as error:
                 if "alloc" not in str(error):
                     raise
@@ -113,34 +102,13 @@ class OpenVINO:
     def _padded(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image padded with the mean colour, which networks see as 0, to whole multiples."""
         height, width = image.shape[:2]
-        rows, cols = filled((height, width))
+        rows, cols = (-(-side // NETWORK_MULTIPLE) * NETWORK_MULTIPLE for side in (height, width))
         if (rows, cols) == (height, width):
             return image
         padded = np.empty((rows, cols, 3), np.uint8)
         padded[:] = np.rint(255 * np.array(self.record.mean))
         padded[:height, :width] = image
         return padded
-
-    def _request(self, size_hw: tuple[int, int]) -> Any:
-        """The graph compiled for any size, or an int8 graph for one; the sizes used last are kept."""
-        if self.precision != "int8":
-            size_hw = ANY_SIZE
-        if size_hw not in self._compiled:
-            while self._compiled and sum(h * w for h, w in [size_hw, *self._compiled]) > KEPT_PIXELS:
-                self._compiled.popitem(last=False)
-            model = self._model.clone()
-            model.reshape(self._shape(size_hw))
-            self._compiled[size_hw] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
-        self._compiled.move_to_end(size_hw)
-        return self._compiled[size_hw]
-
-
-def filled(size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Height and width to which an image of `size_hw` is padded."""
-    rows, cols = (-(-side // MULTIPLE) * MULTIPLE for side in size_hw)
-    if size_hw[0] * size_hw[1] > LARGE or rows * cols > MOST_FILLED:
-        rows, cols = (-(-side // LARGE_MULTIPLE) * LARGE_MULTIPLE for side in size_hw)
-    return rows, cols
 
 
 def threads() -> int:
