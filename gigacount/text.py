@@ -28,8 +28,9 @@ def one_line(message: str) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 picture`, `1,200 pictures`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """`1 picture`, `1,200 pictures`, `2 patches`."""
+    ending = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def _escape(found: re.Match[str]) -> str:

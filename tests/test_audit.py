@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from view_results import CROWD, stored_result
 
 from gigacount.cli import app, explanation
 from gigacount.density import DensityMap, points_to_density
-from gigacount.errors import DataError, EntryError, GigacountError, NoSpaceError, UsageError
+from gigacount.errors import DataError, EntryError, ExistsError, GigacountError, NoSpaceError, UsageError
 from gigacount.geometry import Window, whole
 from gigacount.output.opened import open_result
 from gigacount.view import opening, trail
@@ -230,6 +231,7 @@ def test_a_region_gets_its_own_interval_from_clicks(tmp_path: Path) -> None:
         within = ((people >= (w.left, w.top)) & (people < (w.right, w.bottom))).all(axis=1)
         audit.add(patch, None, people[within].tolist())
     made = audit.estimate_in(region)
+    assert 0 < made.patches < audit.patches
     assert made.people == pytest.approx((people[:, 0] < width / 2).sum())
     assert made.low == made.high
 
@@ -254,6 +256,87 @@ def test_exported_patches_come_back_filled_in(tmp_path: Path) -> None:
     (out / "patches.csv").write_text(",".join(rows[2]) + "\n" + ",".join(rows[2].values()) + "\n")
     with pytest.raises(EntryError, match="line 2: patch 3 is of another audit"):
         import_patches(audit, out)
+
+
+def fill_in(table: Path, heads: str) -> None:
+    """Write so many heads into each row of an exported table."""
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(row + heads for row in rows)]) + "\n")
+
+
+@pytest.mark.parametrize("patches", ["-3", "0"])
+def test_fewer_than_one_patch_to_export_is_refused(tmp_path: Path, patches: str) -> None:
+    folder, out = stored_result(tmp_path), tmp_path / "sheets"
+    done = CliRunner().invoke(app, ["audit", str(folder), "--export", str(out), "--patches", patches])
+    assert isinstance(done.exception, UsageError)
+    assert f"--patches must be at least 1, not {patches}" in str(done.exception)
+    assert not out.exists()
+
+
+def test_no_estimate_is_negative_or_less_than_the_heads_found() -> None:
+    """Of a region that has a large part in a patch that is seldom drawn: its error is expanded by a lot."""
+    plan = draw(tuple(Window(0, 8 * row, 8, 8) for row in range(8)), np.array([1.0] * 4 + [30.0] * 4), 0)
+    drawn = int(plan.order[0])
+    region = np.where(np.arange(8) == drawn, 1.0, 0.0)
+    made = estimate(plan, [0.0], region)
+    assert str(made) == "0 people by 1 patch, too few for an interval"
+    assert estimate(plan, [0.0, 0.0], region).people >= 0
+
+
+def test_a_region_names_the_counted_patches_that_lie_in_it(tmp_path: Path) -> None:
+    audit = open_audit(stored_result(tmp_path))
+    file, (width, height) = tmp_path / "left.geojson", CROWD.size_wh
+    ring = [[0, 0], [width / 2, 0], [width / 2, height], [0, height], [0, 0]]
+    file.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    (region,) = open_regions(audit.result, file).regions
+    for patch in range(1, 16):
+        audit.add(patch, 9, None)
+    inside = sum(audit.window(patch).left < width / 2 for patch in range(1, 16))
+    made = audit.estimate_in(region)
+    assert trail.LEAST_PATCHES <= made.patches == inside < 15
+    assert made.low is not None
+
+
+def test_a_region_in_which_the_machine_sees_nobody_names_the_patches_with_people(tmp_path: Path) -> None:
+    density = DensityMap.empty(CROWD.size_wh)
+    density.cells[:, -1] = 1
+    audit, file = open_audit(stored_result(tmp_path, density)), tmp_path / "corner.geojson"
+    file.write_text(json.dumps({"type": "Polygon", "coordinates": [[[0, 0], [40, 0], [40, 40], [0, 40], [0, 0]]]}))
+    (region,) = open_regions(audit.result, file).regions
+    for patch in range(1, audit.patches + 1):
+        audit.add(patch, None, [[5, 5]] if audit.window(patch).left == audit.window(patch).top == 0 else [])
+    made = audit.estimate_in(region)
+    assert (made.people, made.low, made.high, made.patches) == (1, 1, 1, 1)
+
+
+def test_overwriting_a_table_keeps_counts_that_were_not_imported(tmp_path: Path) -> None:
+    folder, out = stored_result(tmp_path), tmp_path / "sheets"
+    run, export = CliRunner(), ["audit", str(folder), "--export", str(out), "--patches", "2", "--overwrite"]
+    assert run.invoke(app, export).exit_code == 0
+    fill_in(out / "patches.csv", "7")
+    filled = (out / "patches.csv").read_text()
+    for again in (export, [*export, "--anew", "--seed", "5"]):  # theirs, and another audit's
+        refused = run.invoke(app, again)
+        assert isinstance(refused.exception, ExistsError)
+        assert (out / "patches.csv").read_text() == filled
+    assert f"counts of 2 patches not imported; --import {out} first" in str(run.invoke(app, export).exception)
+    (out / "mine.jpg").write_bytes(b"x")
+    assert run.invoke(app, ["audit", str(folder), "--import", str(out)]).exit_code == 0
+    assert run.invoke(app, export).exit_code == 0
+    assert sorted(path.name for path in out.glob("*.jpg")) == ["mine.jpg", "patch-0003.jpg", "patch-0004.jpg"]
+
+
+def test_the_line_after_an_export_is_the_command_that_imports_it(tmp_path: Path) -> None:
+    folder, out = stored_result(tmp_path), tmp_path / "my sheets"
+    run, begin = CliRunner(), ["audit", str(folder), "--anew", "--seed", "3", "--heads", "12.5"]
+    said = run.invoke(app, [*begin, "--export", str(out), "--patches", "2"]).stderr
+    fill_in(out / "patches.csv", "7")
+    command = shlex.split(next(line for line in said.splitlines() if "then: " in line).partition("then: ")[2])
+    assert command[0] == "gigacount"
+    done = run.invoke(app, command[1:])
+    assert done.exit_code == 0, done.exception
+    assert "2 patches imported" in done.stderr
+    assert open_audit(folder).begun["seed"] == 3
 
 
 def test_a_full_disk_loses_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

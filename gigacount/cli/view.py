@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -101,9 +102,10 @@ class Sheets:
     patches: int = option(20, "How many patches --export writes.")
     import_from: Path | None = option(None, "Read the counts of a filled-in patches.csv, or of its folder.", "--import")
     by: str | None = option(None, "Who counted. Default: the user's name.")
-    overwrite: bool = option(False, "Replace an exported patches.csv.")
+    overwrite: bool = option(False, "Replace an exported patches.csv and its images.")
 
     def __post_init__(self) -> None:
+        require(self.patches >= 1, f"--patches must be at least 1, not {self.patches}")
         require(
             self.export is None or self.import_from is None, "--export and --import are two steps; give one of them"
         )
@@ -122,6 +124,12 @@ class Beginning:
     def __post_init__(self) -> None:
         require(self.seed is None or self.seed >= 0, f"--seed must be at least 0, not {self.seed}")
         require(self.heads is None or self.heads >= 1, f"--heads must be at least 1, not {self.heads}")
+
+    def as_arguments(self) -> list[str]:
+        """The options of a command that goes on with the same audit."""
+        given = {"--exclude": self.exclude, "--image": self.image, "--seed": self.seed, "--heads": self.heads}
+        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        return [*words, *(["--anew"] if self.anew else [])]
 
 
 @spread
@@ -148,6 +156,7 @@ def audit(
     """
     from gigacount.output.opened import open_result
     from gigacount.output.stored import to_json
+    from gigacount.text import plural
     from gigacount.view.opening import open_audit, open_regions
 
     under_way = open_audit(
@@ -160,16 +169,17 @@ def audit(
         from gigacount.view.sheets import import_patches
 
         number = import_patches(under_way, sheets.import_from, sheets.by)
-        notices.append(f"{number} patches imported into {under_way.path}")
+        notices.append(f"{plural(number, 'patch')} imported into {under_way.path}")
     if sheets.export is not None:
         from gigacount.image import GigaImage
         from gigacount.view.sheets import TABLE, export_patches
 
         with GigaImage.open(under_way.result.image, under_way.result.reading) as opened:
             written = export_patches(under_way, opened, sheets.export, sheets.patches, sheets.overwrite)
+        then = ["gigacount", "audit", str(result), *beginning.as_arguments(), "--import", str(sheets.export)]
         notices.append(
-            f"{len(written)} patches in {sheets.export}; write how many heads lie in each yellow frame into "
-            f"{sheets.export / TABLE}, then --import {sheets.export}"
+            f"{plural(len(written), 'patch')} in {sheets.export}; write how many heads lie in each yellow frame into "
+            f"{sheets.export / TABLE}, then: {shlex.join(then)}"
         )
     made = under_way.estimate()
     parts = []

@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 from gigacount.density import DensityMap
 from gigacount.geometry import Window
 from gigacount.regions import Region, Regions
+from gigacount.text import plural
 
 Floats = NDArray[np.float64]
 
@@ -82,11 +83,11 @@ class Estimate:
         if self.patches == 0:
             return f"{self.people:,.0f} people by the machine alone: no patch is counted yet"
         if self.low is None or self.high is None:
-            return f"{self.people:,.0f} people by {self.patches} patches, too few for an interval"
+            return f"{self.people:,.0f} people by {plural(self.patches, 'patch')}, too few for an interval"
         half = f", {self.half_width:.1%} either way" if self.half_width is not None else ""
         return (
             f"{self.people:,.0f} people ({self.low:,.0f} to {self.high:,.0f}, {LEVEL:.0%} sure{half})"
-            f" by {self.patches:,} patches with {self.heads:,.0f} heads"
+            f" by {plural(self.patches, 'patch')} with {plural(round(self.heads), 'head')}"
         )
 
 
@@ -175,7 +176,8 @@ def estimate(plan: Plan, found: Sequence[float], predicted: Floats | None = None
     """The total after the patches order[0], order[1], ... were found to hold so many people.
 
     predicted: (N,) what the machine says of each patch, where only the people of a region are meant, here and in
-    `found`. Unbiased after every patch; the interval is by Student's t, with the degrees of freedom of Satterthwaite.
+    `found`. Unbiased after every patch, except that it is never less than the heads found, which a small region's could
+    be, even negative. The interval is by Student's t, with the degrees of freedom of Satterthwaite.
     """
     predicted = plan.predicted if predicted is None else predicted
     size = np.sqrt(plan.predicted + PRIOR)
@@ -188,7 +190,8 @@ def estimate(plan: Plan, found: Sequence[float], predicted: Floats | None = None
     ]
     means = [draws.mean() for draws in strata if len(draws)]
     # As long as not all strata were visited, those that were, drawn at random, stand for all.
-    people = total + len(strata) * float(np.mean(means)) if means else total
+    unbiased = total + len(strata) * float(np.mean(means)) if means else total
+    people = max(unbiased, heads)
     if len(found) == len(predicted):
         return Estimate(people, people, people, len(found), heads)
     if len(found) < 2:
@@ -196,7 +199,7 @@ def estimate(plan: Plan, found: Sequence[float], predicted: Floats | None = None
     variance, freedom = _variance(strata)
     least = LEAST_NOISE * size.sum() ** 2 / len(found) * (1 - size[counted].sum() / size.sum())
     half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(max(variance, least))
-    return Estimate(people, max(people - half, heads), max(people + half, heads), len(found), heads)
+    return Estimate(people, max(unbiased - half, heads), max(unbiased + half, heads), len(found), heads)
 
 
 def _draws(drawn: NDArray[np.int64], members: NDArray[np.int64], size: Floats, errors: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 
-from gigacount.atomic import replacing
+from gigacount.atomic import explained, replacing
 from gigacount.datasets.files import bad, csv_rows
+from gigacount.errors import EntryError, ExistsError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.tables import csv_text
 from gigacount.regions import Regions
+from gigacount.text import plural
 from gigacount.view.trail import Audit
 
 TABLE = "patches.csv"
@@ -34,8 +37,10 @@ DIMMED = 0.45
 def export_patches(audit: Audit, image: GigaImage, folder: Path, patches: int, overwrite: bool = False) -> list[int]:
     """Write the next patches as images, and `patches.csv` with an empty column `heads`; their numbers.
 
-    A patch lies within the yellow frame; what is around it is dimmed. Raises OutputError.
+    A patch lies within the yellow frame; what is around it is dimmed. With `overwrite`, the images of the earlier
+    table go with it. Raises OutputError, and ExistsError where that table holds counts that were not imported.
     """
+    stale = replaced_pictures(audit, folder / TABLE) if overwrite else set()
     waiting = [patch for patch in range(1, audit.patches + 1) if patch not in audit.counted][:patches]
     rows: list[dict[str, Any]] = []
     with replacing(folder / TABLE, overwrite) as table:
@@ -45,7 +50,26 @@ def export_patches(audit: Audit, image: GigaImage, folder: Path, patches: int, o
                 save_jpeg(patch_picture(image, window, audit.excluded), fresh)
             rows.append({"patch": patch, "picture": name, **asdict(window), "heads": None})
         table.write_text(csv_text(COLUMNS, rows), encoding="utf-8", newline="")
+    for name in stale - {row["picture"] for row in rows}:
+        with explained(folder / name):
+            (folder / name).unlink(missing_ok=True)
     return waiting
+
+
+def replaced_pictures(audit: Audit, table: Path) -> set[str]:
+    """The images that an earlier table names. Raises ExistsError where it holds counts that were not imported."""
+    if not table.is_file():
+        return set()
+    try:
+        waiting = new_counts(audit, table)
+        names = {cells["picture"] for _, cells in csv_rows(table, COLUMNS, ",".join(COLUMNS))[1]}
+    except EntryError as error:  # such as counts of another audit
+        raise ExistsError(f"{error}; it is not replaced: use another folder for --export, or remove it") from error
+    if waiting:
+        raise ExistsError(
+            f"{table}: holds counts of {plural(len(waiting), 'patch')} not imported; --import {table.parent} first"
+        )
+    return {name for name in names if re.fullmatch(r"patch-\d{4,}\.jpg", name)}  # no other file is ours
 
 
 def import_patches(audit: Audit, folder: Path, by: str | None = None) -> int:
@@ -53,7 +77,14 @@ def import_patches(audit: Audit, folder: Path, by: str | None = None) -> int:
 
     Raises EntryError, naming the line, for a table of another audit and for what is no number of heads.
     """
-    path = folder / TABLE if folder.is_dir() else folder
+    fresh = new_counts(audit, folder / TABLE if folder.is_dir() else folder)
+    for patch, heads in fresh.items():
+        audit.add(patch, heads, None, by)
+    return len(fresh)
+
+
+def new_counts(audit: Audit, path: Path) -> dict[int, int]:
+    """Heads by patch that a table holds and the audit does not. Raises EntryError as `import_patches` does."""
     found: dict[int, int] = {}
     for line, cells in csv_rows(path, COLUMNS, ",".join(COLUMNS))[1]:
         if not cells["heads"]:
@@ -68,10 +99,7 @@ def import_patches(audit: Audit, folder: Path, by: str | None = None) -> int:
         if heads < 0:
             raise bad(path, f"{heads} heads are less than none", line)
         found[patch] = heads
-    fresh = {p: n for p, n in found.items() if p not in audit.counted or audit.counted[p].people != n}
-    for patch, heads in fresh.items():
-        audit.add(patch, heads, None, by)
-    return len(fresh)
+    return {p: n for p, n in found.items() if p not in audit.counted or audit.counted[p].people != n}
 
 
 def patch_picture(image: GigaImage, window: Window, excluded: Regions | None = None) -> NDArray[np.uint8]:

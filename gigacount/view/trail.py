@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,10 @@ class Audit:
         return (self.next or self.patches + 1) - 1
 
     def estimate_in(self, region: Region) -> Estimate:
-        """The people of a region. Heads that were only counted are shared out by what the machine says."""
+        """The people of a region, by the counted patches that have a part in it.
+
+        Heads that were only counted are shared out by what the machine says.
+        """
         predicted = predicted_in(self.plan, self.result.density, region)
         found, touched = [], 0
         for patch in range(1, self.done + 1):
@@ -157,16 +160,18 @@ class Audit:
                 min(predicted[number] / self.plan.predicted[number], 1.0) if self.plan.predicted[number] > 0 else 0.0
             )
             counted = self.counted[patch]
-            touched += share > 0
             if counted.heads is None:
                 found.append(counted.people * share)
             else:
                 xy = np.array(counted.heads, np.float32).reshape(-1, 2)
                 found.append(float(Regions((region,)).contain(xy).sum()))
+            touched += share > 0 or found[-1] > 0
         made = estimate(self.plan, found, predicted)
-        if touched >= LEAST_PATCHES or self.done == self.patches:
-            return made
-        return Estimate(made.people, None, None, touched, made.heads)
+        if self.done == self.patches:
+            return replace(made, patches=touched or self.patches)
+        if touched >= LEAST_PATCHES:
+            return replace(made, patches=touched)
+        return replace(made, patches=touched, low=None, high=None)
 
     def _begun(self) -> dict[str, Any] | None:
         """What the last audit in the file was begun with."""
