@@ -24,9 +24,10 @@ def interval_of(
     that, of all kinds. The first hardly counts among many places that were seen well; the second does not cancel.
     """
     ownership = Ownership.of([look.view.window for look in looked], density.size_wh, density.cell_px)
-    people = biases = squares = kinds = coarse = beyond = 0.0
+    people = biases = squares = kinds = coarse = beyond = damaged = 0.0
     measured = True
     for number, look in enumerate(looked):
+        damaged += look.missing * float((ownership.owner == number).mean()) if look.missing else 0.0
         resolution = resolution_of(look.view)
         measured &= resolution is not None
         resolution = resolution or Resolution()
@@ -55,12 +56,14 @@ def interval_of(
         level=0.9,
         basis=f"{places:.0%} by how close people stand, {kinds:.0%} by the kind of picture"
         + ("" if measured else ", not measured"),
-        doubts=tuple(_doubts(coarse / max(people, 1), beyond / max(people, 1), measured)),
+        doubts=tuple(_doubts(coarse / max(people, 1), beyond / max(people, 1), damaged, measured)),
     )
 
 
-def _doubts(coarse: float, beyond: float, measured: bool) -> list[str]:
+def _doubts(coarse: float, beyond: float, damaged: float, measured: bool) -> list[str]:
     doubts = []
+    if damaged > 0:
+        doubts.append(f"{max(damaged, 0.01):.0%} of the image is damaged, and people there are not counted")
     if coarse >= TOO_COARSE:
         doubts.append(f"{coarse:.0%} of the people were seen too coarsely to count well")
     if beyond >= TOO_COARSE:

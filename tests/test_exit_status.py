@@ -69,3 +69,17 @@ def test_of_results_in_the_way(status: Callable[[str], int]) -> None:
     assert status("localize in/a.jpg --out heads.csv") == 0
     assert status("localize in/a.jpg --out heads.csv") == 2, "it stands there"
     assert status("localize in/a.jpg --out heads.csv --overwrite") == 0
+
+
+@pytest.mark.parametrize("arguments", [[""], ["a.jpg", "--out", ""]])
+def test_an_empty_name_is_not_the_current_folder(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(scene(96, 64), tmp_path / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gigacount", "count", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "one of the arguments is empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]

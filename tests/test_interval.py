@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gigacount.cli.show import range_line
+from gigacount.cli.show import result_lines
 from gigacount.density import DensityMap, spread_of
 from gigacount.errors import WeightsError
 from gigacount.evaluate.calibrate import CalibrationImage, ImagesAtScales, fit_resolution
@@ -95,9 +95,11 @@ def test_a_range_is_told_in_two_digits_and_outwards(ends: tuple[float, float], w
     interval = Interval(*ends, 0.9, "somehow", ("it rained",))
     assert str(interval) == words
     content = {"count": 4376.0, "interval": vars(interval) | {"doubts": ["it rained"]}}
-    assert range_line(content) == f"4,376 people ({words}); expected error somehow; it rained"
-    assert range_line({"count": 1.0}) == ""
-    assert range_line({"count": 1.0, "interval": {"low": "x"}}) == ""
+    said = f"4,376 people ({words}); expected error somehow; it rained"
+    assert list(result_lines(content)) == [said]
+    assert list(result_lines(content | {"notes": ["black"]})) == [said, "note: black"]
+    assert list(result_lines({"count": 1.0, "notes": 3})) == []
+    assert list(result_lines({"count": 1.0, "interval": {"low": "x"}})) == []
 
 
 def photographs(number: int, sigma: float, steps: tuple[int, ...], seed: int = 0) -> list[CalibrationImage]:
@@ -199,3 +201,14 @@ def test_a_damaged_resolution_is_named_with_its_record(tmp_path: Path, table: st
     path.write_text(f"{path.read_text()}\n[resolution]\n{table}\n")
     with pytest.raises(WeightsError, match=r"a\.toml.*resolution"):
         read_record(path)
+
+
+def test_damage_speaks_against_a_count() -> None:
+    density = DensityMap.empty((1600, 800))
+    density.cells[:] = 0.01
+    halves = [
+        Looked(View(Window(left, 0, 800, 800), (800, 800)), 1.0, None, missing)
+        for left, missing in ((0, 0.0), (800, 0.5))
+    ]
+    interval = interval_of(density, halves, lambda view: Resolution())
+    assert interval.doubts[0] == "25% of the image is damaged, and people there are not counted"

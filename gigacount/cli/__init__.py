@@ -23,7 +23,7 @@ from gigacount.cli.networks import networks, train
 from gigacount.cli.options import App
 from gigacount.cli.show import complain
 from gigacount.cli.view import audit, info, view
-from gigacount.errors import GigacountError
+from gigacount.errors import GigacountError, UsageError
 from gigacount.memory import is_shortage, share_one_arena, shortage_or_unforeseen
 from gigacount.signals import Stopped, end_at_once, handle, raise_stopped
 
@@ -85,6 +85,8 @@ def main() -> NoReturn:
     sys.unraisablehook = stop_again
     handle(raise_stopped)
     try:
+        if "" in arguments:  # of a shell variable without a value; as a path it would be the current folder
+            raise UsageError("one of the arguments is empty; . is the current folder")
         code = app(arguments, prog_name="gigacount", standalone_mode=False) or 0
         sys.stdout.flush()
         handle(end_at_once)  # the interpreter's own end would answer with a traceback

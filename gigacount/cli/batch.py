@@ -116,7 +116,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
     from gigacount.batch.runner import require_same_options
     from gigacount.batch.work import count_row
     from gigacount.batch.worklist import require_no_pipe
-    from gigacount.cli.show import range_line
+    from gigacount.cli.show import result_lines
     from gigacount.output import result_folder
     from gigacount.output.stored import to_json
 
@@ -140,8 +140,8 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
         raise
     answering.say_regions(content)
     typer.echo(answering.line(item, replace(count_row(item, content), content=content)))
-    if said := range_line(content):
-        answering.say(said)
+    for line in result_lines(content):
+        answering.say(line)
 
 
 def conclude(tally: Tally, done: str, options: BatchOptions, answering: Answering) -> int:

@@ -11,7 +11,7 @@ import typer
 
 from gigacount.cli import batch as many
 from gigacount.cli.options import Counting, Many, MinScore, parse_choices, spread
-from gigacount.cli.show import progress_bar, range_line
+from gigacount.cli.show import progress_bar, result_lines
 from gigacount.errors import UsageError
 from gigacount.options import CountOptions
 from gigacount.options.option import OUTPUT, option, require
@@ -164,8 +164,7 @@ def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering:
     with progress_bar(image.name, answering.quiet) as progress:
         result = counter.count(image, progress)
     answer = files.write(result)
-    answering.say(range_line(answer))
-    for line in localize_lines(result):
+    for line in (*result_lines(answer), *localize_lines(result)):
         answering.say(line)
     if note := coordinates_note(result, files.heads.suffix.lower()):
         answering.say(note)

@@ -39,16 +39,18 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Progress | None]:
         yield lambda done, planned: bar.update(task, completed=done, total=planned)
 
 
-def range_line(content: dict[str, Any]) -> str:
-    """The count with its range and the doubts about it, from a count.json; empty where that has no range."""
-    from gigacount.output.stored import INTERVAL, fits
+def result_lines(content: dict[str, Any]) -> Iterator[str]:
+    """Of a count.json: the count with its range and the doubts about it, and what is odd about the image."""
+    from gigacount.output.stored import INTERVAL, fits, text
     from gigacount.results import Interval
 
-    if not fits(content.get("interval"), INTERVAL):
-        return ""
-    interval = Interval(**content["interval"])
-    doubts = "".join(f"; {doubt}" for doubt in interval.doubts)
-    return f"{content['count']:,.0f} people ({interval}); expected error {interval.basis}{doubts}"
+    if fits(content.get("interval"), INTERVAL):
+        interval = Interval(**content["interval"])
+        doubts = "".join(f"; {doubt}" for doubt in interval.doubts)
+        yield f"{content['count']:,.0f} people ({interval}); expected error {interval.basis}{doubts}"
+    notes = content.get("notes", [])
+    if fits(notes, [text]):
+        yield from (f"note: {note}" for note in notes)
 
 
 def duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ from gigacount.output.stored import INTERVAL, fits
 from gigacount.output.tables import region_columns
 from gigacount.regions import RegionCount
 from gigacount.results import CountResult, Interval
-from gigacount.text import printable
+from gigacount.text import plural, printable
 
 PICTURE_WH = (1600, 1000)
 MOST_ROWS = 25  # regions, and notes, in a report: more would not fit on its pages
@@ -118,13 +118,14 @@ def report_html(content: Mapping[str, Any], pictures: Pictures, audit: Sequence[
         regions_html(content.get("regions") or []),
     ]
     windows = content["windows"]
-    looks = f"{len(windows):,} windows at {len({window['level'] for window in windows}):,} zoom levels"
+    levels = len({window["level"] for window in windows})
+    looks = f"{plural(len(windows), 'window')} at {plural(levels, 'zoom level')}"
     second = [
         f"<h2>Where it was looked at</h2><div>{looks}; each blue frame is one, the whole picture has none.</div>",
         picture_html(pictures.looked, "the windows that were looked at"),
         notes_html(content.get("notes") or []),
         "<h2>How it counts, and where that fails</h2>",
-        f"<div>{shown(METHOD)}</div>",
+        f"<div>{shown(METHOD.replace(chr(10), ' '))}</div>",
         "<h2>What decides this number</h2>",
         table(facts(content)),
     ]
