@@ -23,7 +23,6 @@ from gigacount.geometry import whole
 from gigacount.image import GigaImage
 from gigacount.image.geotags import georeference_of
 from gigacount.networks import build
-from gigacount.networks.backends.openvino import filled
 from gigacount.networks.settings import read_settings
 from gigacount.options import RegionOptions
 from gigacount.regions import read_regions
@@ -131,14 +130,6 @@ def test_regions_take_as_long_as_their_outlines(tmp_path: Path, kind: str) -> No
     assert time.process_time() - began < 3
     for one in counted:
         assert one.count == pytest.approx(one.region.area_px / 64 * 0.01, rel=1e-4)
-
-
-def test_a_thin_picture_is_little_filled_up() -> None:
-    assert filled((12, 105_000)) == (32, 105_024)
-    assert filled((105_000, 12)) == (105_024, 32)
-    assert filled((1000, 1990)) == (1024, 2048)
-    assert filled((1, 1)) == (128, 128)
-    assert filled((1440, 2560)) == (1440, 2560)
 
 
 # ---- the mutators themselves: what they make is what they say
