@@ -85,6 +85,19 @@ def test_a_picture_that_goes_into_the_folder_of_a_batch_joins_it(tmp_path: Path,
         assert [row["path"] for row in csv.DictReader(file)] == ["p/a.jpg", "p/b.jpg", "p/c/a.jpg"]
 
 
+@pytest.mark.parametrize("arguments", [["p", "p/a.jpg"], ["p/a.jpg", "p"]])
+def test_an_image_has_one_line_however_it_was_named(tmp_path: Path, arguments: list[str]) -> None:
+    """Its folder's batch calls it a.jpg, one of its own p/a.jpg."""
+    pictures(tmp_path, {"p/a.jpg": "one", "p/b.jpg": "four"})
+    pictures(tmp_path, {"q/c.jpg": "four", "q/d.jpg": "four"})
+    answer(tmp_path, "q/c.jpg", "q/d.jpg", out=Path("out"))
+    for argument in arguments:
+        answer(tmp_path, argument, out=Path("out"))
+    with (tmp_path / "out" / "summary.csv").open() as file:
+        assert sorted(row["path"] for row in csv.DictReader(file)) == ["p/a.jpg", "p/b.jpg", "q/c.jpg", "q/d.jpg"]
+    assert len(json.loads((tmp_path / "out" / "summary.json").read_text())["images"]) == 4
+
+
 def test_stopping_early_says_how_to_go_on(tmp_path: Path, capsys: Capture) -> None:
     pictures(tmp_path / "p", {f"{n}.jpg": "bad" if n == 1 else "fine" for n in range(5)})
     assert answer(tmp_path, "p", out=Path("out"), max_failures=1, workers=1) == 1

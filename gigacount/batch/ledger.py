@@ -249,15 +249,21 @@ class RecordFolder:
             write_whole(self._path(item.key), to_json(content).encode())
 
     def all(self) -> list[Record]:
-        """All records by name. Raises OutputError where the folder cannot be listed."""
+        """All records by name, of an image that has several the latest. Raises OutputError for no list of the folder.
+
+        An image has one name in its folder's batch and another in one of its own.
+        """
         try:
             keys = [
                 entry.name.removesuffix(".json") for entry in os.scandir(self.folder) if entry.name.endswith(".json")
             ]
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot read the batch's records: {error.strerror}") from error
-        records = [record for key in keys if not key.startswith(".") and (record := self.find(key))]
-        return sorted(records, key=lambda record: record.name)
+        found = [(record, self._read[key][0]) for key in keys if not key.startswith(".") and (record := self.find(key))]
+        latest = {
+            record.source: record for record, _ in sorted(found, key=lambda one: (one[0].row is not None, one[1][0]))
+        }
+        return sorted(latest.values(), key=lambda record: record.name)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
