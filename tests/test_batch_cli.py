@@ -302,10 +302,7 @@ def test_a_folder_is_counted_by_the_real_thing_and_found_again(photos: Path) -> 
     assert "2 counted before, 1 failed" in third.stderr
     with (photos / "out" / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["path"], row["status"], row["width"]) for row in rows] == [
-        ("p/a.png", "done", "160"),
-        ("p/broken.png", "failed", ""),
-        ("p/deep/a.png", "done", "160"),
+    assert sorted((row["path"], row["status"], row["width"]) for row in rows) == [
         ("p/a.png", "done", "160"),
         ("p/broken.png", "failed", ""),
         ("p/deep/a.png", "done", "160"),

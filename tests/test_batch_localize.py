@@ -61,7 +61,7 @@ def test_a_folder_gets_points_a_picture_and_a_summary_with_them_and_is_found_aga
     assert status == 1
     located = {line.split("\t")[0]: int(line.split("\t")[1]) for line in out.splitlines()}
     assert list(located) == ["p/a.png", "p/deep/a.png"]
-    assert "gigacount: p/broken.png: not a picture" in err
+    assert "gigacount: p/broken.png: not an image" in err
     assert err.endswith("3 images: 2 located, 1 failed; see out/summary.csv\n")
     for name in ("a.png", "deep/a.png"):
         folder = Path("out", f"{name}.gigacount")

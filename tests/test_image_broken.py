@@ -79,13 +79,16 @@ class TestNoPicture:
             b"3 3\n1 2 3\n4 5 6\n7 8 9\n",
             b"1,2,3\n4,5,6\n",
             b"\xff\xd8\xff",
-            b"II*\0" + bytes(99),
         ],
     )
     @pytest.mark.parametrize("name", ["text.jpg", "text.csv", "text.mat"])
     def test_anything_else(self, tmp_path: Path, content: bytes, name: str) -> None:
         (tmp_path / name).write_bytes(content)
         refuse(tmp_path / name, "not")
+
+    def test_nothing_behind_the_head_of_a_tiff(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(99))
+        refuse(tmp_path / "a.tif", "damaged or cut short")
 
     def test_pipe(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.jpg")
@@ -430,3 +433,12 @@ def test_failed_looks_hold_no_file_open(tmp_path: Path, pixels: Pixels) -> None:
         assert len(list(Path("/proc/self/fd").iterdir())) <= before
     finally:
         gc.enable()
+
+
+def test_half_a_tiff_is_told_from_a_file_of_another_kind(pixels: Pixels, tmp_path: Path) -> None:
+    save(pixels, tmp_path / "whole.tif")  # its tags stand at the end
+    content = (tmp_path / "whole.tif").read_bytes()
+    (tmp_path / "half.tif").write_bytes(content[: len(content) // 2])
+    refuse(tmp_path / "half.tif", "damaged or cut short")
+    (tmp_path / "words.tif").write_text("no image")
+    refuse(tmp_path / "words.tif", "not an image that libvips")

@@ -318,7 +318,7 @@ def test_files_cut_short(make: Callable[[Path], object], share: float, tmp_path:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ImageError) as told, GigaImage.open(path) as image:
         image.read(whole(image.size_wh), image.size_wh)
-    assert "damaged" in str(told.value) or "not a picture" in str(told.value)
+    assert "damaged" in str(told.value) or "not an image" in str(told.value)
     assert "\n" not in str(told.value)
 
 

@@ -37,6 +37,9 @@ _COLOURS |= {"lab": "Lab"}
 _BITS = {"uchar": 8, "char": 8, "ushort": 16, "short": 16, "uint": 32, "int": 32, "float": 32, "double": 64}
 
 
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 @dataclass(frozen=True)
 class Opener:
     """How a file is opened.
@@ -56,9 +59,12 @@ class Opener:
         name, plan = shown(path), None
         loader = foreign.recognise(path, options.page) or vips.find_loader(path, options.trust_loaders)
         if loader is None:
+            with path.open("rb") as file:
+                if file.read(4) in TIFF_STARTS:
+                    raise ImageError(f"{name}: damaged or cut short (its tags are missing); copy or download it again")
             version = ".".join(str(vips.library().version(part)) for part in range(3))
             raise ImageError(
-                f"{name}: not a picture that libvips {version} reads here; convert it to TIFF, PNG or"
+                f"{name}: not an image that libvips {version} reads here; convert it to TIFF, PNG or"
                 " JPEG, or, if you trust the file, allow all loaders (--trust-loaders)"
             )
         if isinstance(loader, str) and vips.format_of(loader) == "Tiff":
@@ -316,7 +322,7 @@ def _check_file(path: Path) -> None:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{shown(path)}: a folder, not a picture")
+            raise ImageError(f"{shown(path)}: a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{shown(path)}: a device or pipe, not a file; save the picture to a file first")
         with path.open("rb"):
