@@ -47,7 +47,12 @@ def test_no_traceback_from_the_first_moment_on(tmp_path: Path, moment: float, nu
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert out == ""
-    assert (process.returncode, err) in [(status, "gigacount: stopped\n"), (1, err)]
+    # It may have answered, and be so far in its end that Python has taken its handlers away: a shell says 128 + number.
+    assert process.returncode in (status, 1, -number)
+    lines = err.splitlines()
+    assert all(line.startswith("gigacount: ") for line in lines)
+    assert (lines[-1:] == ["gigacount: stopped"]) == (process.returncode == status)
+    assert 1 <= len(lines) <= 2
     assert "Traceback" not in err
     assert os.listdir(tmp_path) == ["a.jpg"]  # noqa: PTH208
 

@@ -101,6 +101,7 @@ def main() -> NoReturn:
             raise
         said, code = explanation(error)
         complain(said)
+        handle(end_at_once)
         sys.exit(code)
 
 
