@@ -210,11 +210,7 @@ class Broken:
 
     @classmethod
     def by(cls, error: GigacountError) -> Broken:
-        kinds = (
-            UsageError,
-            NoSpaceError,
-            GigacountError,
-        )  # made from a message alone, which not all their subclasses are
+        kinds = UsageError, NoSpaceError, GigacountError  # made of a message alone; not all their subclasses are
         return cls(str(error), next(kind for kind in kinds if isinstance(error, kind)))
 
 

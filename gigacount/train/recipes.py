@@ -225,7 +225,7 @@ IIM = Recipe(
     select="f1",
 )
 
-# The authors' code says no more of it than its layers: rates as SASNet's, crops as NWPU-Crowd's, and ours.
+# The authors published its layers alone. Learning rates are those of SASNet's recipe, crops those of NWPU-Crowd's.
 HEAD_SIZES = Recipe(
     lr=1e-4,
     backbone_lr=1e-5,
