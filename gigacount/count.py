@@ -183,7 +183,7 @@ class Counter:
             regions=regions,
             preview=preview,
             georeference=place,
-            notes=image.notes,
+            notes=(*image.notes, *(note for one in (regions, excluded) if one for note in one.notes)),
             interval=interval_of(density, looked, lambda view: self._record_of(view).resolution),
         )
 

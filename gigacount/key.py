@@ -14,7 +14,8 @@ from gigacount.errors import ImageError, UsageError
 from gigacount.image.sidecar import sidecars
 from gigacount.networks import find_record
 from gigacount.networks.record import NetworkRecord
-from gigacount.options import CountOptions, StrategyOptions
+from gigacount.options import CountOptions, PeakOptions, ReadOptions, RegionOptions, StrategyOptions
+from gigacount.options.option import Option
 
 COUNTING_RULES = 5
 """To be raised with every change of this program that changes counts for equal options and weights."""
@@ -65,27 +66,51 @@ class RunKey:
         return _hash(asdict(self))
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
-        """What differs from the key in a stored result, as `field: stored -> wanted`; empty where they are equal."""
+        """What differs from the key in a stored result, a clause each; empty where they are equal."""
         if stored.get("key") == self.hash:
             return []
-        wanted = asdict(self)
-        return list(_differences({name: stored.get(name) for name in wanted}, wanted)) or ["the key is damaged"]
+        found = list(_differences(stored.get("options"), self.options))
+        networks = stored.get("networks", {})
+        for role, network in self.networks.items():
+            before = networks.get(role, network)
+            if before["name"] == network["name"] and before != network:
+                found.append(f"the weights or the record of '{network['name']}' have changed")
+        if stored.get("rules") != self.rules:
+            found.append("this version of gigacount counts differently")
+        return found or ["its key is damaged"]
+
+
+_FIELDS = {
+    field.name: field
+    for kind in (CountOptions, StrategyOptions, PeakOptions, ReadOptions, RegionOptions)
+    for field in fields(kind)
+}
 
 
 def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    """The options of two results that differ, by their names on the command line."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for part in dict.fromkeys((*wanted, *found)):
-            inner = f"{name}.{part}" if name not in ("", "options") else part
-            yield from _differences(found.get(part), wanted.get(part), inner)
+            yield from _differences(found.get(part), wanted.get(part), name if part in ("file", "sha256") else part)
     elif found != wanted:
-        yield f"{name}: {_shown(found)} -> {_shown(wanted)}"
+        field = _FIELDS.get(name)
+        option = field.metadata.get("option", Option("")) if field else Option("")
+        flag = "--region" if name == "regions" else option.names(name)[0]
+        if field is not None and isinstance(wanted, bool):
+            yield f"{flag} is {'not given' if wanted == field.default else 'given'} now"
+        elif name in ("regions", "exclude") and isinstance(wanted, str):
+            yield f"the file of {flag} has changed"
+        else:
+            yield f"{flag} was {_shown(found)}, is {_shown(wanted)} now"
 
 
 def _shown(value: Any) -> str:
     """A stored value in a few words: of a file, its name."""
     if isinstance(value, dict):
-        return str(value.get("file") or value.get("name") or "another")
-    return json.dumps(value)[:60]
+        value = value.get("file", "another")
+    elif isinstance(value, list):
+        value = ",".join(map(str, value)) or None
+    return "not set" if value is None else str(value)[:60]
 
 
 def plain_options(options: CountOptions) -> Plain:

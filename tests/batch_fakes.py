@@ -44,14 +44,14 @@ class FakeWork:
         except OSError as error:
             raise ImageError(f"{item.path}: {(error.strerror or str(error)).lower()}") from error
         content = ResultFolder(item.folder).finished()
-        if content is None or self.differs(item) or content["image"]["bytes"] != item.path.stat().st_size:
+        if content is None or self.obstacle(item) or content["image"]["bytes"] != item.path.stat().st_size:
             return None
         return Row(str(item.path), count=content["count"], width=3, height=2, seconds=content["seconds"]["total"])
 
-    def differs(self, item: Item) -> list[str]:
+    def obstacle(self, item: Item) -> str:
         content = ResultFolder(item.folder).finished()
         recipe = content["options"]["recipe"] if content else self.recipe
-        return [] if recipe == self.recipe else [f"recipe: {recipe} -> {self.recipe}"]
+        return "" if recipe == self.recipe else f"{item.folder}: of recipe {recipe}, not {self.recipe}; --overwrite"
 
     def begin(self, say: object) -> None:
         self.prepare(say)

@@ -56,7 +56,7 @@ def test_other_options_than_those_of_the_results_are_named_and_nothing_is_lost(t
     folder = pictures(tmp_path / "in", {"a.jpg": "one", "b.jpg": "two"})
     run(folder)
     before = summary(tmp_path / "out")
-    with pytest.raises(OutputError, match=r"a\.jpg\.gigacount was made with other options \(recipe: plain -> other\)"):
+    with pytest.raises(OutputError, match=r"a\.jpg\.gigacount: of recipe plain, not other"):
         run(folder, FakeWork(recipe="other"))
     assert summary(tmp_path / "out") == before
     assert run(folder, FakeWork(recipe="other"), overwrite=True)[0].done == 2

@@ -86,7 +86,10 @@ def test_a_folder_gets_points_a_picture_and_a_summary_with_them_and_is_found_aga
     assert "2 located before, 1 failed" in again[2]
     other = run("localize", "p", "-r", "--out", "out", "--min-score", "0.99")
     assert other[:2] == (2, "")
-    assert "a.png.gigacount was made with other options (min_score: null -> 0.99); use --overwrite" in other[2]
+    assert (
+        "a.png.gigacount holds a result with other options (--min-score was not set, is 0.99 now); use --overwrite"
+        in other[2]
+    )
     assert {row["path"]: row["points"] for row in summary(Path("out")) if row["status"] == "done"} == located
     fewer = run("localize", "p", "-r", "--out", "out", "--min-score", "0.99", "--overwrite")
     assert "2 located, 1 failed" in fewer[2], "another threshold is another result"

@@ -417,8 +417,8 @@ def test_counting_reports_regions_too(network: Path, picture: Path, tmp_path: Pa
     )
     assert Wanted(RunKey.of(options, records_of(options))).finished(folder, picture) == content
     polygons.write_text(json.dumps(HALVES).replace("163", "164"))
-    (difference,) = Wanted(RunKey.of(options, records_of(options))).differences(folder, picture)
-    assert difference.startswith("regions.sha256: ")
+    obstacle = Wanted(RunKey.of(options, records_of(options))).obstacle(folder, picture)
+    assert "(the file of --region has changed)" in obstacle
 
 
 def test_fusing_changes_the_count_towards_the_heads(network: Path, picture: Path) -> None:

@@ -19,15 +19,22 @@ from gigacount.errors import OutputError
 from gigacount.geometry import View, Window, whole
 from gigacount.key import RunKey, content_hash, image_identity, is_same_image, plain_options
 from gigacount.networks.record import NetworkRecord
-from gigacount.options import CountOptions, ReadOptions, StrategyOptions
+from gigacount.options import CountOptions, PeakOptions, ReadOptions, StrategyOptions
 from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
 from gigacount.output.opened import Wanted
-from gigacount.results import CountResult, Looked
+from gigacount.points import Points
+from gigacount.results import CountResult, Located, LocatedHeads, Looked
 
 SIZE = (3001, 1999)
 RECORD = NetworkRecord("light", "light", "light.safetensors", "abc")
 RECORDS = {"network": RECORD}
 KEY = RunKey.of(CountOptions(), RECORDS)
+CHANGED = "the weights or the record of 'light' have changed"
+HEADS = LocatedHeads(
+    Points(np.array([[9, 9]], np.float32), np.ones(1), np.zeros(1, np.int64), np.zeros(1, np.int64)),
+    {},
+    Located(0.0, 0.0, 0),
+)
 
 
 def density(people: float = 500) -> DensityMap:
@@ -75,7 +82,7 @@ def test_count_in_json_equals_the_sum_of_the_map(result: CountResult, tmp_path: 
 
 
 def test_the_map_is_a_tiled_float_tiff_that_says_what_it_holds(result: CountResult, tmp_path: Path) -> None:
-    WRITERS["tif"](result, tmp_path)
+    WRITERS["tif"](result, tmp_path / "density.tif")
     with tifffile.TiffFile(tmp_path / "density.tif") as file:
         page = file.pages[0]
         assert page.is_tiled
@@ -93,21 +100,38 @@ def found(result: CountResult, folder: ResultFolder, key: RunKey = KEY, formats:
     return Wanted(key, formats).finished(folder, result.image)
 
 
-def differences(result: CountResult, folder: ResultFolder, wanted: Wanted) -> str:
+def obstacle(result: CountResult, folder: ResultFolder, wanted: Wanted) -> str:
     assert result.image is not None
-    return "; ".join(wanted.differences(folder, result.image))
+    return wanted.obstacle(folder, result.image).removeprefix(f"{folder.path} holds a result ")
 
 
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        (RunKey.of(CountOptions(strategy="full"), RECORDS), 'strategy: "adaptive" -> "full"'),
-        (RunKey.of(CountOptions(looking=StrategyOptions(levels=5)), RECORDS), "looking.levels: 10 -> 5"),
-        (RunKey.of(CountOptions(), {"network": replace(RECORD, sha256="def")}), 'sha256: "abc" -> "def"'),
-        (RunKey.of(CountOptions(), {"network": replace(RECORD, density_divisor=2.0)}), "networks.network.record: "),
-        (RunKey.of(CountOptions(), {"network": replace(RECORD, min_score=0.5)}), "networks.network.record: "),
-        (RunKey.of(CountOptions(), {"network": RECORD, "coarse_network": RECORD}), "networks.coarse_network: null -> "),
-        (replace(KEY, rules=KEY.rules + 1), f"rules: {KEY.rules} -> {KEY.rules + 1}"),
+        (
+            RunKey.of(CountOptions(strategy="full"), RECORDS),
+            "(--strategy was adaptive, is full now); use --overwrite to replace it, or --out",
+        ),
+        (RunKey.of(CountOptions(looking=StrategyOptions(levels=5)), RECORDS), "--levels was 10, is 5 now"),
+        (
+            RunKey.of(CountOptions(looking=StrategyOptions(peaks=PeakOptions(relative=False))), RECORDS),
+            "--absolute-threshold is given now",
+        ),
+        (
+            RunKey.of(CountOptions(looking=StrategyOptions(max_size=(640, 480))), RECORDS),
+            "--max-size was 2560,1440, is 640,480",
+        ),
+        (RunKey.of(CountOptions(min_score=0.5), RECORDS), "--min-score was not set, is 0.5 now"),
+        (RunKey.of(CountOptions(reading=ReadOptions(value_range=(0, 9))), RECORDS), "--range was not set, is 0,9 now"),
+        (RunKey.of(CountOptions(settings=("fuse=true",)), RECORDS), "--set was not set, is fuse=true now"),
+        (RunKey.of(CountOptions(), {"network": replace(RECORD, sha256="def")}), CHANGED),
+        (RunKey.of(CountOptions(), {"network": replace(RECORD, density_divisor=2.0)}), CHANGED),
+        (RunKey.of(CountOptions(), {"network": replace(RECORD, min_score=0.5)}), CHANGED),
+        (
+            RunKey.of(CountOptions(coarse_network="light"), {**RECORDS, "coarse_network": RECORD}),
+            "--coarse-network was not set, is light now",
+        ),
+        (replace(KEY, rules=KEY.rules + 1), "this version of gigacount counts differently"),
     ],
 )
 def test_a_result_by_another_key_is_not_reused_and_what_differs_is_named(
@@ -116,7 +140,7 @@ def test_a_result_by_another_key_is_not_reused_and_what_differs_is_named(
     folder = ResultFolder(tmp_path / "r.gigacount")
     write_result(result, folder, ())
     assert found(result, folder, key) is None
-    assert words in differences(result, folder, Wanted(key))
+    assert words in obstacle(result, folder, Wanted(key))
 
 
 def test_a_result_by_the_same_key_is_reused(result: CountResult, tmp_path: Path) -> None:
@@ -125,8 +149,9 @@ def test_a_result_by_the_same_key_is_reused(result: CountResult, tmp_path: Path)
     content = write_result(result, folder, ("tif",))
     described = replace(RECORD, about="other words", errors=[{"mae": 1.0}], folder=tmp_path)
     assert found(result, folder, RunKey.of(CountOptions(), {"network": described}), ("tif",)) == content
-    assert differences(result, folder, Wanted(KEY, ("tif", "overlay"))) == "formats: json, tif -> overlay"
-    assert differences(result, folder, Wanted(KEY, (), locate=True)) == "heads: not located -> located"
+    remedy = "; use --overwrite to count again and add what is missing"
+    assert obstacle(result, folder, Wanted(KEY, ("tif", "overlay"))) == f"without overlay.jpg{remedy}"
+    assert obstacle(result, folder, Wanted(KEY, (), locate=True)) == f"without located heads{remedy}"
 
 
 def test_a_copied_picture_is_known_by_its_content_and_a_changed_one_is_not(result: CountResult, tmp_path: Path) -> None:
@@ -168,7 +193,7 @@ def test_a_failing_write_leaves_what_was_there(
     write_result(result, folder, ())
 
     def fail(result: CountResult, path: Path) -> None:
-        (path / "half").write_text("written")
+        path.write_text("half written")
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setitem(WRITERS, "tif", fail)
@@ -188,6 +213,41 @@ def test_an_overwrite_replaces_everything(result: CountResult, tmp_path: Path) -
     finished = folder.finished()
     assert finished is not None
     assert finished["count"] == pytest.approx(7, rel=1e-5)
+
+
+def test_one_more_format_leaves_the_files_of_the_same_result(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_result(result, folder, ("tif",))
+    earlier = (folder.path / "density.tif").read_bytes()
+    (folder.path / "report.html").write_text("with an audit")  # as gigacount audit --report leaves it
+    content = write_result(result, folder, ("overlay",))
+    assert content["formats"] == ["overlay", "tif", "report"]
+    assert content == folder.finished()
+    files = ["count.json", "density.tif", "overlay.jpg", "report.html"]
+    assert sorted(path.name for path in folder.path.iterdir()) == files
+    assert (folder.path / "density.tif").read_bytes() == earlier
+    assert found(result, folder, formats=("tif", "overlay")) == content
+
+
+def test_heads_that_were_located_stay_when_the_same_image_is_counted(result: CountResult, tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_result(replace(result, heads=HEADS), folder, ("csv",))
+    content = write_result(result, folder, ("tif",))
+    assert content["located"] == len(HEADS.points)
+    assert sorted(path.name for path in folder.path.iterdir()) == ["count.json", "density.tif", "points.csv"]
+
+
+@pytest.mark.parametrize("change", ["key", "count", "image"])
+def test_files_that_are_out_of_date_go(result: CountResult, tmp_path: Path, change: str) -> None:
+    folder = ResultFolder(tmp_path / "r.gigacount")
+    write_result(result, folder, ("tif",))
+    other = {"key": replace(result, key="other"), "count": replace(result, density=density(501)), "image": result}
+    if change == "image":
+        assert result.image is not None
+        result.image.write_bytes(b"another image")
+    content = write_result(other[change], folder, ("overlay",))
+    assert content["formats"] == ["overlay"]
+    assert sorted(path.name for path in folder.path.iterdir()) == ["count.json", "overlay.jpg"]
 
 
 def test_leftovers_of_killed_processes_go_and_an_old_result_comes_back(result: CountResult, tmp_path: Path) -> None:

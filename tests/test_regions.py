@@ -202,7 +202,6 @@ BOW = [[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]]
         (collection(feature([[["a", 0], [1, 1], [2, 0], ["a", 0]]])), "at least 4 positions"),
         ('{"type": "Polygon", "coordinates": [[[0, 0], [1, NaN], [2, 0], [0, 0]]]}', "at least 4 positions"),
         (collection(feature([])), "at least 4 positions"),
-        (collection(feature([square(5000, 0, 10)], name="Far")), "'Far' lies outside the picture of 1003 x 602"),
         (collection(feature([square(13.3, 52.5, 0.01)])), "smaller than a pixel"),
         (collection(feature([square(0, 0, 9)]), crs={"properties": {"name": "EPSG:25833"}}), "has no georeference"),
         (collection(feature([square(0, 0, 9)]), crs={"properties": {"name": "Gauss"}}), "unknown coordinate system"),
@@ -292,8 +291,6 @@ def test_any_declared_system_is_converted(tmp_path: Path) -> None:
 
 def test_what_cannot_be_converted_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = [[13.4, 42.3], [13.5, 42.3], [13.5, 42.4], [13.4, 42.3]]
-    with pytest.raises(DataError, match=r"outside the picture, as pixels .* EPSG:32633 and EPSG:4326; name"):
-        read(tmp_path, collection(feature([outside])), UTM)
     for name, words in [("EPSG:999999", "cannot be converted"), ("EPSG:32633", "does not say what its own are")]:
         content = collection(feature([outside]), crs={"properties": {"name": name}})
         with pytest.raises(DataError, match=words):
@@ -302,8 +299,35 @@ def test_what_cannot_be_converted_is_told_with_the_remedy(tmp_path: Path, monkey
     declared = collection(feature([outside]), crs={"properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}})
     with pytest.raises(DataError, match=r"pip install 'gigacount\[geo\]'"):
         read(tmp_path, declared, UTM)
-    with pytest.raises(DataError, match=r"need pyproj: gigacount\[geo\]"):
-        read(tmp_path, collection(feature([outside])), UTM)
+    (note,) = read(tmp_path, collection(feature([outside])), UTM).notes
+    assert "need pyproj: gigacount[geo]" in note
+
+
+def test_a_region_outside_the_image_has_nobody_and_a_note_names_it(tmp_path: Path) -> None:
+    far = [feature([square(5000 + 20 * number, 0, 10)], name=f"Far {number}") for number in range(7)]
+    regions = read(tmp_path, collection(feature([square(0, 0, 100)], name="Near"), *far))
+    counts = regions.on_ground(lambda window, size_wh: np.ones(size_wh[::-1], np.float32), SIZE).measure(
+        even_map(), np.array([[50, 50], [5005, 5]], np.float32)
+    )
+    assert [(count.region.area_px, round(count.count), count.points) for count in counts[:2]] == [
+        (10_000, 100, 1),
+        (0, 0, 0),
+    ]
+    (note,) = regions.notes
+    assert note.endswith("7 of 8 regions outside the image: 'Far 0', 'Far 1', 'Far 2', 'Far 3', 'Far 4' and 2 more")
+    assert read(tmp_path, collection(feature([square(0, 0, 100)]))).notes == ()
+
+
+def test_regions_that_all_lie_outside_are_told_with_how_they_were_read(tmp_path: Path) -> None:
+    outside = [[13.4, 42.3], [13.5, 42.3], [13.5, 42.4], [13.4, 42.3]]
+    for reference, words in [(UTM, "read as pixels and as EPSG:32633 and as EPSG:4326;"), (None, "read as pixels;")]:
+        ring = outside if reference else square(5000, 0, 10)
+        regions = read(tmp_path, collection(feature([ring])), reference)
+        assert [count.count for count in regions.measure(even_map())] == [0]
+        assert regions.on_ground(lambda window, size_wh: None, SIZE) == regions
+        (note,) = regions.notes
+        assert "all regions lie outside the image of 1003 x 602 pixels" in note
+        assert words in note
 
 
 # ---- ground, excluded regions, outlines of any length

@@ -63,6 +63,23 @@ def test_nobody_is_counted_or_located_in_excluded_parts(network: str, tmp_path: 
     assert key.hash != RunKey.of(options, records_of(options)).hash
 
 
+def test_regions_outside_the_image_do_not_lose_its_count(network: str, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    Image.fromarray(NOISE).save(image)
+    plain = Counter(CountOptions(network=network)).count(image)
+    far, posters = box(tmp_path / "far.geojson", 4000, 4100), box(tmp_path / "posters.geojson", 5000, 5100)
+    options = CountOptions(network=network, regions=RegionOptions(far, 0.5), exclude=posters)
+    result = Counter(options, locate=True).count(image)
+    assert result.count == plain.count
+    (region,) = result.region_counts()
+    assert (region.count, region.points, region.people_per_m2) == (0, 0, None)
+    assert [note for note in result.notes if "lie outside the image of 320 x 200 pixels" in note] == [
+        *result.notes[-2:]
+    ]
+    folder = result.save(tmp_path / "saved", ("overlay", "report"))
+    assert (folder / "regions.csv").read_text().splitlines()[1] == "gate,0.0,0,0.0,,"
+
+
 def test_a_regions_area_is_of_ground_alone(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def valid(self: GigaImage, window: Window, size_wh: Size) -> NDArray[np.float32]:
         """The left 80 pixels are no ground."""

@@ -59,7 +59,7 @@ def result(tmp_path: Path) -> CountResult:
 
 
 def test_a_report_holds_what_belongs_to_the_number_and_loads_nothing(result: CountResult, tmp_path: Path) -> None:
-    write_report(result, tmp_path)
+    write_report(result, tmp_path / "report.html")
     source = (tmp_path / "report.html").read_text()
     page = Page(source)
     assert f"{result.count:,.0f} people" in page.text
@@ -82,14 +82,14 @@ def test_a_report_holds_what_belongs_to_the_number_and_loads_nothing(result: Cou
 
 def test_a_report_needs_a_preview(result: CountResult, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no preview"):
-        write_report(replace(result, preview=None), tmp_path)
+        write_report(replace(result, preview=None), tmp_path / "report.html")
 
 
 def test_a_scale_bar_is_drawn_where_the_scale_is_known(result: CountResult, tmp_path: Path) -> None:
     plain, scaled = tmp_path / "plain", tmp_path / "scaled"
     for folder, place in ((plain, None), (scaled, Georeference((0.1, 0, 0, 0, -0.1, 0), None, metres_per_unit=1.0))):
         folder.mkdir()
-        write_report(replace(result, georeference=place), folder)
+        write_report(replace(result, georeference=place), folder / "report.html")
     assert (plain / "report.html").stat().st_size != (scaled / "report.html").stat().st_size
     sheet = Sheet(Image.new("RGB", (800, 600), (90, 90, 90)), (1600, 1200))
     sheet.add_scale_bar(0.1)  # 800 px of 0.2 m: a fifth of the width is 32 m, so the bar is 20 m, 100 px

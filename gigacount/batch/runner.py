@@ -181,12 +181,9 @@ class Batch:
 
 
 def require_same_options(work: CountWork, item: Item) -> None:
-    """Raise ExistsError where a result stands there that was made with other options."""
-    if differences := work.differs(item):
-        raise ExistsError(
-            f"{item.folder} was made with other options ({'; '.join(differences)}); "
-            "use --overwrite to replace it, or --out for another place"
-        )
+    """Raise ExistsError where a result stands there that is not what is asked for."""
+    if obstacle := work.obstacle(item):
+        raise ExistsError(obstacle)
 
 
 @contextmanager

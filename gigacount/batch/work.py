@@ -133,9 +133,9 @@ class CountWork:
         content = self.finished(item)
         return self._row(item, content) if content else None
 
-    def differs(self, item: Item) -> list[str]:
-        """In what a finished result differs from what is asked for now, as `option: stored -> wanted`."""
-        return self.wanted.differences(ResultFolder(item.folder), item.path)
+    def obstacle(self, item: Item) -> str:
+        """Why a finished result that stands there is not what is asked for now; empty where none does."""
+        return self.wanted.obstacle(ResultFolder(item.folder), item.path)
 
     def begin(self, say: Say) -> Counter:
         """Make the counter, whose networks are loaded when the first image is open. say: gets lines for the user."""

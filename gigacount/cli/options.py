@@ -149,9 +149,7 @@ def offer(declared: Declared, callbacks: Callbacks, panel: str = "", in_optional
     if option is None:
         parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=declared.hint)
         return Member([parameter], lambda values: values[name])
-    names = option.name.split()
-    if not any(one.startswith("--") for one in names):
-        names.insert(0, f"--{name.replace('_', '-')}")
+    names = option.names(name)
     key = names[0].partition("/")[0].strip("-").replace("-", "_")
     key += "_" if iskeyword(key) else ""
     several = get_origin(declared.kind) is tuple and option.parse is None

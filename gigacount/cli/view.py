@@ -184,8 +184,9 @@ def audit(
     made = under_way.estimate()
     parts = []
     if region is not None:
-        regions = open_regions(under_way.result, region).regions
-        parts = [(one.name, under_way.estimate_in(one)) for one in regions]
+        regions = open_regions(under_way.result, region)
+        notices += regions.notes
+        parts = [(one.name, under_way.estimate_in(one)) for one in regions.regions]
     if report:
         from gigacount.atomic import write_whole
         from gigacount.output.folder import REPORT_FILE

@@ -33,6 +33,11 @@ class Option:
     panel: str = ""
     parse: Parse = None
 
+    def names(self, field: str) -> list[str]:
+        """How it is written on the command line, `--name` first, where it is declared as a field of that name."""
+        names = self.name.split()
+        return names if any(one.startswith("--") for one in names) else [f"--{field.replace('_', '-')}", *names]
+
 
 def option(default: T, help: str, name: str = "", metavar: str = "", panel: str = "", parse: Parse = None) -> T:
     """The default of a field or parameter that is an option; the rest as in `Option`."""

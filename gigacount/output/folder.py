@@ -13,7 +13,19 @@ from gigacount.atomic import discard_leftovers_once, explained, fitting_name, re
 from gigacount.errors import ExistsError, OutputError
 from gigacount.output.stored import read_count
 
-COUNT_FILE, REPORT_FILE = "count.json", "report.html"
+COUNT_FILE, DENSITY_FILE, HEADS_FILE, REPORT_FILE = "count.json", "density.tif", "points.csv", "report.html"
+FILES = {
+    "tif": DENSITY_FILE,
+    "overlay": "overlay.jpg",
+    "csv": HEADS_FILE,
+    "geojson": "points.geojson",
+    "gpkg": "points.gpkg",
+    "coco": "points.json",
+    "nwpu": "points.txt",
+    "report": REPORT_FILE,
+}
+"""Format of `--format` -> its file in the folder; count.json is always written."""
+
 INDEX_FILE = "index.html"  # of the reports of a batch
 RESULT_ENDING, CHECKED_ENDING = ".gigacount", ".corrections"
 OWN_ENDINGS = RESULT_ENDING, CHECKED_ENDING

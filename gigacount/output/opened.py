@@ -18,10 +18,16 @@ from gigacount.errors import DataError, ImageError, UsageError
 from gigacount.geometry import Size
 from gigacount.key import RunKey, is_same_image
 from gigacount.options import ReadOptions
-from gigacount.output.folder import COUNT_FILE, RESULT_ENDING, ResultFolder, result_folder
+from gigacount.output.folder import (
+    COUNT_FILE,
+    DENSITY_FILE,
+    FILES,
+    HEADS_FILE,
+    RESULT_ENDING,
+    ResultFolder,
+    result_folder,
+)
 from gigacount.text import brief
-
-DENSITY_FILE, HEADS_FILE = "density.tif", "points.csv"
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,21 @@ class Wanted:
     formats: Collection[str] = ()
     locate: bool = False
 
-    def differences(self, folder: ResultFolder, image: Path) -> list[str]:
-        """In what a finished result of this image differs from what is asked for, as `option: stored -> wanted`.
+    def obstacle(self, folder: ResultFolder, image: Path) -> str:
+        """Why a finished result of this image is not what is asked for, and what to do, in a line.
 
         Empty where there is none, or the image has changed since. Raises ImageError where the image is missing.
         """
         content = self._of_same_image(folder, image)
-        return [] if content is None else self._differences(content)
+        if content is None or not self._missing(content):
+            return ""
+        if differences := self.key.differences(content):
+            return (
+                f"{folder.path} holds a result with other options ({'; '.join(differences)}); "
+                "use --overwrite to replace it, or --out for another place"
+            )
+        missing = " and ".join(self._missing(content))
+        return f"{folder.path} holds a result without {missing}; use --overwrite to count again and add what is missing"
 
     def finished(self, folder: ResultFolder, image: Path) -> dict[str, Any] | None:
         """The count.json of a finished result of this image that is what is asked for; None where there is none.
@@ -46,16 +60,15 @@ class Wanted:
         Raises ImageError where the image is missing.
         """
         content = self._of_same_image(folder, image)
-        return None if content is None or self._differences(content) else content
+        return None if content is None or self._missing(content) else content
 
-    def _differences(self, content: dict[str, Any]) -> list[str]:
-        differences = self.key.differences(content)
-        there = {"json", *content["formats"]}
-        if missing := [name for name in self.formats if name not in there]:
-            differences.append(f"formats: {', '.join(sorted(there))} -> {', '.join(missing)}")
+    def _missing(self, content: dict[str, Any]) -> list[str]:
+        """What a result lacks of what is asked for."""
+        missing = [] if content.get("key") == self.key.hash else ["the same options"]
+        missing += [FILES[name] for name in self.formats if name not in ("json", *content["formats"])]
         if self.locate and "located" not in content:
-            differences.append("heads: not located -> located")
-        return differences
+            missing.append("located heads")
+        return missing
 
     @staticmethod
     def _of_same_image(folder: ResultFolder, image: Path) -> dict[str, Any] | None:

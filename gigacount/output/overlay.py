@@ -188,6 +188,8 @@ class Sheet:
             for ring in rings:
                 closed = [*map(tuple, ring.tolist()), tuple(ring[0].tolist())]
                 draw.line(closed, fill=REGION_COLOUR, width=self.line + 1)
+            if not rings:
+                continue  # outside the image
             outer = max(rings, key=lambda ring: float(np.ptp(ring, axis=0).prod()))
             text = f"{count.region.name}: {round(count.count):,}"
             self._write(draw, text, outer.mean(axis=0).tolist(), font, centred=True)

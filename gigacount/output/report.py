@@ -18,7 +18,6 @@ from PIL import Image
 from gigacount.density import DensityMap
 from gigacount.geometry import Window, fit, whole
 from gigacount.image import GigaImage
-from gigacount.output.folder import REPORT_FILE
 from gigacount.output.opened import StoredResult
 from gigacount.output.overlay import ColourScale, Sheet, encoded, ground_of
 from gigacount.output.stored import INTERVAL, fits
@@ -60,7 +59,7 @@ class Pictures:
     looked: bytes
 
 
-def write_report(result: CountResult, folder: Path) -> None:
+def write_report(result: CountResult, path: Path) -> None:
     """The report of a fresh result. Raises UsageError for a result without a preview."""
     from gigacount.output.writers import count_json
 
@@ -69,7 +68,7 @@ def write_report(result: CountResult, folder: Path) -> None:
     ground = ground**2 if ground else ground_of(result)
     windows = [look.view.window for look in result.looked]
     pictures = draw_pictures(preview, result.density, windows, ground, result.region_counts())
-    (folder / REPORT_FILE).write_text(report_html(count_json(result), pictures), encoding="utf-8")
+    path.write_text(report_html(count_json(result), pictures), encoding="utf-8")
 
 
 def report_again(result: StoredResult, audit: Sequence[tuple[str, str]] = ()) -> str:

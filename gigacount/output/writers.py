@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,8 +17,8 @@ from gigacount.atomic import replacing, require_free
 from gigacount.density import DensityMap
 from gigacount.image.georeference import Georeference
 from gigacount.image.geotags import GEO_DOUBLES, GEO_KEYS, GEO_TEXT, TRANSFORMATION, geo_keys
-from gigacount.key import COUNTING_RULES, plain_options
-from gigacount.output.folder import COUNT_FILE, ResultFolder
+from gigacount.key import COUNTING_RULES, is_same_image, plain_options
+from gigacount.output.folder import COUNT_FILE, FILES, ResultFolder
 from gigacount.output.overlay import save_jpeg
 from gigacount.output.points import find_writer, write_points
 from gigacount.output.report import write_report
@@ -130,38 +131,45 @@ def geo_tags(place: Georeference) -> list[tuple[int, int, int, Any, bool]]:
     return [(tag, kind, len(value), value, True) for tag, kind, value in tags if value]
 
 
-HEADS = {"csv": ".csv", "geojson": ".geojson", "gpkg": ".gpkg", "coco": ".json", "nwpu": ".txt"}
-"""Names of the formats of located heads, and their files' extensions."""
-
-
-def _heads_writer(suffix: str) -> Writer:
-    return lambda result, folder: write_points(result, folder / f"points{suffix}")
-
-
 WRITERS: dict[str, Writer] = {
-    "tif": lambda result, folder: write_density_tiff(result.density, folder / "density.tif", result.georeference),
-    "overlay": lambda result, folder: save_jpeg(result.overlay(), folder / "overlay.jpg"),
-    **{name: _heads_writer(suffix) for name, suffix in HEADS.items()},
+    "tif": lambda result, path: write_density_tiff(result.density, path, result.georeference),
+    "overlay": lambda result, path: save_jpeg(result.overlay(), path),
+    **dict.fromkeys(("csv", "geojson", "gpkg", "coco", "nwpu"), write_points),
     "report": write_report,
 }
-"""Format name -> writer into the result folder. count.json is always written: it marks the result as finished."""
+"""Format name -> writer of its file (`FILES`). count.json is always written: it marks the result as finished."""
 
 
 def write_result(result: CountResult, folder: ResultFolder, formats: Collection[str]) -> dict[str, Any]:
     """Write a result in the given formats, and regions.csv if asked for; return what stands in its count.json.
 
-    Raises OutputError where that fails, leaving what was there before.
+    Files in other formats stay where they belong to the same result, and go where they are out of date. Raises
+    OutputError where writing fails, leaving what was there before.
     """
-    content = count_json(result) | {"formats": list(formats)}
+    content = count_json(result)
+    earlier = _same_result(folder, result, content)
+    others = [name for name in FILES if name not in formats] if earlier else []
+    kept = [name for name in others if (folder.path / FILES[name]).is_file()]
+    content = earlier | content | {"formats": [*formats, *kept]}
     with folder.replacing() as fresh:
+        for name in kept:
+            shutil.copyfile(folder.path / FILES[name], fresh / FILES[name])
         if result.regions is not None:
             write_regions(result.region_counts(), fresh / REGIONS_FILE)
         with ThreadPoolExecutor() as pool:
-            writing = [pool.submit(WRITERS[name], result, fresh) for name in formats if name != "json"]
+            writing = [pool.submit(WRITERS[name], result, fresh / FILES[name]) for name in formats if name != "json"]
         for written in writing:
             written.result()
         (fresh / COUNT_FILE).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
     return content
+
+
+def _same_result(folder: ResultFolder, result: CountResult, content: dict[str, Any]) -> dict[str, Any]:
+    """The count.json that stands in the folder, if it is of the same image, key and count; else nothing."""
+    earlier = folder.finished()
+    if earlier is None or result.image is None or any(earlier.get(name) != content[name] for name in ("key", "count")):
+        return {}
+    return earlier if is_same_image(result.image, earlier["image"]) else {}
 
 
 @dataclass(frozen=True)

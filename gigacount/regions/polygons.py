@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,12 @@ from gigacount.geometry import Size
 from gigacount.image.georeference import WGS84, Georeference, has_pyproj, transform
 from gigacount.options import RegionOptions
 from gigacount.regions.region import Region, Regions
-from gigacount.text import brief
+from gigacount.text import brief, plural
 
 PIXELS = "pixels"
 POLYGONS = ("Polygon", "MultiPolygon")
 NAME_LETTERS = 200
+NAMED = 5  # regions that a note names
 FARTHEST = 1e12  # coordinates beyond it are no pixels and of no map
 MAX_BYTES = 2**26
 LEAST_PX = 1.0  # area of a region below which its numbers are surely no pixels
@@ -47,8 +48,8 @@ def read_regions(options: RegionOptions, size_wh: Size, reference: Georeference 
     `crs` member names where it has one (GeoJSON 2008, which QGIS and GDAL still write), else of whichever puts most of
     the regions into the image: pixels, the image's own, or longitude and latitude.
 
-    Raises DataError for a file that is no GeoJSON of polygons, a polygon that crosses itself, coordinates that cannot
-    be converted, and a region outside the image.
+    A region outside the image has no area and nobody in it; a note says so. Raises DataError for a file that is no
+    GeoJSON of polygons, a polygon that crosses itself, and coordinates that cannot be converted.
     """
     path = options.file
     try:
@@ -57,7 +58,8 @@ def read_regions(options: RegionOptions, size_wh: Size, reference: Georeference 
         if not shapes:
             raise DataError(f"{path}: no regions in it; draw at least one polygon")
         shapes, coordinates = _to_pixels(path, _declared(path, content), shapes, reference, size_wh)
-        return Regions(tuple(_region(shape, options, reference, size_wh) for shape in shapes), coordinates)
+        regions = tuple(_region(shape, options, reference, size_wh) for shape in shapes)
+        return Regions(regions, coordinates, _notes(path, regions, coordinates, size_wh))
     except shapely.errors.ShapelyError as error:
         raise DataError(f"{path}: its polygons cannot be worked with: {brief(error, 100)}") from error
 
@@ -141,24 +143,25 @@ def _clean(name: str) -> str:
 def _to_pixels(
     path: Path, system: str | None, shapes: list[NamedPolygon], reference: Georeference | None, size_wh: Size
 ) -> tuple[list[NamedPolygon], str]:
-    """Shapes in pixels, and the name of the system that they came in; DataError where that cannot be."""
+    """Shapes in pixels, and the name of the system that they came in; several names where none puts them in the image.
+
+    Raises DataError where coordinates cannot be converted.
+    """
     if system == PIXELS or (system is None and reference is None):
         return shapes, PIXELS
     if reference is None:
-        raise DataError(f"{path}: its coordinates are {system}, but the picture has no georeference; give pixels")
+        raise DataError(f"{path}: its coordinates are {system}, but the image has no georeference; give pixels")
     if system is not None:
         return _converted(path, shapes, system, reference), system
-    found, missing = {PIXELS: shapes}, "" if has_pyproj() else " (longitude and latitude need pyproj: gigacount[geo])"
+    found = {PIXELS: shapes}
     for candidate in (None, WGS84):
         with suppress(DataError):
             found[candidate or reference.name] = _converted(path, shapes, candidate, reference)
     share = {name: _share_inside(tried, size_wh) for name, tried in found.items()}
     best = max(share, key=lambda name: share[name])
     if share[best] == 0:
-        raise DataError(
-            f"{path}: its regions lie outside the picture, as pixels (0..{size_wh[0]}, 0..{size_wh[1]}) and in"
-            f" {' and '.join(list(found)[1:])}{missing}; name their coordinate system as the member 'crs'"
-        )
+        without = "" if has_pyproj() else " (longitude and latitude need pyproj: gigacount[geo])"
+        return list(found.values())[-1], " and as ".join(found) + without
     return found[best], best
 
 
@@ -168,7 +171,7 @@ def _converted(
     """Shapes from a system (None: that of the image) to pixels. Raises DataError."""
     if system is not None and system != reference.crs and reference.crs is None:
         raise DataError(
-            f"{path}: its coordinates are {system}, but the picture does not say what its own are; if they are the"
+            f"{path}: its coordinates are {system}, but the image does not say what its own are; if they are the"
             " same, remove the member 'crs'"
         )
 
@@ -218,7 +221,7 @@ def _declared(path: Path, content: Any) -> str | None:
 def _region(shape: NamedPolygon, options: RegionOptions, reference: Georeference | None, size_wh: Size) -> Region:
     inside = _cut_at_edges(shape.polygon, size_wh)
     if inside.area == 0:
-        raise DataError(f"{shape.where} lies outside the picture of {size_wh[0]} x {size_wh[1]} pixels")
+        return Region(shape.name, (), 0.0)
     if shape.polygon.area < LEAST_PX:
         raise DataError(f"{shape.where} is smaller than a pixel; give pixels, or a GeoTIFF and its own coordinates")
     middle = inside.centroid
@@ -227,6 +230,22 @@ def _region(shape: NamedPolygon, options: RegionOptions, reference: Georeference
         square_metres = options.metres_per_pixel**2
     area_m2 = inside.area * square_metres if square_metres else None
     return Region(shape.name, tuple(rings_in(shape.polygon, size_wh)), inside.area, area_m2)
+
+
+def _notes(path: Path, regions: Sequence[Region], coordinates: str, size_wh: Size) -> tuple[str, ...]:
+    """A line for the user where regions lie outside the image."""
+    outside = [f"'{region.name:.60}'" for region in regions if not region.rings]
+    if not outside:
+        return ()
+    if len(outside) == len(regions):
+        width, height = size_wh
+        where = (
+            f"all regions lie outside the image of {width} x {height} pixels, their coordinates read as {coordinates}"
+        )
+        return (f"{path}: {where}; if they belong into it, name their system as the member 'crs'",)
+    more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
+    which = f"{', '.join(outside[:NAMED])}{more}"
+    return (f"{path}: {len(outside)} of {plural(len(regions), 'region')} outside the image: {which}",)
 
 
 def rings_in(polygon: BaseGeometry, size_wh: Size) -> list[NDArray[np.float64]]:

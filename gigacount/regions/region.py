@@ -23,8 +23,8 @@ GROUND_PX = 4096  # longest side at which the ground of all regions is read
 class Region:
     """A polygon, maybe of several parts and with holes, as far as it lies in the image.
 
-    rings: see `inside`. area_px: in full-resolution pixels. area_m2: on the ground; None where the scale is unknown.
-    Both are of ground alone, without the parts that the image's file marks as no data.
+    rings: see `inside`; none outside the image. area_px: in full-resolution pixels. area_m2: on the ground; None where
+    the scale is unknown. Both are of ground alone, without the parts that the image's file marks as no data.
     """
 
     name: str
@@ -49,14 +49,21 @@ class RegionCount:
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of a file in its order. coordinates: what they were given in, "pixels" or such as "EPSG:32633"."""
+    """The regions of a file in its order.
+
+    coordinates: what they were given in, "pixels" or such as "EPSG:32633". notes: what is odd about them, a line each.
+    """
 
     regions: tuple[Region, ...]
     coordinates: str = "pixels"
+    notes: tuple[str, ...] = ()
 
     def on_ground(self, valid: Valid, size_wh: Size) -> Regions:
         """The regions with areas of ground alone, by `valid` of an image of `size_wh`, which is read once for all."""
-        corners = np.concatenate([ring for region in self.regions for ring in region.rings])
+        rings = [ring for region in self.regions for ring in region.rings]
+        if not rings:
+            return self
+        corners = np.concatenate(rings)
         left, top = (math.floor(side) for side in corners.min(axis=0))
         right, bottom = (min(math.ceil(end), side) for end, side in zip(corners.max(axis=0), size_wh, strict=True))
         window = Window(left, top, right - left, bottom - top)
