@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
+from gigacount.appearance import Appearance
 from gigacount.density import BAND_CELLS, DensityMap, spread_of
 from gigacount.geometry import View, cells_of
 from gigacount.points import Ownership
@@ -25,9 +27,11 @@ def interval_of(
     """
     ownership = Ownership.of([look.view.window for look in looked], density.size_wh, density.cell_px)
     people = biases = squares = kinds = coarse = beyond = damaged = 0.0
+    odd: Counter[str] = Counter()
     measured = True
     for number, look in enumerate(looked):
-        damaged += look.missing * float((ownership.owner == number).mean()) if look.missing else 0.0
+        area, before = float((ownership.owner == number).mean()), people
+        damaged += look.missing * area
         resolution = resolution_of(look.view)
         measured &= resolution is not None
         resolution = resolution or Resolution()
@@ -44,6 +48,8 @@ def interval_of(
             kinds += float(own.sum()) * resolution.kinds
             coarse += float(own[spacing < resolution.resolved_px].sum()) * (look.view.scale < 1)
             beyond += float(own[spacing < resolution.spacing_px[0]].sum())
+        for name in oddities(look.appearance, resolution):
+            odd[name] += people - before + FEW * area  # of an image without people, its area decides
     if people > 0:
         places, kinds = math.hypot(biases, math.sqrt(squares)) / people, kinds / people
     else:
@@ -56,8 +62,33 @@ def interval_of(
         level=0.9,
         basis=f"{places:.0%} by how close people stand, {kinds:.0%} by the kind of picture"
         + ("" if measured else ", not measured"),
-        doubts=tuple(_doubts(coarse / max(people, 1), beyond / max(people, 1), damaged, measured)),
+        doubts=(
+            *_doubts(coarse / max(people, 1), beyond / max(people, 1), damaged, measured),
+            *_oddities({name: share / (people + FEW) for name, share in odd.items()}),
+        ),
     )
+
+
+def oddities(appearance: Appearance | None, resolution: Resolution) -> list[str]:
+    """In what a look goes beyond all images with which the network was measured."""
+    if appearance is None:
+        return []
+    (dark, bright), (soft, rough) = resolution.brightness, resolution.sharpness
+    sharpness = soft if appearance.sharpness is None else appearance.sharpness
+    beyond = {
+        "darker": appearance.brightness < dark,
+        "brighter": appearance.brightness > bright,
+        "more blurred": sharpness < soft,
+        "noisier": sharpness > rough,
+    }
+    return [name for name, is_so in beyond.items() if is_so]
+
+
+def _oddities(shares: dict[str, float]) -> Iterator[str]:
+    for name, share in shares.items():
+        if share >= TOO_COARSE:
+            where = "the image is" if share >= 0.5 else f"{share:.0%} of the people are where the image is"
+            yield f"{where} {name} than any that the network was measured on"
 
 
 def _doubts(coarse: float, beyond: float, damaged: float, measured: bool) -> list[str]:

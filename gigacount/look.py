@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.appearance import Appearance, appearance_of
 from gigacount.density import Density, block_sums, crop
 from gigacount.geometry import Size, View, Window, fit, whole
 from gigacount.results import Looked
@@ -57,15 +58,17 @@ class Pixels:
     image: NDArray[np.uint8]
     valid: NDArray[np.float32] | None
     missing: float
+    appearance: Appearance
     seconds: float
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the network found in a view, and the share of its pixels that was made up."""
+    """What the network found in a view, the share of its pixels that was made up, and how light and sharp they are."""
 
     found: Found
     missing: float
+    appearance: Appearance
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class Looker:
 
             points = scaled(found.points, (window.width / width, window.height / height), (window.left, window.top))
         count = float(found.density.sum(dtype=np.float64))
-        self._recorded[glance.number] = Looked(inference.view, count, points, seen.missing)
+        self._recorded[glance.number] = Looked(inference.view, count, points, seen.missing, seen.appearance)
         if self.progress:
             self.progress(len(self._recorded), max(self.planned, len(self._recorded)))
         return found.density
@@ -214,7 +217,8 @@ class Looker:
         valid, missing = self.image.valid(view.window, view.size_wh), self.image.missing(view.window)
         if view.window.size_wh == self.image.size_wh:
             self.whole_image = image
-        return Pixels(image, valid, missing, time.perf_counter() - start)
+        appearance = appearance_of(image, view.scale)
+        return Pixels(image, valid, missing, appearance, time.perf_counter() - start)
 
     def _predict(self, batch: Batch) -> list[Seen]:
         windows = [pixels.result() for _, pixels in batch]
@@ -232,7 +236,7 @@ class Looker:
                 outer, (width, height) = inference.outer.window, inference.outer.size_wh
                 cell_wh = stride * outer.width / width, stride * outer.height / height
                 found = replace(found, density=crop(found.density, outer, inference.view.window, cell_wh))
-            seen.append(Seen(found, pixels.missing))
+            seen.append(Seen(found, pixels.missing, pixels.appearance))
         return seen
 
     def _found(self, predictor: Predictor, images: list[NDArray[np.uint8]]) -> list[Found]:

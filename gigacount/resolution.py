@@ -39,8 +39,9 @@ class Resolution:
     spacing_px: in read pixels, rising. bias: (counted - true) / counted there. error: sum of the absolute errors of
     squares / people counted. resolved_px: people at least so far apart gain nothing by a look twice as close.
     kinds: relative error, besides that of places, that covers nine of ten pictures over all kinds of pictures measured.
-    pictures: how many those were. Raises UsageError for numbers that make no sense. The defaults are those of the
-    default network, for records that do not say.
+    pictures: how many those were. brightness, sharpness: lowest and highest of looks at them (`appearance`). Raises
+    UsageError for numbers that make no sense. The defaults are those of the default network, for records that do not
+    say.
     """
 
     spacing_px: tuple[float, ...] = (5.0, 7.0, 10.0, 14.0, 19.0, 27.0, 38.0, 51.0)
@@ -49,6 +50,8 @@ class Resolution:
     resolved_px: float = 22.6
     kinds: float = 0.3
     pictures: int = 0
+    brightness: tuple[float, float] = (0.0, 255.0)
+    sharpness: tuple[float, float] = (0.0, 100.0)
 
     def __post_init__(self) -> None:
         points = len(self.spacing_px)
@@ -56,6 +59,7 @@ class Resolution:
         fine = 0 < points == len(self.bias) == len(self.error) and rising and self.spacing_px[0] > 0
         fine &= all(abs(value) < 10 for value in (*self.bias, *self.error)) and min(self.error) >= 0
         fine &= 0 < self.resolved_px < 1000 and 0 <= self.kinds < 10
+        fine &= all(len(ends) == 2 and ends[0] <= ends[1] for ends in (self.brightness, self.sharpness))
         if not fine:
             raise UsageError("a resolution is as many biases and errors as rising spacings, and a resolved spacing")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigacount.appearance import Appearance
 from gigacount.density import DensityMap
 from gigacount.geometry import Size, View
 from gigacount.options import CountOptions
@@ -25,13 +26,14 @@ class Looked:
     """One look that was made: the view, the people in its window, and `points.Heads` in full-resolution pixels.
 
     The heads are all that were seen, those in the view's context as well: see `points.gather`. missing: the share of
-    its pixels that is damaged, and for which grey stands in.
+    its pixels that is damaged, and for which grey stands in. appearance: how light and sharp they are.
     """
 
     view: View
     count: float
     points: NDArray[np.float32] | None = None
     missing: float = 0.0
+    appearance: Appearance | None = None
 
     def without(self, regions: Regions) -> Looked:
         """The look without the heads in some regions."""

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "gigacount"
 
 ROWS = {
     "errors": 1,
+    "appearance": 2,
     "atomic": 2,
     "geometry": 2,
     "memory": 2,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
+from gigacount.appearance import Appearance, appearance_of
 from gigacount.cli.show import result_lines
 from gigacount.density import DensityMap, spread_of
 from gigacount.errors import WeightsError
@@ -191,6 +194,8 @@ def test_a_record_keeps_its_resolution(tmp_path: Path) -> None:
         "resolved_px = nan",
         "kinds = 'x'",
         "error = [['a']]",
+        "sharpness = [1]",
+        "brightness = [9, 3]",
         "colour = 3",
         "bias = 3",
     ],
@@ -212,3 +217,75 @@ def test_damage_speaks_against_a_count() -> None:
     ]
     interval = interval_of(density, halves, lambda view: Resolution())
     assert interval.doubts[0] == "25% of the image is damaged, and people there are not counted"
+
+
+def textured(size: int = 256, seed: int = 0) -> NDArray[np.uint8]:
+    """Detail of all sizes, as photographs have it: (size, size, 3)."""
+    chance, total = np.random.default_rng(seed), np.zeros((size, size))
+    for block in (1, 2, 4, 8, 16, 32):
+        total += np.kron(
+            chance.normal(0, math.sqrt(block) * 4, (size // block, size // block)), np.ones((block, block))
+        )
+    return np.repeat(np.clip(total + 120, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def blurred(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    return gaussian_filter(pixels.astype(np.float32), (sigma, sigma, 0)).astype(np.uint8)
+
+
+def test_sharpness_falls_with_blur_and_rises_with_noise() -> None:
+    sharp = textured()
+    noise = np.random.default_rng(1).normal(0, 60, sharp.shape)
+    noisy = np.clip(sharp + noise, 0, 255).astype(np.uint8)
+    found = [appearance_of(pixels).sharpness or 0 for pixels in (blurred(sharp, 4), blurred(sharp, 1), sharp, noisy)]
+    assert found == sorted(found)
+    assert 0.2 < found[0] < 0.35
+    assert found[3] > 1.2 * found[2]
+    assert appearance_of((sharp * 0.5).astype(np.uint8)).sharpness == pytest.approx(found[2], rel=0.03)
+    assert appearance_of(np.repeat(np.repeat(sharp, 2, 0), 2, 1), enlarged=2.0).sharpness == pytest.approx(found[2])
+    assert appearance_of(np.full((64, 64, 3), 9, np.uint8)) == Appearance(9.0, None)
+    assert appearance_of(np.full((1, 1, 3), 9, np.uint8)) == Appearance(9.0, None)
+    large = appearance_of(np.tile(sharp, (4, 4, 1)))
+    assert (large.brightness, large.sharpness) == (pytest.approx(sharp.mean(), 0.03), pytest.approx(found[2], 0.2))
+
+
+@pytest.mark.parametrize(
+    ("appearance", "said"),
+    [
+        (Appearance(20, 0.5), "darker"),
+        (Appearance(220, 0.5), "brighter"),
+        (Appearance(100, 0.3), "more blurred"),
+        (Appearance(100, 1.3), "noisier"),
+        (Appearance(100, 0.5), None),
+        (Appearance(100, None), None),
+        (None, None),
+    ],
+)
+def test_an_image_unlike_those_measured_is_told(appearance: Appearance | None, said: str | None) -> None:
+    measured = replace(MEASURED, brightness=(40.0, 200.0), sharpness=(0.4, 1.2))
+    for canvas in (evenly((512, 512), 32), DensityMap.empty((512, 512))):
+        looked = [replace(look, appearance=appearance) for look in seen_whole(canvas, (512, 512))]
+        doubts = interval_of(canvas, looked, lambda view: measured).doubts
+        assert doubts == ((f"the image is {said} than any that the network was measured on",) if said else ())
+
+
+def test_a_dark_part_is_told_by_its_people() -> None:
+    canvas, measured = evenly((512, 512), 32), replace(MEASURED, brightness=(40.0, 200.0))
+    day, night = Appearance(90, 0.5), Appearance(9, 0.5)
+    part = Looked(View(Window(0, 0, 128, 512), (128, 512), 1), 64.0, appearance=night)
+    looked = [replace(seen_whole(canvas, (512, 512))[0], appearance=day), part]
+    (doubt,) = interval_of(canvas, looked, lambda view: measured).doubts
+    assert doubt == "25% of the people are where the image is darker than any that the network was measured on"
+    assert interval_of(canvas, looked[:1], lambda view: measured).doubts == ()
+
+
+def test_calibration_keeps_how_light_and_sharp_its_images_are() -> None:
+    seen = photographs(3, 0, (16,))
+    nobody = replace(seen[0], truth_xy=np.zeros((0, 2)), appearance=Appearance(1, 9.0))
+    seen = [
+        replace(one, appearance=Appearance(light, sharp))
+        for one, light, sharp in zip(seen, (60.00049, 99, 180), (0.5, None, 0.9), strict=True)
+    ]
+    resolution = fit_resolution({1.0: [[*seen, nobody]]}, 1.0, 8)
+    assert resolution is not None
+    assert (resolution.brightness, resolution.sharpness) == ((60.0, 180.0), (0.5, 0.9))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gigacount.appearance import Appearance, appearance_of
 from gigacount.count import Counter
 from gigacount.datasets import Sample, load
 from gigacount.datasets.listed import read_list
@@ -72,6 +73,7 @@ class CalibrationImage:
     points: Heads
     size_hw: tuple[int, int]
     density: torch.Tensor
+    appearance: Appearance | None = None
 
 
 ImagesAtScales = dict[float, list[list[CalibrationImage]]]
@@ -217,9 +219,8 @@ def look(predictor: Predictor, sample: Sample, scale: float = 1.0) -> Calibratio
     points = np.zeros((0, 3), np.float32) if found.points is None else found.points.copy()
     points[:, :2] *= np.divide(size, seen_size)
     density = torch.from_numpy(found.density) * predictor.record.density_divisor
-    return CalibrationImage(
-        sample.image.name, float(density.sum()), sample.points_xy * shrunk, points, (size[1], size[0]), density
-    )
+    truth_xy, size_hw, appearance = sample.points_xy * shrunk, (size[1], size[0]), appearance_of(pixels)
+    return CalibrationImage(sample.image.name, float(density.sum()), truth_xy, points, size_hw, density, appearance)
 
 
 def peopled(seen: Sequence[CalibrationImage]) -> bool:
@@ -340,7 +341,17 @@ def fit_resolution(looks: ImagesAtScales, divisor: float, stride: int) -> Resolu
     order = np.argsort(needs)
     share = np.cumsum(weights[order]) / weights.sum()
     kinds = float(needs[order][np.searchsorted(share, COVERAGE)])
-    return replace(placed, kinds=math.ceil(kinds * 1000) / 1000, pictures=with_people)
+    seen_so = [one.appearance for sets in looks.values() for seen in sets for one in seen if len(one.truth_xy)]
+    found = [appearance for appearance in seen_so if appearance is not None]
+    brightness = ends([appearance.brightness for appearance in found], placed.brightness)
+    sharpness = ends([a.sharpness for a in found if a.sharpness is not None], placed.sharpness)
+    kinds = math.ceil(kinds * 1000) / 1000
+    return replace(placed, kinds=kinds, pictures=with_people, brightness=brightness, sharpness=sharpness)
+
+
+def ends(values: Sequence[float], otherwise: tuple[float, float]) -> tuple[float, float]:
+    """The lowest and the highest, to three digits outwards."""
+    return (math.floor(min(values) * 1000) / 1000, math.ceil(max(values) * 1000) / 1000) if values else otherwise
 
 
 def _squares(
