@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from gigacount.appearance import Appearance
@@ -27,7 +27,7 @@ def interval_of(
     """
     ownership = Ownership.of([look.view.window for look in looked], density.size_wh, density.cell_px)
     people = biases = squares = kinds = coarse = beyond = damaged = 0.0
-    odd: Counter[str] = Counter()
+    odd: defaultdict[str, float] = defaultdict(float)
     measured = True
     for number, look in enumerate(looked):
         area, before = float((ownership.owner == number).mean()), people
