@@ -53,13 +53,14 @@ def log(out: Path) -> list[dict[str, Any]]:
 
 def test_a_run_ends_with_weights_that_count_can_use(photos: Path, tmp_path: Path) -> None:
     entries: list[dict[str, Any]] = []
-    record_path = train(options(photos, tmp_path / "run", network="light", steps=2, batch=1), entries.append)
+    settings = options(photos, tmp_path / "run", network="light", steps=2, batch=1, crop=(96, 64))
+    record_path = train(settings, entries.append)
     record = find_record(str(record_path))
     assert load(record).training is False
     assert record.mean == Light.mean
     assert (record.errors[0]["kind"], record.errors[0]["pictures"]) == ("csv", 2)
     assert record.training["recipe"] == "light"
-    assert record.training["batch"] == 1
+    assert (record.training["batch"], record.training["crop"]) == (1, [96, 64])
     held = (tmp_path / "run" / "validation.txt").read_text().splitlines()
     assert len(held) == 2
     assert log(tmp_path / "run") == entries
@@ -93,6 +94,16 @@ def test_the_clock_ends_a_run(photos: Path, tmp_path: Path) -> None:
     position = load_checkpoint(tmp_path / "run")["position"]
     assert 1.2 <= position["seconds"] < 30
     assert position["step"] >= 1
+
+
+def test_stages_that_the_clock_left_out_are_told_and_a_resumed_run_begins_them(photos: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    short = options(photos, tmp_path / "run", "staged", steps=None, minutes=1e-4)
+    train(short, notify=told.append)
+    assert told[-1] == "the time ran out before these stages began: density; --resume with more --minutes"
+    train(replace(short, steps=8, minutes=None, resume=True), notify=told.append)
+    assert told[-1].startswith("staged by the recipe staged, 8 steps")
+    assert load_checkpoint(short.out)["position"]["stage"] == 1
 
 
 class KilledError(Exception):
@@ -328,6 +339,7 @@ def test_backbone_weights_load_from_arrays(photos: Path, tmp_path: Path) -> None
         {"precision": "fp16"},
         {"seed": -1},
         {"settings": ("width",)},
+        {"crop": (64, 63)},
     ],
 )
 def test_options_that_make_no_sense_are_refused(photos: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from gigacount.labels import box_density
 from gigacount.networks import NETWORKS, find_class
 from gigacount.networks.base import Network
 from gigacount.networks.csrnet import CSRNet
+from gigacount.networks.deepcount import DeepCount
 from gigacount.networks.iim import IIMVGG
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import TrainOptions
@@ -91,8 +92,17 @@ def test_a_network_goes_on_with_the_normalisation_that_it_was_trained_with() -> 
 
 
 def test_whole_pictures_come_one_at_a_time() -> None:
-    with pytest.raises(UsageError, match="--batch 1"):
+    with pytest.raises(UsageError, match="--batch 1, or --crop"):
         adapted(RECIPES["promptmix"].recipe, wish(batch=2), Network())
+
+
+def test_crops_have_the_size_asked_for_where_the_network_takes_it() -> None:
+    assert adapted(RECIPES["iim"].recipe, wish(crop=(128, 96)), Network()).crop_wh == (128, 96)
+    assert adapted(RECIPES["promptmix"].recipe, wish(batch=2, crop=(128, 96)), Network()).crop_wh == (128, 96)
+    tiled = DeepCount(tile_wh=(256, 128))
+    assert adapted(RECIPES["deepcount"].recipe, wish(crop=(256, 128)), tiled).crop_wh == (256, 128)
+    with pytest.raises(UsageError, match="trains on crops of 256x128 pixels; leave out --crop"):
+        adapted(RECIPES["deepcount"].recipe, wish("deepcount", crop=(256, 256)), tiled)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,7 @@ class CSRNet(DensityNetwork):
 
     configuration: A to D, the dilation of the back end. Raises UnknownNameError for another.
     sigma: of the Gaussians in its training targets, in pixels (15 for ShanghaiTech part B); None adapts it to the
-    distance
-        of the nearest heads (part A), and is 4 in boxes.
+        distance of the nearest heads (part A), and is 4 in boxes.
     batch_norm: behind every convolution but the last, so that it learns from fresh weights; not the paper's.
     loss: "squares" (the paper's), or the light network's "likelihood" of head counts; its density is a softplus then.
     truth: "boxes" cuts the Gaussian of a head whose box is known to that box, as GigaZoom does (IV-A).

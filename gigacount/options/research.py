@@ -17,6 +17,7 @@ from gigacount.options.option import (
     option,
     parse_names,
     parse_numbers,
+    parse_size,
     require,
     require_pairs,
     required,
@@ -26,6 +27,7 @@ DATA, SCHEDULE, GENERATED = "Data", "Schedule", "Generated images (PromptMix)"
 Split = Annotated[str, Option("Split of the data sets: train, val, test or all.")]
 Device = Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", panel=NETWORK)]
 SEVERAL = "May be given several times."
+MIN_CROP = 64  # px a side: two cells of stride 32, as one alone has no spread that batch norm could learn from
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ class TrainOptions:
     save_every: int = option(250, "Steps between checkpoints.", panel=OUTPUT)
     ema: float | None = option(None, "Decay of the averaged weights, 0 for none. Default: the recipe's.", panel=EXPERTS)
     batch: int | None = option(None, "Crops in a step. Default: the recipe's.")
+    crop: Size | None = option(
+        None, "Size of a crop, in pixels. Default: the recipe's.", metavar="WIDTHxHEIGHT", parse=parse_size
+    )
     lr: float | None = option(None, "Learning rate. Default: the recipe's.")
     device: Device = "auto"
     precision: str = option("auto", "auto, fp32 or bf16.", panel=NETWORK)
@@ -182,6 +187,8 @@ class TrainOptions:
         for name in ("steps", "epochs", "batch", "workers", "validate_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name.replace('_', '-')} must be at least 1, not {value}")
+        for side in self.crop or ():
+            require(side >= MIN_CROP, f"the sides of crop must be at least {MIN_CROP} pixels, not {side}")
         for name in ("minutes", "lr"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name} must be above 0, not {value}")

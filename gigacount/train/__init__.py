@@ -52,6 +52,8 @@ def train(
         network, errors = trainer.run()
         if not ours.first:
             return None
+        if left := trainer.network.stages[trainer.position.stage + 1 :]:
+            tell(f"the time ran out before these stages began: {', '.join(left)}; --resume with more --minutes")
         with explained(options.out):
             return write_result(trainer, network, errors)
 
@@ -107,6 +109,7 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
     optional = {
         "init": options.init,
         "hints_from": options.hints_from,
+        "crop": options.crop and list(options.crop),
         "mix": mix and mix.folder,
         "mix_ratio": mix and mix.ratio,
         "pseudo_labels_from": mix and list(mix.teachers),

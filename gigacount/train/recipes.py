@@ -400,11 +400,15 @@ def settings_of(options: TrainOptions, start: NetworkRecord | None = None) -> di
 
 
 def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: NetworkRecord | None = None) -> Recipe:
-    """The recipe as this run follows it. Raises UsageError for a batch of images of unlike sizes."""
+    """The recipe as this run follows it. Raises UsageError for a batch of images of unlike sizes, and for crops of
+    another size than the network's only one."""
+    if options.crop and network.crop_wh not in (None, options.crop):
+        width, height = network.crop_wh
+        raise UsageError(f"{options.network} trains on crops of {width}x{height} pixels; leave out --crop")
     ratio = options.lr / recipe.lr if options.lr else 1.0
     fitted = replace(
         recipe,
-        crop_wh=network.crop_wh or recipe.crop_wh,
+        crop_wh=options.crop or network.crop_wh or recipe.crop_wh,
         batch=options.batch or recipe.batch,
         lr=recipe.lr * ratio,
         backbone_lr=recipe.backbone_lr * ratio if recipe.backbone_lr else None,
@@ -412,5 +416,5 @@ def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: Netw
         ema=recipe.ema if options.ema is None else options.ema,
     )
     if fitted.crop_wh is None and fitted.batch > 1:
-        raise UsageError("this recipe takes whole pictures, which differ in size; use --batch 1")
+        raise UsageError("this recipe takes whole pictures, which differ in size; use --batch 1, or --crop")
     return fitted if start is None else replace(fitted, mean=start.mean, std=start.std)
