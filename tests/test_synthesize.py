@@ -15,6 +15,7 @@ import pytest
 import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from gigacount.datasets import read
 from gigacount.datasets.entries import Sample
@@ -34,10 +35,12 @@ from gigacount.synthesize import (
 )
 from gigacount.synthesize.composed import Composition, estimate_head_px
 from gigacount.synthesize.crowd import Build, Person, make_build, visible
-from gigacount.synthesize.drawn import HALO, PERSON, Drawing
+from gigacount.synthesize.overhead import HEAD_WH, THINGS, make_sun
+from gigacount.synthesize.painting import HALO, PERSON, SHADOW, Drawing
 from gigacount.synthesize.wardrobe import Taste, person_svg
 
 SMALL = SceneOptions(size_wh=(900, 600), people=60, seed=5, head_px=(5.0, 40.0))
+ABOVE = replace(SMALL, head_px=(10.0, 14.0), view="above")
 MAN = Build(stature=7.2, width=1.0, view="front", hair="short", hat="", pose="down", flag=False, skirt=False)
 PHOTO_WH = (160, 120)
 
@@ -45,6 +48,11 @@ PHOTO_WH = (160, 120)
 @pytest.fixture(scope="module")
 def drawn() -> Scene:
     return draw_scene(SMALL)
+
+
+@pytest.fixture(scope="module")
+def above() -> Scene:
+    return draw_scene(ABOVE)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +84,16 @@ def texts(truth: Truth, folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in [*write_truth(truth, folder / "a.tif"), write_panda({"a": truth}, folder)]]
 
 
-def test_same_seed_same_bytes_of_truth(drawn: Scene, tmp_path: Path) -> None:
-    first, again = texts(drawn.truth, tmp_path / "1"), texts(draw_scene(SMALL).truth, tmp_path / "2")
+@pytest.fixture(params=[SMALL, ABOVE], ids=["side", "above"])
+def view(request: pytest.FixtureRequest, drawn: Scene, above: Scene) -> tuple[SceneOptions, Scene]:
+    return request.param, drawn if request.param is SMALL else above
+
+
+def test_same_seed_same_bytes_of_truth(view: tuple[SceneOptions, Scene], tmp_path: Path) -> None:
+    options, scene = view
+    first, again = texts(scene.truth, tmp_path / "1"), texts(draw_scene(options).truth, tmp_path / "2")
     assert first == again
-    assert first != texts(draw_scene(replace(SMALL, seed=6)).truth, tmp_path / "3")
+    assert first != texts(draw_scene(replace(options, seed=6)).truth, tmp_path / "3")
 
 
 def test_composed_truth_repeats(composed: Scene, photographs: list[Sample], tmp_path: Path) -> None:
@@ -87,8 +101,8 @@ def test_composed_truth_repeats(composed: Scene, photographs: list[Sample], tmp_
     assert texts(composed.truth, tmp_path / "1") == texts(again.truth, tmp_path / "2")
 
 
-def test_asked_for_heads_are_all_inside(drawn: Scene) -> None:
-    truth = drawn.truth
+def test_asked_for_heads_are_all_inside(view: tuple[SceneOptions, Scene]) -> None:
+    truth = view[1].truth
     assert truth.boxes_xyxy is not None
     assert len(truth.points_xy) == SMALL.people
     assert (truth.boxes_xyxy >= 0).all()
@@ -105,32 +119,101 @@ def test_heads_grow_towards_the_front() -> None:
     assert height.max() > 80
 
 
-def test_nobody_means_nobody() -> None:
-    assert len(draw_scene(replace(SMALL, people=0)).truth.points_xy) == 0
+@pytest.mark.parametrize("options", [SMALL, ABOVE], ids=["side", "above"])
+def test_nobody_means_nobody(options: SceneOptions) -> None:
+    assert len(draw_scene(replace(options, people=0)).truth.points_xy) == 0
 
 
-def test_as_many_as_there_is_room_for() -> None:
-    crowded = draw_scene(SceneOptions(size_wh=(200, 300), people=3000, head_px=(10.0, 20.0)))
-    assert 20 < len(crowded.truth.points_xy) < 300
+@pytest.mark.parametrize("view", ["side", "above"])
+def test_as_many_as_there_is_room_for(view: str) -> None:
+    crowded = draw_scene(SceneOptions(size_wh=(200, 300), people=3000, head_px=(10.0, 20.0), view=view))
+    assert 15 < len(crowded.truth.points_xy) < 300
     with pytest.raises(UsageError, match="smaller heads"):
-        draw_scene(SceneOptions(size_wh=(200, 150), people=50, head_px=(20.0, 60.0)))
+        draw_scene(SceneOptions(size_wh=(40, 40), people=50, head_px=(60.0, 70.0), view=view))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_from_above_heads_are_alike_and_apart(seed: int) -> None:
+    truth = draw_scene(replace(ABOVE, seed=seed, people=200)).truth
+    assert truth.boxes_xyxy is not None
+    sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
+    length = sides.max(1)
+    assert length.max() < 1.6 * np.median(length)
+    assert length.min() > 0.5 * np.median(length)
+    assert 10 * HEAD_WH[0] < np.median(length) < 14
+    apart = cKDTree(truth.points_xy).query(truth.points_xy, k=2)[0][:, 1]
+    assert apart.min() > 16.0  # nobody stands in another's place
+
+
+def test_from_above_people_look_every_way(above: Scene) -> None:
+    turns = np.array([figure.turn for figure in painter(above).figures if figure.kind == PERSON])
+    assert len(np.unique(np.floor(turns % (2 * np.pi) / (np.pi / 2)))) > 2
+
+
+def test_shadows_fall_one_way_and_do_not_add_up() -> None:
+    """People of one scene against the same without shadows: what is darker lies on one side of the feet."""
+    drawing = painter(next(scene for seed in range(9) if deep_shadows(scene := draw_scene(replace(ABOVE, seed=seed)))))
+    window = whole(drawing.size_wh)
+    casts = np.array([figure.kind.startswith(SHADOW) for figure in drawing.figures])
+    assert np.count_nonzero(casts) >= ABOVE.people
+    bare = replace(drawing, figures=tuple(f for f in drawing.figures if not f.kind.startswith(SHADOW)))
+    bare = replace(bare, boxes=drawing.boxes[~casts])
+    lit, shaded = bare.paint(window).astype(int), drawing.paint(window).astype(int)
+    assert (lit - shaded > 15).any(2).mean() > 0.01
+    first = drawing.figures[int(np.flatnonzero(casts)[0])]
+    box = drawing.boxes[np.flatnonzero(casts)[:1]]
+    once = replace(drawing, figures=(first,), boxes=box).paint(window)
+    twice = replace(drawing, figures=(first, first), boxes=np.concatenate([box, box])).paint(window)
+    assert np.array_equal(once, twice)
+
+
+def deep_shadows(scene: Scene) -> bool:
+    return bool(painter(scene).svg.args[2].dark > 0.3)
+
+
+def test_a_sun_is_always_up() -> None:
+    for seed in range(50):
+        sun = make_sun(np.random.default_rng(seed))
+        assert 0 < np.hypot(*sun.shift) < 2.2
+        assert 0 < sun.dark < 0.6
+
+
+@pytest.mark.parametrize("kind", THINGS)
+def test_things_from_above_stay_within_their_reach(kind: str) -> None:
+    """All that is painted, and every outline that casts a shadow."""
+    thing = THINGS[kind](np.random.default_rng(3))
+    reach, side = thing.reach, 200
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" fill="none" width="{side}" height="{side}" '
+        f'viewBox="{-2 * reach} {-2 * reach} {4 * reach} {4 * reach}">{thing.svg}</svg>'
+    )
+    opaque = to_array(load_drawing(svg.encode()))[..., 3] > 0
+    y, x = np.nonzero(opaque)
+    assert len(x)
+    assert np.hypot(x + 0.5 - side / 2, y + 0.5 - side / 2).max() < side / 4 + 2
+    for outline, low, high in thing.solids:
+        assert np.hypot(*outline.T).max() <= reach + 1e-9
+        assert 0 <= low < high
 
 
 def test_default_heads_suit_the_picture() -> None:
+    assert SceneOptions(view="above").heads_px == (4.0, 40.0)
+    assert SceneOptions(size_wh=(400, 400), people=400, view="above").heads_px == (4.0, 5.0)
     assert SceneOptions().heads_px == (8.0, 160.0)
     assert SceneOptions(size_wh=(100_000, 60_000)).heads_px == (8.0, 160.0)
     assert SceneOptions(size_wh=(6000, 3600)).heads_px == (4.0, 60.0)
 
 
-def test_heads_are_painted_where_the_truth_says(drawn: Scene) -> None:
+def test_heads_are_painted_where_the_truth_says(view: tuple[SceneOptions, Scene]) -> None:
     """Against the same drawing without its people: changed at every head, unchanged where nobody reaches."""
-    drawing, window = painter(drawn), whole(drawn.size_wh)
+    scene = view[1]
+    drawing, window = painter(scene), whole(scene.size_wh)
     assert isinstance(drawing, Drawing)
-    is_thing = np.array([figure.kind != PERSON for figure in drawing.figures])
-    things = tuple(figure for figure in drawing.figures if figure.kind != PERSON)
+    is_thing = np.array([not figure.kind.endswith(PERSON) for figure in drawing.figures])
+    things = tuple(figure for figure in drawing.figures if not figure.kind.endswith(PERSON))
     deserted = replace(drawing, figures=things, boxes=drawing.boxes[is_thing])
     change = np.abs(drawing.paint(window).astype(int) - deserted.paint(window)).max(2)
-    truth = drawn.truth
+    truth = scene.truth
     assert truth.boxes_xyxy is not None
     for (x, y), (left, top, right, bottom) in zip(truth.points_xy, truth.boxes_xyxy, strict=True):
         reach_x, reach_y = max(int((right - left) / 4), 1), max(int((bottom - top) / 4), 1)
@@ -144,8 +227,8 @@ def test_heads_are_painted_where_the_truth_says(drawn: Scene) -> None:
 
 
 @pytest.fixture(scope="module")
-def wholes(drawn: Scene, composed: Scene) -> list[tuple[Scene, np.ndarray]]:
-    return [(scene, scene.paint(whole(scene.size_wh))) for scene in (drawn, composed)]
+def wholes(drawn: Scene, above: Scene, composed: Scene) -> list[tuple[Scene, np.ndarray]]:
+    return [(scene, scene.paint(whole(scene.size_wh))) for scene in (drawn, above, composed)]
 
 
 @settings(max_examples=12, deadline=None)
@@ -248,6 +331,15 @@ def test_photographs_do_not_touch(composed: Scene) -> None:
         assert whole((900, 600)).contains(patch.core)
         covered[patch.core.top : patch.core.bottom, patch.core.left : patch.core.right] += 1
     assert covered.max() == 1
+
+
+def test_from_above_photographs_are_of_one_size(photographs: list[Sample]) -> None:
+    composed = compose_scene(replace(ABOVE, people=50), photographs)
+    assert composed.truth.boxes_xyxy is not None
+    heights = composed.truth.boxes_xyxy[:, 3] - composed.truth.boxes_xyxy[:, 1]
+    assert len(heights) > 20
+    assert 9.5 < heights.min() <= heights.max() < 14.5
+    assert heights.max() / heights.min() < 1.05
 
 
 def test_composed_boxes_follow_their_heads(composed: Scene) -> None:
@@ -405,6 +497,7 @@ def test_panda_points_where_boxes_are_unknown(drawn: Scene, tmp_path: Path) -> N
         {"head_px": (50.0, 20.0)},
         {"head_px": (0.5, 20.0)},
         {"horizon": 0.95},
+        {"view": "below"},
     ],
     ids=str,
 )
@@ -429,16 +522,17 @@ def test_pictures_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_gigapixel_scene_needs_little_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("view", ["side", "above"])
+def test_gigapixel_scene_needs_little_memory(view: str, tmp_path: Path) -> None:
     """26,908 x 15,024 with 5,000 people, drawn and written under 1 GB."""
     code = (
         "import sys; from pathlib import Path; from processes import memory_bytes;"
         "from gigacount.synthesize import SceneOptions, draw_scene, write_scene;"
-        "write_scene(draw_scene(SceneOptions(people=5000)), Path(sys.argv[1]));"
+        "write_scene(draw_scene(SceneOptions(people=5000, view=sys.argv[2])), Path(sys.argv[1]));"
         "print(memory_bytes()[0])"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "scene.tif")],
+        [sys.executable, "-c", code, str(tmp_path / "scene.tif"), view],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
         check=True,

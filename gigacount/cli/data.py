@@ -181,6 +181,7 @@ class Scenes:
         parse=parse_size,
     )
     people: int = option(4000, "Heads in a scene.")
+    view: str = option("side", "side, or above: straight down, as a drone sees; heads of 4 to 40 px, alike in a scene.")
     scenes: int = option(1, "Number of scenes, or of images per prompt.")
     seed: int = option(0, "Seed of the first scene; each further scene adds 1.")
     image_format: str = option("tif", "tif (tiled, pyramidal) or jpg.", "--format", panel=OUTPUT)
@@ -199,6 +200,7 @@ def synthesize(
     Examples:
 
       gigacount synthesize -o scenes --scenes 3 --people 10000
+      gigacount synthesize -o scenes --view above --size 6000x4000 --people 500
       gigacount synthesize -o scenes --photos csv:photos --backgrounds empty/ --size 8000x6000
       gigacount synthesize -o generated --prompts prompts.txt --model stable-diffusion-2
     """
@@ -218,7 +220,9 @@ def synthesize(
 
     samples, grounds = sources.read(labels)
     options = [
-        SceneOptions(size_wh=wanted.size or SCENE_SIZE, people=wanted.people, seed=wanted.seed + number)
+        SceneOptions(
+            size_wh=wanted.size or SCENE_SIZE, people=wanted.people, seed=wanted.seed + number, view=wanted.view
+        )
         for number in range(wanted.scenes)
     ]
     images = [wanted.out / f"scene-{one.seed}{SUFFIXES[wanted.image_format]}" for one in options]

@@ -6,6 +6,8 @@
 
 scene      what a scene is; options; perspective
 drawn      figures on a ground plane: crowd (who stands where), wardrobe (looks), props, ground; small ones to train on
+above      the same from straight above: who stands where; overhead (looks, things, shadows)
+painting   paints any window of drawn figures
 composed   photographs on a people-free ground
 write      the image, band by band; the truth as CSV, GeoJSON, PANDA
 """

@@ -190,12 +190,16 @@ class PhotoLayout:
     def _anywhere(self, image: Path, photo_wh: Size, head_px: float, mirrored: bool) -> Patch | None:
         """The image somewhere on the ground, as large as perspective has it there; None where it sticks out."""
         width, height = self.options.size_wh
-        far, near = self.options.heads_px
-        wanted = np.exp(self.rng.uniform(np.log(far), np.log(near)))
+        if self.options.view == "above":
+            middle = float(self.rng.uniform(0, height))
+            wanted = float(self.perspective.head_px(np.array(middle)))
+        else:
+            far, near = self.options.heads_px
+            wanted = np.exp(self.rng.uniform(np.log(far), np.log(near)))
+            middle = float(self.perspective.foot_y(wanted))
         scale = float(np.clip(wanted / head_px, *SCALES))
         core_wh = round(photo_wh[0] * scale), round(photo_wh[1] * scale)
         fade = max(2, round(FADE * min(core_wh)))
-        middle = float(self.perspective.foot_y(wanted))
         left, top = round(self.rng.uniform(0, width) - core_wh[0] / 2), round(middle - core_wh[1] / 2)
         core = Window(left, top, *core_wh)
         inside = left > 0 and core.right < width and top > max(self.perspective.horizon, 0) and core.bottom < height
@@ -233,7 +237,8 @@ def compose_scene(options: SceneOptions, samples: Sequence[Sample], backgrounds:
         layout.lay(image, USUAL_HEAD_PX, mirrored=False)
     boxed = all(sample.boxes_xyxy is not None for sample in samples)
     truth = Truth(options.size_wh, np.concatenate(points), np.concatenate(boxes) if boxed else None)
-    return Scene(truth, Composition(draw_scene(replace(options, people=0)).paint, tuple(layout.patches)).paint)
+    ground = draw_scene(replace(options, people=0, head_px=options.heads_px))
+    return Scene(truth, Composition(ground.paint, tuple(layout.patches)).paint)
 
 
 def estimate_head_px(sample: Sample) -> float:

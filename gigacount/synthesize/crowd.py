@@ -91,6 +91,23 @@ class Build:
         return out
 
 
+@dataclass(frozen=True)
+class CrowdStyle:
+    """How people of a scene are. stature: heads per body; hats: share of people; mirrored: lit from the right."""
+
+    stature: float
+    hats: float
+    mirrored: bool
+
+
+def make_style(rng: Generator) -> CrowdStyle:
+    return CrowdStyle(
+        stature=rng.uniform(5.6, 7.4),
+        hats=(0.05, 0.15, 0.3, 0.9)[int(rng.choice(4, p=(0.35, 0.35, 0.2, 0.1)))],
+        mirrored=bool(rng.random() < 0.5),
+    )
+
+
 def make_build(rng: Generator, stature: float, hats: float) -> Build:
     """A person at random; `stature` is the mean of the scene in heads, `hats` the share of heads that wear one."""
     view = pick(rng, front=0.4, left=0.17, right=0.17, back=0.26)
@@ -135,15 +152,6 @@ _STANDING_ROOM = (1.5, 1.8)
 """Ground per person, across and away, in heads."""
 
 Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class CrowdStyle:
-    """How people of a scene are. stature: heads per body; hats: share of people; mirrored: lit from the right."""
-
-    stature: float
-    hats: float
-    mirrored: bool
 
 
 @dataclass(frozen=True)

@@ -2,148 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.errors import UsageError
-from gigacount.geometry import Size, Window, tile, whole
-from gigacount.image.vips import VipsImage, library, load_drawing, to_array
-from gigacount.synthesize.crowd import HEAD_WH, Bounds, CrowdStyle, Person, make_build, populate
-from gigacount.synthesize.ground import GroundPlane, make_ground
+from gigacount.geometry import Size, whole
+from gigacount.image.vips import library
+from gigacount.synthesize.above import draw_from_above
+from gigacount.synthesize.crowd import HEAD_WH, CrowdStyle, Person, make_build, make_style, populate
+from gigacount.synthesize.ground import make_ground
+from gigacount.synthesize.painting import PERSON, Drawing, Figure, draw_figures, make_lens
 from gigacount.synthesize.props import ON_GROUND, ON_HORIZON, PROPS
-from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, make_perspective, overlap
-from gigacount.synthesize.wardrobe import Taste, cloth_rgb, person_svg
-
-BLOCK = 1024
-HALO = 6
-"""Pixels that blur can reach: the widest here, sigma 1.4, reaches 4."""
-GRAIN_WH = (1531, 1021)
-SPRITE_BYTES = 48 * 2**20
-"""Of drawings kept for the next blocks of a window."""
-PERSON = "person"
-
-Image = NDArray[np.uint8]
-Sprites = dict[tuple[int, Window], Image]
-
-
-@dataclass(frozen=True)
-class Lens:
-    """How the camera sees: gain per channel, contrast, blur in pixels, noise in grey levels, haze over the far end."""
-
-    gain_rgb: NDArray[np.float64]
-    contrast: float
-    blur: float
-    noise: float
-    haze: float
-
-    @property
-    def curve(self) -> VipsImage:
-        """Lookup table of 256 x 1 x 3; highlights approach white instead of being cut off."""
-        level = np.arange(256)[None, :, None] / 255
-        light = np.maximum((level - 0.5) * self.contrast + 0.5, 0) * self.gain_rgb
-        soft = 0.75 + 0.25 * np.tanh((light - 0.75) / 0.25)
-        return library().Image.new_from_array((np.where(light < 0.75, light, soft) * 255).astype(np.uint8))
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Something drawn. kind: "person" or a prop; origin_xy: centre of a head, or foot of a prop; unit_px: a head."""
-
-    kind: str
-    origin_xy: tuple[float, float]
-    unit_px: float
-    foot_y: float
-    seed: int
-    bounds: Bounds
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Figures from far to near, and everything needed to paint any window of them.
-
-    boxes: (N, 4) left, top, right, bottom pixels that each figure can touch, cut to the image and its halo.
-    grain: sensor noise, periodic; extended by a block on both axes so that any block is a plain slice of it.
-    """
-
-    size_wh: Size
-    ground: GroundPlane
-    figures: tuple[Figure, ...]
-    boxes: NDArray[np.int64]
-    crowd: CrowdStyle
-    taste: Taste
-    lens: Lens
-    grain: NDArray[np.int16]
-
-    def paint(self, window: Window) -> Image:
-        out = np.empty((window.height, window.width, 3), np.uint8)
-        sprites: Sprites = {}
-        for part in tile(window.size_wh, (BLOCK, BLOCK), 1):
-            block = Window(window.left + part.left, window.top + part.top, part.width, part.height)
-            out[part.top : part.bottom, part.left : part.right] = self._block(block, sprites)
-        return out
-
-    def _block(self, window: Window, sprites: Sprites) -> Image:
-        around = Window(window.left - HALO, window.top - HALO, window.width + 2 * HALO, window.height + 2 * HALO)
-        canvas = self.ground.paint(around)
-        left, top, right, bottom = self.boxes.T
-        touched = (left < around.right) & (right > around.left) & (top < around.bottom) & (bottom > around.top)
-        for i in np.flatnonzero(touched).tolist():
-            for part in self._parts(i):
-                if overlap(part, around):
-                    if (i, part) not in sprites:
-                        while sum(sprite.nbytes for sprite in sprites.values()) > SPRITE_BYTES:
-                            del sprites[next(iter(sprites))]  # the oldest
-                        sprites[i, part] = self._sprite(self.figures[i], part)
-                    _lay_over(canvas, around, sprites[i, part], part)
-        picture = library().Image.new_from_array(canvas).maplut(self.lens.curve)
-        soft = picture.gaussblur(self.lens.blur, precision="integer", min_ampl=0.05).numpy()
-        x, y = window.left % GRAIN_WH[0], window.top % GRAIN_WH[1]
-        grained = self.grain[y : y + window.height, x : x + window.width] + soft[HALO:-HALO, HALO:-HALO]
-        out: Image = np.clip(grained, 0, 255).astype(np.uint8)
-        return out
-
-    def _parts(self, i: int) -> Iterator[Window]:
-        """The pieces in which a figure is drawn: the same ones for every window, or their edges might show."""
-        left, top, right, bottom = self.boxes[i].tolist()
-        for part in tile((right - left, bottom - top), (BLOCK, BLOCK), 1):
-            yield Window(left + part.left, top + part.top, part.width, part.height)
-
-    def _sprite(self, figure: Figure, part: Window) -> Image:
-        """(height, width, 4) drawing of a part of a figure, with opacity."""
-        body = self._svg(figure)
-        if self.crowd.mirrored:
-            body = f'<g transform="scale(-1,1)">{body}</g>'
-        unit = figure.unit_px
-        x, y = (part.left - figure.origin_xy[0]) / unit, (part.top - figure.origin_xy[1]) / unit
-        frame = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" fill="none" width="{part.width}" height="{part.height}" '
-            f'viewBox="{x:.6f} {y:.6f} {part.width / unit:.6f} {part.height / unit:.6f}">{body}</svg>'
-        )
-        sprite: Image = to_array(load_drawing(frame.encode()))
-        near = (figure.foot_y - self.ground.perspective.horizon) / (self.size_wh[1] - self.ground.perspective.horizon)
-        haze = self.lens.haze * (1 - min(max(near, 0.0), 1.0)) ** 6
-        if haze > 0.01:
-            hazy = sprite[..., :3] * (1 - haze) + self.ground.sky_rgb[1] * haze
-            sprite = np.concatenate([hazy.astype(np.uint8), sprite[..., 3:]], 2)
-        return sprite
-
-    def _svg(self, figure: Figure) -> str:
-        rng = np.random.default_rng(figure.seed)
-        if figure.kind == PERSON:
-            return person_svg(make_build(rng, self.crowd.stature, self.crowd.hats), rng, figure.unit_px, self.taste)
-        return PROPS[figure.kind](rng)[0]
-
-
-def _lay_over(canvas: Image, window: Window, sprite: Image, place: Window) -> None:
-    left, top = max(place.left, window.left), max(place.top, window.top)
-    right, bottom = min(place.right, window.right), min(place.bottom, window.bottom)
-    above = sprite[top - place.top : bottom - place.top, left - place.left : right - place.left]
-    below = canvas[top - window.top : bottom - window.top, left - window.left : right - window.left]
-    opacity = above[..., 3:].astype(np.float32) * np.float32(1 / 255)
-    below[:] = below + (above[..., :3] - below.astype(np.float32)) * opacity + np.float32(0.5)
+from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, make_perspective
+from gigacount.synthesize.wardrobe import Taste, make_taste, person_svg
 
 
 def draw_scene(options: SceneOptions) -> Scene:
@@ -152,13 +25,13 @@ def draw_scene(options: SceneOptions) -> Scene:
     There are fewer than `options.people` heads where there is no room for more; zero people give the same ground and
     light. Raises UsageError where not one of so large figures fits.
     """
+    return draw_from_above(options) if options.view == "above" else _draw_from_the_side(options)
+
+
+def _draw_from_the_side(options: SceneOptions) -> Scene:
     rng = np.random.default_rng([options.seed, 0])
     perspective = make_perspective(options, rng)
-    crowd = CrowdStyle(
-        stature=rng.uniform(5.6, 7.4),
-        hats=(0.05, 0.15, 0.3, 0.9)[int(rng.choice(4, p=(0.35, 0.35, 0.2, 0.1)))],
-        mirrored=bool(rng.random() < 0.5),
-    )
+    crowd = make_style(rng)
     people = populate(options, perspective, crowd, rng)
     if options.people and not people:
         raise UsageError(f"heads of {options.heads_px[1]:g} px leave no room for people; draw smaller heads")
@@ -170,44 +43,19 @@ def draw_scene(options: SceneOptions) -> Scene:
 
 def _drawing(options: SceneOptions, perspective: Perspective, crowd: CrowdStyle, people: list[Person]) -> Drawing:
     rng = np.random.default_rng([options.seed, 1])
-    taste = Taste(
-        vivid=rng.uniform(0.3, 1.1),
-        uniform=(0.0, 0.3, 0.85)[int(rng.choice(3, p=(0.75, 0.15, 0.1)))],
-        uniform_rgb=cloth_rgb(rng, 1.0),
-    )
-    lens = Lens(
-        gain_rgb=rng.lognormal(-0.05, 0.14) * rng.lognormal(0, 0.05, 3),
-        contrast=rng.lognormal(0, 0.12),
-        blur=rng.uniform(0.45, 1.4),
-        noise=rng.uniform(1, 6),
-        haze=rng.uniform(0.05, 0.6),
-    )
+    taste, lens = make_taste(rng), make_lens(rng)
     figures = [Figure(PERSON, p.head_xy, p.head_px, p.foot_y, p.seed, p.build.bounds) for p in people]
     figures += _things(options, perspective, people, rng)
     figures.sort(key=lambda f: f.foot_y)
-    boxes = _boxes(figures, options.size_wh, crowd.mirrored)
-    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    shown = tuple(f for f, ok in zip(figures, inside, strict=True) if ok)
     ground = make_ground(rng, options.size_wh, perspective)
-    return Drawing(options.size_wh, ground, shown, boxes[inside], crowd, taste, lens, _grain(rng, lens.noise))
+    return draw_figures(figures, partial(_svg, crowd, taste), ground, lens, rng, crowd.mirrored)
 
 
-def _grain(rng: np.random.Generator, noise: float) -> NDArray[np.int16]:
-    width, height = GRAIN_WH
-    grain = rng.normal(0, noise * 0.8, (height, width, 1)) + rng.normal(0, noise * 0.5, (height, width, 3))
-    return np.pad(np.rint(grain).astype(np.int16), ((0, BLOCK), (0, BLOCK), (0, 0)), mode="wrap")
-
-
-def _boxes(figures: list[Figure], size_wh: Size, mirrored: bool) -> NDArray[np.int64]:
-    bounds = np.array([f.bounds for f in figures], np.float64).reshape(-1, 4)
-    if mirrored:
-        bounds = bounds[:, [2, 1, 0, 3]] * (-1, 1, -1, 1)
-    origin = np.array([f.origin_xy for f in figures], np.float64).reshape(-1, 2)
-    edges = np.tile(origin, 2) + bounds * np.array([f.unit_px for f in figures])[:, None]
-    width, height = size_wh
-    low = np.maximum(np.floor(edges[:, :2]) - 1, -HALO)
-    high = np.minimum(np.ceil(edges[:, 2:]) + 1, (width + HALO, height + HALO))
-    return np.concatenate([low, high], 1).astype(np.int64)
+def _svg(crowd: CrowdStyle, taste: Taste, figure: Figure) -> str:
+    rng = np.random.default_rng(figure.seed)
+    if figure.kind == PERSON:
+        return person_svg(make_build(rng, crowd.stature, crowd.hats), rng, figure.unit_px, taste)
+    return PROPS[figure.kind](rng)[0]
 
 
 def _things(

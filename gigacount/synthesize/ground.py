@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,10 +137,12 @@ class GroundPlane:
         return out
 
 
-def make_ground(rng: np.random.Generator, size_wh: Size, perspective: Perspective) -> GroundPlane:
-    """A sky and a ground at random: asphalt, slabs, cobbles, grass, sand, snow, track, floor, earth."""
+def make_ground(
+    rng: np.random.Generator, size_wh: Size, perspective: Perspective, kinds: Sequence[str] = tuple(_TONES)
+) -> GroundPlane:
+    """A sky and a ground at random of asphalt, slabs, cobbles, grass, sand, snow, track, floor and earth."""
     rough = ndimage.gaussian_filter(rng.standard_normal((_PERIOD, _PERIOD)), 1.0, mode="wrap")
-    kind = list(_TONES)[int(rng.integers(len(_TONES)))]
+    kind = kinds[int(rng.integers(len(kinds)))]
     tone, spread = _TONES[kind]
     ground = np.array(tone) * rng.uniform(0.6, 1.2) + rng.normal(0, spread / 2, 3)
     second = ground + rng.normal(0, spread * 0.6, 3) + rng.normal(0, spread)

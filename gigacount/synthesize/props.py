@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gigacount.synthesize.crowd import Bounds
-from gigacount.synthesize.wardrobe import hex_rgb
+from gigacount.synthesize.wardrobe import hex_rgb, hue
 
 Drawn = tuple[str, Bounds]
 """SVG without its frame, and (left, top, right, bottom) of it."""
@@ -59,7 +59,7 @@ def car(rng: np.random.Generator) -> Drawn:
     body = "M-9,-1.2L-8.6,-3.4L-5,-3.8L-3.2,-6H3.4L5.6,-3.8L8.8,-3.2L9,-1.2Z"
     glass = "M-4.2,-3.9L-2.9,-5.6H-.2V-3.9ZM.3,-3.9V-5.6H3.1L4.6,-3.9Z"
     wheels = [_dot(x, -1.2, size, fill) for x in (-5.5, 5.5) for size, fill in ((1.35, "#151515"), (0.7, "#999999"))]
-    paint = _hue(rng, 0.9)
+    paint = hue(rng, 0.9)
     out = [_LIGHT, _shadow(10.5, 1.3), _shape(body, paint), _shape(glass, "#20282e"), _shape(body, "url(#s)"), *wheels]
     return "".join(out), (-12, -6.5, 12, 1.5)
 
@@ -67,7 +67,7 @@ def car(rng: np.random.Generator) -> Drawn:
 def litter_bin(rng: np.random.Generator) -> Drawn:
     body = "M-1.1,0L-1.3,-3.6H1.3L1.1,0Z"
     lid = '<ellipse cy="-3.6" rx="1.35" ry=".5" fill="#222"/>'
-    return _LIGHT + _shadow(2.4, 0.5) + _lit(body, _hue(rng, 0.7)) + lid, (-2.6, -4.5, 3.6, 0.7)
+    return _LIGHT + _shadow(2.4, 0.5) + _lit(body, hue(rng, 0.7)) + lid, (-2.6, -4.5, 3.6, 0.7)
 
 
 def cone(rng: np.random.Generator) -> Drawn:
@@ -83,7 +83,7 @@ def balloons(rng: np.random.Generator) -> Drawn:
         out.append(f'<path d="M0,-3L{x:.2f},{y:.2f}" stroke="#666" stroke-width=".05"/>')
         out += [
             f'<ellipse cx="{x:.2f}" cy="{y:.2f}" rx=".55" ry=".68" fill="{fill}"/>'
-            for fill in (_hue(rng, 0.95), "url(#s)")
+            for fill in (hue(rng, 0.95), "url(#s)")
         ]
     return "".join(out), (-5.5, -15.5, 5.5, 0)
 
@@ -92,7 +92,7 @@ def umbrella(rng: np.random.Generator) -> Drawn:
     w = rng.uniform(4, 8)
     dome = f"M{-w:.1f},-9.5Q0,-15 {w:.1f},-9.5Q{w / 2:.1f},-9 0,-9.5Q{-w / 2:.1f},-9 {-w:.1f},-9.5Z"
     pole = _shape("M-.1,0V-12H.1V0Z", "#777777")
-    return _LIGHT + _shadow(w, 0.9) + pole + _lit(dome, _hue(rng, 0.9)), (-w - 1.5, -13, w + 1.5, 1)
+    return _LIGHT + _shadow(w, 0.9) + pole + _lit(dome, hue(rng, 0.9)), (-w - 1.5, -13, w + 1.5, 1)
 
 
 def banner(rng: np.random.Generator) -> Drawn:
@@ -101,8 +101,8 @@ def banner(rng: np.random.Generator) -> Drawn:
     top = -low - tall
     posts = f"M{-wide:.1f},0V{top:.1f}h.3V0zM{wide:.1f},0V{top:.1f}h-.3V0z"
     board = f"M{-wide:.1f},{top:.1f}H{wide:.1f}V{-low:.1f}H{-wide:.1f}Z"
-    out = [_shape(posts, "#555555"), _shape(board, _hue(rng, 0.7))]
-    ink = _hue(rng, 0.7)
+    out = [_shape(posts, "#555555"), _shape(board, hue(rng, 0.7))]
+    ink = hue(rng, 0.7)
     for _ in range(int(rng.integers(3, 14))):
         x, y = rng.uniform((-wide * 0.9, top + 0.2 * tall), (wide * 0.7, top + 0.8 * tall))
         if rng.random() < 0.5:
@@ -131,9 +131,9 @@ def building(rng: np.random.Generator) -> Drawn:
         for x in np.arange(-wide + step_x / 3, wide - step_x * 0.7, step_x)
         for y in np.arange(step_y, tall - 2, step_y)
     )
-    out = [_LIGHT, _lit(wall, _hue(rng, 0.35)), _lit(panes, _hue(rng, 0.4))]
+    out = [_LIGHT, _lit(wall, hue(rng, 0.35)), _lit(panes, hue(rng, 0.4))]
     if rng.random() < 0.4:
-        out.append(_shape(f"M{-wide:.1f},{-tall:.1f}L0,{-tall * 1.25:.1f}L{wide:.1f},{-tall:.1f}Z", _hue(rng, 0.5)))
+        out.append(_shape(f"M{-wide:.1f},{-tall:.1f}L0,{-tall * 1.25:.1f}L{wide:.1f},{-tall:.1f}Z", hue(rng, 0.5)))
     return "".join(out), (-wide - 0.5, -tall * 1.3, wide + 0.5, 2)
 
 
@@ -146,7 +146,7 @@ def seats(rng: np.random.Generator) -> Drawn:
         for row in range(rows)
         for x in np.arange(-wide + 0.5, wide - 1.5, step)
     )
-    out = _LIGHT + _shape(stand, _hue(rng, 0.2)) + _lit(backs, _hue(rng, 0.9))
+    out = _LIGHT + _shape(stand, hue(rng, 0.2)) + _lit(backs, hue(rng, 0.9))
     return out, (-wide - 1, -rows * gap - 3, wide + 1, 1)
 
 
@@ -166,12 +166,6 @@ PROPS: dict[str, Callable[[np.random.Generator], Drawn]] = {
 }
 ON_GROUND = ("tree", "bush", "lamp", "car", "bin", "cone", "balloons", "umbrella", "banner", "fence")
 ON_HORIZON = ("building", "building", "building", "seats", "tree", "banner")
-
-
-def _hue(rng: np.random.Generator, saturation: float) -> str:
-    value, chroma = rng.uniform(60, 240), rng.uniform(0, saturation)
-    ramp = np.clip(np.abs((rng.uniform(0, 6) + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    return hex_rgb(value * (1 - chroma * (1 - ramp)))
 
 
 def _shape(path: str, fill: str) -> str:

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.errors import UsageError
+from gigacount.errors import UnknownNameError, UsageError
 from gigacount.geometry import Size, Window
 
 PANDA_WH = (26908, 15024)
 MIN_SIDE = 32
+VIEWS = ("side", "above")
+
+_FAR_ABOVE = 1e8
+"""Heads up to the camera that looks straight down."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class SceneOptions:
     size_wh: pixels. people: heads that can be seen. seed: of everything random. head_px: height of a head on the far
     and on the near edge of the crowd, in pixels; None is 8 to 160, and smaller in images less than 9,600 high.
     horizon: its row as a share of the image's height (below 0 it is above the image); None is one at random that
-    is in the image.
+    is in the image. view: "side", or "above" for straight down: heads of one size, drawn from `head_px` (None is 4 to
+    40, and smaller where people need the room), and no horizon.
     """
 
     size_wh: Size = PANDA_WH
@@ -30,8 +35,11 @@ class SceneOptions:
     seed: int = 0
     head_px: tuple[float, float] | None = None
     horizon: float | None = None
+    view: str = "side"
 
     def __post_init__(self) -> None:
+        if self.view not in VIEWS:
+            raise UnknownNameError("view", self.view, VIEWS)
         far, near = self.heads_px
         if min(self.size_wh) < MIN_SIDE:
             raise UsageError(f"a scene of {self.size_wh[0]}x{self.size_wh[1]} is too small; use {MIN_SIDE} px or more")
@@ -46,6 +54,9 @@ class SceneOptions:
     def heads_px(self) -> tuple[float, float]:
         if self.head_px is not None:
             return self.head_px
+        if self.view == "above":
+            room = (self.size_wh[0] * self.size_wh[1] / max(self.people, 1)) ** 0.5 / 4
+            return 4.0, min(max(room, 5.0), 40.0)
         near = min(max(self.size_wh[1] / 60, 12.0), 160.0)
         return max(near / 20, 4.0), near
 
@@ -94,8 +105,14 @@ class Perspective:
 
 
 def make_perspective(options: SceneOptions, rng: np.random.Generator) -> Perspective:
-    """The camera whose lower image edge sees heads of the near size."""
+    """The camera whose lower image edge sees heads of the near size; or one that looks straight down.
+
+    What the latter sees is the limit of a level camera's image with its horizon: heads of one size everywhere.
+    """
     width, height = options.size_wh
+    if options.view == "above":
+        far, near = np.log(options.heads_px)
+        return Perspective(-_FAR_ABOVE, float(np.exp(rng.uniform(far, near))) / _FAR_ABOVE, _FAR_ABOVE)
     level = float(rng.uniform(0.1, 0.3)) if options.horizon is None else options.horizon
     return Perspective(level * height, options.heads_px[1] / (height * (1 - level)), 1.2 * width)
 

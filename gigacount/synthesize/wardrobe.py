@@ -26,8 +26,16 @@ class Taste:
     uniform_rgb: str
 
 
+def make_taste(rng: np.random.Generator) -> Taste:
+    return Taste(
+        vivid=rng.uniform(0.3, 1.1),
+        uniform=(0.0, 0.3, 0.85)[int(rng.choice(3, p=(0.75, 0.15, 0.1)))],
+        uniform_rgb=cloth_rgb(rng, 1.0),
+    )
+
+
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """One person's colours."""
 
     skin: str
@@ -39,10 +47,8 @@ class _Look:
     shoes: str
 
 
-def person_svg(build: Build, rng: np.random.Generator, head_px: float, taste: Taste) -> str:
-    """The drawing, lit from the left, without its `<svg>` frame (which must say fill="none")."""
-    fine = head_px >= FINE_PX
-    look = _Look(
+def make_look(rng: np.random.Generator, taste: Taste) -> Look:
+    return Look(
         skin=SKINS[int(rng.integers(len(SKINS)))],
         hair=pick(rng, **HAIRS),
         cloth=taste.uniform_rgb if rng.random() < taste.uniform else cloth_rgb(rng, taste.vivid),
@@ -51,6 +57,12 @@ def person_svg(build: Build, rng: np.random.Generator, head_px: float, taste: Ta
         accent=cloth_rgb(rng, taste.vivid),
         shoes=cloth_rgb(rng, 0.5),
     )
+
+
+def person_svg(build: Build, rng: np.random.Generator, head_px: float, taste: Taste) -> str:
+    """The drawing, lit from the left, without its `<svg>` frame (which must say fill="none")."""
+    fine = head_px >= FINE_PX
+    look = make_look(rng, taste)
     torso = _torso(build)
     return "".join(
         [
@@ -80,6 +92,13 @@ def cloth_rgb(rng: np.random.Generator, vivid: float) -> str:
         return hex_rgb(np.array([35.0, 48.0, 85.0]) * rng.uniform(0.6, 1.9))
     low, high = {"dark": (15, 60), "light": (185, 245), "grey": (70, 170)}[kind]
     return hex_rgb(rng.uniform(low, high) + rng.normal(0, 5, 3))
+
+
+def hue(rng: np.random.Generator, saturation: float) -> str:
+    """A colour of paint of any hue and brightness."""
+    value, chroma = rng.uniform(60, 240), rng.uniform(0, saturation)
+    ramp = np.clip(np.abs((rng.uniform(0, 6) + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
+    return hex_rgb(value * (1 - chroma * (1 - ramp)))
 
 
 def hex_rgb(rgb: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
@@ -114,7 +133,7 @@ def _torso(b: Build) -> str:
     )
 
 
-def _legs(b: Build, rng: np.random.Generator, look: _Look) -> str:
+def _legs(b: Build, rng: np.random.Generator, look: Look) -> str:
     stride, shift = rng.uniform(0.0, 0.5), rng.uniform(0.5, 1.2)
     colour = look.skin if b.skirt or rng.random() < 0.15 else look.trousers
     out = [f'<ellipse cx="{shift:.2f}" cy="{b.foot:.2f}" rx="1.3" ry=".36" fill="url(#g)"/>']
@@ -126,7 +145,7 @@ def _legs(b: Build, rng: np.random.Generator, look: _Look) -> str:
     return "".join(out)
 
 
-def _hair_behind(b: Build, look: _Look) -> str:
+def _hair_behind(b: Build, look: Look) -> str:
     if b.hair == "long":
         return f'<path d="M-.44,0C-.5,.5-.5,.8-.42,1.05H.42C.5,.8 .5,.5 .44,0Z" fill="{look.hair}"/>'
     if b.hair == "veil":
@@ -134,14 +153,14 @@ def _hair_behind(b: Build, look: _Look) -> str:
     return ""
 
 
-def _neck(look: _Look) -> str:
+def _neck(look: Look) -> str:
     return (
         f'<path d="M-.17,.25V.72Q0,.98 .17,.72V.25Z" fill="{look.skin}"/>'
         '<path d="M-.2,.36Q0,.62 .2,.36V.5Q0,.76-.2,.5Z" fill="#000" opacity=".3"/>'
     )
 
 
-def _pattern(b: Build, rng: np.random.Generator, look: _Look, torso: str) -> str:
+def _pattern(b: Build, rng: np.random.Generator, look: Look, torso: str) -> str:
     """Stripes, checks, dots, prints, open jackets, folds and bags, clipped to the torso."""
     w, h = b.width, b.hips
     kind = pick(rng, plain=0.32, stripes=0.1, bars=0.06, check=0.07, dots=0.06, chest=0.12, jacket=0.27)
@@ -178,7 +197,7 @@ def _pattern(b: Build, rng: np.random.Generator, look: _Look, torso: str) -> str
     return "".join([*out, "</g>"])
 
 
-def _arms(b: Build, rng: np.random.Generator, look: _Look) -> str:
+def _arms(b: Build, rng: np.random.Generator, look: Look) -> str:
     sleeve = look.skin if rng.random() < 0.45 else look.cloth
     out = []
     for side, dark in ((-1, 0.0), (1, 0.28)):
@@ -194,7 +213,7 @@ def _arms(b: Build, rng: np.random.Generator, look: _Look) -> str:
     return "".join(out)
 
 
-def _head(b: Build, rng: np.random.Generator, look: _Look, fine: bool) -> str:
+def _head(b: Build, rng: np.random.Generator, look: Look, fine: bool) -> str:
     skull = f'<ellipse cy=".02" rx=".36" ry=".48" fill="{look.skin}"/>'
     if b.view == "back":
         return skull if b.hair == "bald" else skull + _hair_from_behind(look) + _hair_beside(b, look)
@@ -210,7 +229,7 @@ def _head(b: Build, rng: np.random.Generator, look: _Look, fine: bool) -> str:
     return skull + (_face(rng, look, turn) if fine else shade) + fringe + _hair_beside(b, look)
 
 
-def _face(rng: np.random.Generator, look: _Look, turn: float) -> str:
+def _face(rng: np.random.Generator, look: Look, turn: float) -> str:
     out = [f'<circle cx="{side * 0.36 - turn / 4:.2f}" cy=".05" r=".07" fill="{look.skin}"/>' for side in (-1, 1)]
     for x in (turn - 0.14, turn + 0.14):
         out.append(f'<ellipse cx="{x:.2f}" rx=".1" ry=".06" fill="#000" opacity=".25"/>')
@@ -235,7 +254,7 @@ def _face(rng: np.random.Generator, look: _Look, turn: float) -> str:
     return "".join(out)
 
 
-def _hair_from_behind(look: _Look) -> str:
+def _hair_from_behind(look: Look) -> str:
     strands = "M-.2,-.4Q-.05,-.2 .1,.2M.2,-.35Q.15,-.1 .05,.2"
     return (
         f'<path d="M-.4,.2C-.5,-.7 .5,-.7 .4,.2Q0,.45-.4,.2Z" fill="{look.hair}"/>'
@@ -243,7 +262,7 @@ def _hair_from_behind(look: _Look) -> str:
     )
 
 
-def _hair_beside(b: Build, look: _Look) -> str:
+def _hair_beside(b: Build, look: Look) -> str:
     if b.hair == "bun":
         return f'<circle cx=".05" cy="-.55" r=".17" fill="{look.hair}"/>'
     if b.hair == "curly":
@@ -255,7 +274,7 @@ def _hair_beside(b: Build, look: _Look) -> str:
     return ""
 
 
-def _hat(b: Build, look: _Look) -> str:
+def _hat(b: Build, look: Look) -> str:
     back = b.view == "back"
     if b.hair == "veil" and not b.hat:
         face = "" if back else "M-.27,-.05Q-.25,.4 0,.42Q.25,.4 .27,-.05Q.2,-.3 0,-.3Q-.2,-.3-.27,-.05Z"
