@@ -63,7 +63,7 @@ def interval_of(
         basis=f"{places:.0%} by how close people stand, {kinds:.0%} by the kind of picture"
         + ("" if measured else ", not measured"),
         doubts=(
-            *_doubts(coarse / max(people, 1), beyond / max(people, 1), damaged, measured),
+            *_doubts(density.count, coarse / max(people, 1), beyond / max(people, 1), damaged, measured),
             *_oddities({name: share / (people + FEW) for name, share in odd.items()}),
         ),
     )
@@ -91,8 +91,10 @@ def _oddities(shares: dict[str, float]) -> Iterator[str]:
             yield f"{where} {name} than any that the network was measured on"
 
 
-def _doubts(coarse: float, beyond: float, damaged: float, measured: bool) -> list[str]:
+def _doubts(count: float, coarse: float, beyond: float, damaged: float, measured: bool) -> list[str]:
     doubts = []
+    if count < -0.5:  # a linear output may be slightly negative where nobody is
+        doubts.append("fewer than nobody: the network was not trained for images like this")
     if damaged > 0:
         doubts.append(f"{max(damaged, 0.01):.0%} of the image is damaged, and people there are not counted")
     if coarse >= TOO_COARSE:

@@ -57,6 +57,14 @@ def test_the_range_by_hand() -> None:
     assert interval.doubts == ()
 
 
+@pytest.mark.parametrize(("count", "told"), [(-0.4, False), (-0.6, True), (-514.0, True)])
+def test_fewer_than_nobody_speaks_against_a_count(count: float, told: bool) -> None:
+    canvas = DensityMap.empty((256, 256))
+    canvas.cells[:] = count / canvas.cells.size
+    doubts = interval_of(canvas, seen_whole(canvas, (256, 256)), lambda view: MEASURED).doubts
+    assert doubts == (("fewer than nobody: the network was not trained for images like this",) if told else ())
+
+
 def test_people_seen_too_coarsely_widen_the_range_and_are_told() -> None:
     canvas = evenly((1024, 1024), 32)
     wide = interval_of(canvas, seen_whole(canvas, (256, 256)), lambda view: MEASURED)  # 8 read px apart
