@@ -16,6 +16,7 @@ from gigacount.geometry import View
 from gigacount.image import GigaImage
 from gigacount.image.array import ArrayImage, pixels_of
 from gigacount.image.room import free_bytes
+from gigacount.interval import interval_of
 from gigacount.key import RunKey, content_hash, image_identity, looking_of, plain_options, records_of
 from gigacount.look import Heads, Looker, Progress
 from gigacount.networks.record import NetworkRecord
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["CountOptions", "CountResult", "Counter", "count_image", "localize_image"]
 
 LIBRARY_BYTES = 2**27
-"""Memory without which nothing is loaded: OpenBLAS, which scipy brings, asks for ever for what it does not get."""
+"""Memory without which nothing is loaded: OpenBLAS, which scipy brings for heads, asks for ever for what it does not
+get."""
 
 _users: set[int] = set()
 """Processes that have counted: libvips and torch do not work in their forks."""
@@ -155,8 +157,6 @@ class Counter:
         if regions is not None:
             regions = regions.on_ground(image.valid, size_wh)
         looked = look.looked if excluded is None else [one.without(excluded) for one in look.looked]
-        from gigacount.interval import interval_of  # brings scipy
-
         located = None
         if self.locate:
             from gigacount.localize import locate

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigacount.geometry import Size, Window, cells_of, whole
 from gigacount.resolution import SQUARE
-
-if TYPE_CHECKING:
-    from scipy import sparse
 
 Density = NDArray[np.float32]
 Kind = TypeVar("Kind", bound=np.floating[Any])
@@ -63,12 +60,14 @@ class DensityMap:
         """
         rows, cols = self._cells_of(window)
         target = self.cells[rows, cols]
-        down = overlap(density.shape[0], window.height, target.shape[0], self.cell_px)
-        across = overlap(density.shape[1], window.width, target.shape[1], self.cell_px).T.tocsr()
-        people = density.astype(np.float64)
+        down, across = (
+            cell_edges(cells, self.cell_px, side)
+            for cells, side in zip(target.shape, (window.height, window.width), strict=True)
+        )
+        people = between(across, density.T.astype(np.float64), window.width).T
         step = max(BAND_CELLS // target.shape[1], 1)
         for first in range(0, target.shape[0], step):
-            target[first : first + step] = (down[first : first + step] @ people) @ across
+            target[first : first + step] = between(down[first : first + step + 1], people, window.height)
 
     def sum_in(self, window: Window) -> float:
         """People in the cells of a window that lies on the cell grid."""
@@ -122,25 +121,24 @@ def spread_of(cells: Density, side: int) -> tuple[NDArray[np.float64], NDArray[n
     return people, np.divide(roots, people, out=np.full_like(people, np.inf), where=people > 0)
 
 
-def overlap(sources: int, length: float, targets: int, target_px: float) -> sparse.csr_matrix:
-    """(targets, sources) matrix that spreads each of `sources` equal parts of `length` over cells of `target_px`.
-
-    Entry (i, j) is the share of source j that lies in cell i; a source's shares sum to exactly what it holds, so the
-    product with a vector of people keeps their number. The last cell takes what reaches past the end.
-    """
-    from scipy import sparse  # a fifth of a second, which those who only plan need not wait for
-
-    edges = np.minimum(np.arange(targets + 1) * target_px, length)
+def cell_edges(cells: int, cell_px: int, length: float) -> NDArray[np.float64]:
+    """Where cells begin and end along `length` pixels (cells + 1,): the last ends with them."""
+    edges = np.arange(cells + 1) * float(cell_px)
     edges[-1] = length
-    part = length / sources
-    cuts = np.union1d(edges, np.arange(sources + 1) * part)
-    cuts = cuts[(cuts >= 0) & (cuts <= length)]
-    middles = (cuts[:-1] + cuts[1:]) / 2
-    source = np.minimum((middles / part).astype(np.int64), sources - 1)
-    target = np.clip(np.searchsorted(edges, middles, side="right") - 1, 0, targets - 1)
-    shares = sparse.csr_matrix((np.diff(cuts), (target, source)), shape=(targets, sources))
-    sums = np.asarray(shares.sum(axis=0)).ravel()  # a source's shares, all but 1 up to rounding of the cuts
-    return (shares @ sparse.diags_array(1 / sums)).tocsr()
+    return edges
+
+
+def between(edges_px: NDArray[np.float64], people: NDArray[np.float64], length: float) -> NDArray[np.float64]:
+    """People between each edge and the next, (edges - 1, ...): `people` (parts, ...) fill equal parts of `length`.
+
+    Differences of sums from the start: together they are the people between the first edge and the last.
+    """
+    before = np.concatenate([np.zeros_like(people[:1]), np.cumsum(people, axis=0)])
+    at = edges_px / length * len(people)
+    part = np.minimum(at.astype(np.int64), len(people) - 1)
+    inside = (at - part).reshape(-1, *(1,) * (people.ndim - 1))
+    up_to_edges: NDArray[np.float64] = before[part] + inside * (before[part + 1] - before[part])
+    return up_to_edges[1:] - up_to_edges[:-1]
 
 
 def crop(density: Density, outer: Window, inner: Window, cell_wh: tuple[float, float]) -> Density:

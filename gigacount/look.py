@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gigacount.appearance import Appearance, appearance_of
 from gigacount.density import Density, block_sums, crop
 from gigacount.geometry import Size, View, Window, fit, whole
+from gigacount.points import scaled
 from gigacount.results import Looked
 
 if TYPE_CHECKING:
@@ -179,8 +180,6 @@ class Looker:
             return found.density
         if found.points is not None:
             window, (width, height) = inference.outer.window, inference.outer.size_wh
-            from gigacount.points import scaled  # brings scipy
-
             points = scaled(found.points, (window.width / width, window.height / height), (window.left, window.top))
         count = float(found.density.sum(dtype=np.float64))
         self._recorded[glance.number] = Looked(inference.view, count, points, seen.missing, seen.appearance)

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from gigacount.density import Density, block_sums
 from gigacount.geometry import Size, View, Window, cells_of
@@ -171,6 +169,8 @@ def _pairs(seen: Sightings, near: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(P, 2) sightings of different looks within the coarser one's reach, which is `near` a seam; nearest first."""
     if not near.any():
         return np.zeros((0, 2), np.int64)
+    from scipy.spatial import cKDTree  # scipy takes a quarter of a second, which counting need not wait for
+
     everyone = cKDTree(seen.xy)
     pairs, distances = [], []
     for reach in np.unique(seen.reach[near]):
@@ -190,6 +190,8 @@ def density_peaks(density: Density, stride: float) -> Heads:
     The fallback for networks that only count. A peak is the middle of 3 x 3 cells of 8 px that hold as many people as
     any 3 x 3 around; its score is those people, at most 1, and its position their centre of mass.
     """
+    from scipy import ndimage
+
     factor = max(round(PEAK_CELL_PX / stride), 1)
     cells = block_sums(density.astype(np.float64), factor)
     people = 9 * ndimage.uniform_filter(cells, 3, mode="constant")

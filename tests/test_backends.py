@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from untrained import fresh_light
 
@@ -217,6 +218,18 @@ def test_counting_imports_no_torch_and_tells_nobody(light: Path) -> None:
 
 def test_exporting_tells_nobody(mcnn: Path, tmp_path: Path) -> None:
     assert run(EXPORT, mcnn, tmp_path) == "False []"
+
+
+def test_a_count_imports_neither_torch_nor_scipy(mcnn: Path, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    Image.fromarray(picture(96, 64, 1)).save(image)
+    command = ["count", str(image), "--network", str(mcnn), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "gigacount", *command], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert {"openvino", "numpy", "pyvips"} <= imported
+    assert not {"torch", "scipy", "sklearn"} & imported
 
 
 def damaged(light: Path, folder: Path, change: str) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gigacount.density import DensityMap, choose_cell_px, overlap, points_to_density
+from gigacount.density import DensityMap, between, cell_edges, choose_cell_px, points_to_density
 from gigacount.geometry import Window, place, whole
 
 
@@ -17,14 +17,14 @@ def test_cell_side_doubles_until_the_canvas_is_small_enough() -> None:
     assert choose_cell_px((1, 1)) == 8
 
 
-def test_overlap_by_hand() -> None:
-    # Two sources of 6 px over three cells of 4 px: the first fills cell 0 and half of cell 1.
+def test_people_of_parts_in_cells_by_hand() -> None:
+    # Two parts of 6 px over three cells of 4 px: the first fills cell 0 and half of cell 1.
     expected = [[4 / 6, 0], [2 / 6, 2 / 6], [0, 4 / 6]]
-    np.testing.assert_allclose(overlap(2, 12, 3, 4).toarray(), expected)
+    np.testing.assert_allclose(between(cell_edges(3, 4, 12), np.eye(2), 12), expected, atol=1e-15)
 
 
-def test_overlap_puts_everything_into_a_last_cell_that_reaches_past_the_edge() -> None:
-    np.testing.assert_allclose(overlap(1, 5, 1, 8).toarray(), [[1]])
+def test_a_last_cell_that_reaches_past_the_edge_gets_everything() -> None:
+    np.testing.assert_allclose(between(cell_edges(1, 8, 5), np.eye(1), 5), [[1]])
 
 
 def test_replace_by_hand() -> None:

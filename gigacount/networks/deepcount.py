@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gigacount.density import overlap
+from gigacount.density import between, cell_edges
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
 from gigacount.labels import gaussian_density
@@ -221,7 +221,7 @@ def to_cells(density: Tensor, size_wh: Size) -> Tensor:
     """Share out a grid (B, rows, cols) of people over the whole image to cells of 8 px: (B, ceil(H/8), ceil(W/8))."""
     shares = []
     for parts, length in zip(density.shape[1:], size_wh[::-1], strict=True):
-        matrix = overlap(parts, length, -(-length // STRIDE), STRIDE).toarray().astype(np.float32)
-        shares.append(torch.from_numpy(matrix).to(density.device))
+        matrix = between(cell_edges(-(-length // STRIDE), STRIDE, length), np.eye(parts), length)
+        shares.append(torch.from_numpy(matrix.astype(np.float32)).to(density.device))
     with torch.autocast(density.device.type, enabled=False):  # or the products would be rounded to bf16
         return shares[0] @ density @ shares[1].T

@@ -1,6 +1,6 @@
 """Results on disk: one writer per file, one folder per image, all or nothing.
 
-The writers bring libvips and scipy, which looking for finished results does without: they are imported on first use.
+The writers bring libvips and Pillow, which looking for finished results does without: they are imported on first use.
 """
 
 from __future__ import annotations

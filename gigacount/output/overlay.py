@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gigacount.density import Density, DensityMap, people_in
 from gigacount.errors import UsageError
 from gigacount.geometry import Size, Window
+from gigacount.image.vips import from_array, to_array
 from gigacount.regions import RegionCount
 from gigacount.results import CountResult
 
@@ -111,10 +112,9 @@ class ColourScale:
     @classmethod
     def of(cls, density: DensityMap, size_wh: Size) -> ColourScale:
         """For an image drawn at `size_wh`."""
-        from scipy import ndimage  # not before the image is under way
-
         pooled = density.pooled(size_wh)
-        people = np.asarray(ndimage.gaussian_filter(pooled, 1.5), np.float32)
+        smooth = from_array(pooled[:, :, None]).gaussblur(1.5, min_ampl=0.01, precision="float")
+        people = to_array(smooth)[:, :, 0]
         busy = people[people > 1e-4]
         top = float(np.percentile(busy, 99.5)) if busy.size else None
         block_px = density.cell_px * max(
@@ -288,12 +288,9 @@ def palette() -> NDArray[np.float64]:
 
 def blend(preview: Pixels, strength: Density) -> Pixels:
     """Colours over a greyed photograph (H, W, 3), their opacity growing with `strength`, 0..1 in blocks of pixels."""
-    from scipy import ndimage
-
     height, width = preview.shape[:2]
-    scale = height / strength.shape[0], width / strength.shape[1]
-    strength = np.clip(ndimage.zoom(strength, scale, order=1, grid_mode=True, mode="nearest"), 0, 1)
-    shade = (strength[:height, :width] * (SHADES - 1) + 0.5).astype(np.uint16)
+    smooth = np.asarray(Image.fromarray(strength).resize((width, height), Image.Resampling.BILINEAR))
+    shade = (np.clip(smooth, 0, 1) * (SHADES - 1) + 0.5).astype(np.uint16)
     colours, opacity = np.split(palette(), [3], axis=1)
     red, green, blue = (preview[..., band].astype(np.float32) for band in range(3))
     grey = (red + green + blue)[..., None] * np.float32(0.6 / 3)

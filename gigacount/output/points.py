@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gigacount.atomic import replacing
 from gigacount.errors import DataError, UnknownNameError, UsageError
 from gigacount.image.georeference import WGS84, Georeference, has_pyproj, transform
+from gigacount.points import boxes_of
 from gigacount.results import CountResult
 
 if TYPE_CHECKING:
@@ -162,8 +163,6 @@ def heads_nwpu(result: CountResult) -> Iterator[str]:
 
 def heads_coco(result: CountResult) -> Iterator[str]:
     """COCO annotations without keypoints: each head's box, area and score; of no size where the network gives none."""
-    from gigacount.points import boxes_of  # brings scipy
-
     points = heads_of(result)
     boxes = boxes_of(np.hstack([points.xy, points.score[:, None]])) if points.boxes is None else points.boxes
     left, top, right, bottom, area = boxes.T
