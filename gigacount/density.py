@@ -123,7 +123,7 @@ def spread_of(cells: Density, side: int) -> tuple[NDArray[np.float64], NDArray[n
 
 def cell_edges(cells: int, cell_px: int, length: float) -> NDArray[np.float64]:
     """Where cells begin and end along `length` pixels (cells + 1,): the last ends with them."""
-    edges = np.arange(cells + 1) * float(cell_px)
+    edges = np.arange(cells + 1, dtype=np.float64) * cell_px
     edges[-1] = length
     return edges
 
@@ -133,12 +133,11 @@ def between(edges_px: NDArray[np.float64], people: NDArray[np.float64], length: 
 
     Differences of sums from the start: together they are the people between the first edge and the last.
     """
-    before = np.concatenate([np.zeros_like(people[:1]), np.cumsum(people, axis=0)])
+    before: NDArray[np.float64] = np.concatenate([np.zeros_like(people[:1]), np.cumsum(people, axis=0)])
     at = edges_px / length * len(people)
     part = np.minimum(at.astype(np.int64), len(people) - 1)
     inside = (at - part).reshape(-1, *(1,) * (people.ndim - 1))
-    up_to_edges: NDArray[np.float64] = before[part] + inside * (before[part + 1] - before[part])
-    return up_to_edges[1:] - up_to_edges[:-1]
+    return np.diff(before[part] + inside * (before[part + 1] - before[part]), axis=0)
 
 
 def crop(density: Density, outer: Window, inner: Window, cell_wh: tuple[float, float]) -> Density:

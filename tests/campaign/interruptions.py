@@ -108,8 +108,8 @@ def attack(folder: Path, count: int, seed: int) -> dict[str, Any]:
         killed += how == signal.SIGKILL
         if any(word in err for word in ("Traceback", "Exception ignored", "Warning")):
             problems.append(f"{number}: {how.name} after {took:.1f} s, exit {code}: {err}")
-        # -how: a second signal, when Python had put its handlers away at its end; shells show 128 + how for both.
-        if code not in (0, 128 + how, *([-how] if again else []), -signal.SIGKILL):
+        # -how: when Python had put its handlers away at its end; shells show 128 + how for both.
+        if code not in (0, 128 + how, -how, -signal.SIGKILL):
             problems.append(f"{number}: {how.name}, exit {code}: {err}")
         left = hidden(folder / ("one" if single else "out"))
         if left and how != signal.SIGKILL and not killed and not again:
