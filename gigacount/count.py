@@ -106,7 +106,8 @@ class Counter:
             return {}, False
         from gigacount.networks.settings import settings_in_use
 
-        return settings_in_use(self.records["network"].network, self.options.settings)
+        record = self.records["network"]
+        return settings_in_use(record.network, self.options.settings, record.settings)
 
     def count(self, picture: Any, progress: Progress | None = None) -> CountResult:
         """Count the people in an image: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.

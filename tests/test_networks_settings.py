@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_type_hints
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.networks import NETWORKS, build, find_class
-from gigacount.networks.settings import fits, read_settings
+from gigacount.networks.settings import fits, parse, read_settings
+from gigacount.options import TrainOptions
+from gigacount.train.recipes import settings_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,7 @@ from gigacount.networks.settings import fits, read_settings
         ("csrnet", ["sigma=4.5", "sigma=3.5"], {"sigma": 3.5}),
         ("csrnet", ['configuration="C"'], {"configuration": "C"}),
         ("deepcount", ["tile_wh=[128, 256]"], {"tile_wh": [128, 256]}),
-        ("iim-vgg", ["binarisation=image", "largest_box=16"], {"binarisation": "image", "largest_box": 16}),
+        ("iim-vgg", ["truth=squares", "largest_box=16"], {"truth": "squares", "largest_box": 16}),
     ],
 )
 def test_settings_are_read_and_build_the_network(network: str, pairs: list[str], settings: dict[str, object]) -> None:
@@ -56,6 +59,37 @@ def test_what_does_not_fit_is_said_in_one_line(network: str, pair: str, message:
 def test_networks_refuse_what_they_cannot_be_made_with(network: str, pair: str) -> None:
     with pytest.raises(UsageError):
         build(network, **read_settings(network, [pair]))
+
+
+ONLY_WITH = [
+    (network, name, f"{other}={value}")
+    for network in sorted(NETWORKS)
+    for name, (other, values) in find_class(network).only_with.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("network", "name", "needed"), ONLY_WITH)
+def test_a_setting_that_does_nothing_beside_the_others_is_refused(network: str, name: str, needed: str) -> None:
+    hints = get_type_hints(find_class(network).__init__)
+    text = next(text for text in ("points", "threshold", "shanghaitech-a", "2") if fits(parse(text), hints[name]))
+    other, _, value = needed.partition("=")
+    fine = find_class(network).only_with[name][1]
+    refused = next(choice for choice in get_args(hints[other]) if choice not in fine)
+    pairs = [f"{name}={text}", f"{other}={refused}"]
+    with pytest.raises(UsageError, match=f"'{name}' of network '{network}' does nothing without .*{needed}"):
+        read_settings(network, pairs)
+    with pytest.raises(UsageError, match="does nothing"):
+        read_settings(network, pairs[:1], {other: refused})
+    assert read_settings(network, [pairs[0], needed])[name] == read_settings(network, pairs[:1], {other: value})[name]
+
+
+def test_settings_that_a_network_has_already_count_too() -> None:
+    with pytest.raises(UsageError, match="setting 'threshold' of network 'iim-vgg' does nothing without binarisation="):
+        read_settings("iim-vgg", ["threshold=0.8"])
+    assert read_settings("iim-vgg", ["threshold=0.8"], {"binarisation": "fixed"}) == {"threshold": 0.8}
+    options = TrainOptions(("csv:x",), Path("out"), "csrnet", recipe="gigazoom", settings=("loss=likelihood",))
+    assert settings_of(options) == {"truth": "boxes", "loss": "likelihood"}  # the recipe's own is not complained about
 
 
 def test_an_unknown_network_has_no_settings() -> None:

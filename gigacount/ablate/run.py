@@ -22,6 +22,7 @@ from gigacount.look import Looker
 from gigacount.options import AblateOptions
 from gigacount.output.stored import fits, number, optional, size, text, whole
 from gigacount.predict import Predictor
+from gigacount.text import plural
 
 Pair = tuple[str, str | None]
 """A network, and the one for the first look where that is another."""
@@ -167,7 +168,7 @@ class Ablation:
                     self.file.add(measurement)
                     self.notify(
                         f"  {network}: {variant.label}: counted {measurement.count:,.1f} of {measurement.truth:,},"
-                        f" {measurement.inferences} looks"
+                        f" {plural(measurement.inferences, 'look')}"
                     )
                     yield measurement
 

@@ -173,7 +173,7 @@ def profile(
 
     own = {} if name in NETWORKS else find_record(name).settings
     network = name if name in NETWORKS else find_record(name).network
-    made = build(network, **own | read_settings(network, settings))
+    made = build(network, **own | read_settings(network, settings, own))
     found = measure(name, made, size, device, precision).as_dict()
     if as_json:
         typer.echo(json.dumps(found))

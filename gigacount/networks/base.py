@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ class Network(nn.Module):
     crop_wh: the only size of crops that it trains on; None for any.
     stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
     whole_pictures: whether the present stage learns from whole images, one at a time, rather than from crops.
+    only_with: settings that do something only where another setting has one of these values.
     hint_layers: layers whose features others may be taught by, or be taught, and pixels per cell of each; of those with
         one stride the last counts where it teaches.
     encoder: the feature extractor that may start from a classification network's weights, where there is one.
@@ -80,6 +82,7 @@ class Network(nn.Module):
     crop_wh: Size | None = None
     stages: tuple[str, ...] = ()
     whole_pictures: bool = False
+    only_with: Mapping[str, tuple[str, tuple[object, ...]]] = MappingProxyType({})
     hint_layers: tuple[tuple[str, int], ...] = ()
 
     @abstractmethod

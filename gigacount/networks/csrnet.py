@@ -7,6 +7,7 @@ channels with ReLU, a linear 1 x 1 output: a cell may be slightly negative. Labe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -36,6 +37,7 @@ class CSRNet(DensityNetwork):
 
     stride = STRIDE
     exact = ("output_layer",)
+    only_with = MappingProxyType({"sigma": ("loss", ("squares",)), "truth": ("loss", ("squares",))})
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -184,6 +185,15 @@ class IIM(Network):
     stride = STRIDE
     no_graph = "its instances are connected components, for which graphs have no operation"
     locates = True
+
+    only_with = MappingProxyType(
+        {
+            "threshold": ("binarisation", ("fixed",)),
+            "l1": ("binarisation", ("pixel", "image")),
+            "largest_box": ("truth", ("squares",)),
+            "masks": ("truth", ("boxes", "squares")),
+        }
+    )
 
     channels = 0
     momentum = 0.1  # of the batch norm in its head

@@ -11,6 +11,7 @@ DenseNet transition. An ikNN map does not sum to a count: the count of a window 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -71,6 +72,7 @@ class MudIknn(Network):
     stride = STRIDE
     no_graph = "it looks through windows whose number follows from the picture's size"
     locates = True
+    only_with = MappingProxyType({"k": ("label", ("iknn",)), "beta": ("label", ("density",))})
     mean = std = (0.5, 0.5, 0.5)
 
     def __init__(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import tomllib
-from collections.abc import Iterable
-from types import UnionType
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gigacount.errors import UsageError
@@ -16,8 +17,13 @@ RAZ_NET = "raz-net"
 KINDS = {bool: "true or false", int: "a whole number, 0 or more", float: "a number above 0", str: "text"}
 
 
-def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
-    """NAME=VALUE pairs, values as in TOML, as arguments of the constructor of `network`. Raises UsageError."""
+def read_settings(
+    network: str, pairs: Iterable[str], beside: Mapping[str, object] = MappingProxyType({})
+) -> dict[str, object]:
+    """NAME=VALUE pairs, values as in TOML, as arguments of the constructor of `network`.
+
+    beside: the settings that it has already. Raises UsageError for what does not fit, or would do nothing beside them.
+    """
     given: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -33,10 +39,24 @@ def read_settings(network: str, pairs: Iterable[str]) -> dict[str, object]:
                 f"setting '{name}' of network '{network}' is {wanted(hints[name])}, not '{printable(text):.60}'"
             )
         settings[name] = fitting[0]
+    require_effect(network, settings, {**beside, **settings})
     return settings
 
 
-def settings_in_use(network: str, pairs: Iterable[str]) -> tuple[dict[str, object], bool]:
+def require_effect(network: str, given: Iterable[str], settings: Mapping[str, object]) -> None:
+    """Raise UsageError where a setting that was given does nothing beside the others."""
+    kind = find_class(network)
+    parameters = inspect.signature(kind).parameters
+    for name in given:
+        other, values = kind.only_with.get(name, (name, ()))
+        if values and settings.get(other, parameters[other].default) not in values:
+            needed = " or ".join(f"{other}={value}" for value in values)
+            raise UsageError(f"setting '{name}' of network '{network}' does nothing without {needed}")
+
+
+def settings_in_use(
+    network: str, pairs: Iterable[str], beside: Mapping[str, object] = MappingProxyType({})
+) -> tuple[dict[str, object], bool]:
     """What `read_settings` gives of a network that counts, and whether its density is fused with its heads.
 
     `fuse` is a setting of all networks but RAZ-Net, which has its `streams`: eq. 4 of its paper on what they locate.
@@ -47,7 +67,7 @@ def settings_in_use(network: str, pairs: Iterable[str]) -> tuple[dict[str, objec
     for text in fuse:
         if text not in ("true", "false"):
             raise UsageError(f"setting 'fuse' of network '{network}' is {KINDS[bool]}, not '{text}'")
-    return (read_settings(network, others) if others else {}), fuse[-1:] == ["true"]
+    return (read_settings(network, others, beside) if others else {}), fuse[-1:] == ["true"]
 
 
 def parse(text: str) -> object:

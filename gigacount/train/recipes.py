@@ -396,7 +396,8 @@ def settings_of(options: TrainOptions, start: NetworkRecord | None = None) -> di
     them the user's. Raises UsageError for wrong ones."""
     known = inspect.signature(find_class(options.network)).parameters
     recipes = {name: value for name, value in RECIPES[recipe_name(options)].settings.items() if name in known}
-    return (start.settings if start else {}) | recipes | read_settings(options.network, options.settings)
+    own = (start.settings if start else {}) | recipes
+    return own | read_settings(options.network, options.settings, own)
 
 
 def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: NetworkRecord | None = None) -> Recipe:
