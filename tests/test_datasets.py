@@ -235,6 +235,16 @@ def test_csv_takes_semicolons_capitals_and_a_byte_order_mark(tmp_path):
         assert sample.points_xy.tolist() == [[1.5, 2], [3, 4]]
 
 
+def test_a_label_file_for_each_image_is_a_data_set(tmp_path):
+    for name, heads in (("a", 1), ("b", 3)):
+        tiny.picture(tmp_path / f"{name}.jpg", heads)
+        (tmp_path / f"{name}.csv").write_text("image,x,y\n" + f"{name}.jpg,5,6\n" * heads)
+    assert [len(sample.points_xy) for sample in read(f"csv:{tmp_path}", "train")] == [1, 3]
+    (tmp_path / "c.csv").write_text("image,x,y\n")
+    with pytest.raises(NotFoundError, match="several label files"):
+        list(read(f"csv:{tmp_path}", "train"))
+
+
 def test_several_undivided_label_files_are_ambiguous(tmp_path):
     for name in ("monday", "tuesday"):
         (tmp_path / f"{name}.csv").write_text("image,x,y\n")

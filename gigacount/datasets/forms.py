@@ -70,7 +70,8 @@ def label_files(root: Path, split: str, suffix: str) -> list[Path]:
     """The label files of a split in a form that has one file for many images.
 
     `root` itself if it is a file; the file with the word train (or val, test) in its name in `root` or its annotations
-    folder; the only file there, which then is every split; or the only file in root/train.
+    folder; the only file there, which then is every split, or the files there that are called as the images beside
+    them, as scenes have them; or the only file in root/train.
     """
     if root.is_file():
         return [root]
@@ -84,7 +85,8 @@ def label_files(root: Path, split: str, suffix: str) -> list[Path]:
     if named:
         return choose(split, {name: named.get(name, folder / f"{name}{suffix}") for name in SPLITS})
     if found:
-        return [_only(found, folder, suffix)]
+        named_after = {path.stem for path in found} <= {picture.stem for picture in pictures(folder)}
+        return found if named_after else [_only(found, folder, suffix)]
     return [_only(files(part, {suffix}), part, suffix) for part in divided(root, split)]
 
 
