@@ -41,7 +41,7 @@ def explained(path: Path) -> Iterator[None]:
         remedy = {
             errno.EACCES: "no permission to write there; use --out for another place",
             errno.EROFS: "the file system is read-only; use --out for another place",
-            errno.ENAMETOOLONG: "the name is too long; rename the picture, or use --out with a shorter path",
+            errno.ENAMETOOLONG: "the name is too long; rename the image, or use --out with a shorter path",
         }.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(f"{path}: cannot write the result: {remedy}") from error
 

@@ -18,10 +18,10 @@ from gigacount.image.array import ArrayImage, pixels_of
 from gigacount.image.room import free_bytes
 from gigacount.interval import interval_of
 from gigacount.key import RunKey, content_hash, image_identity, looking_of, plain_options, records_of
-from gigacount.look import Heads, Looker, Progress
+from gigacount.look import Locating, Looker, Progress
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, RegionOptions
-from gigacount.output.points import require_coordinates
+from gigacount.output.head_files import require_coordinates
 from gigacount.regions import read_regions
 from gigacount.results import CountResult
 from gigacount.strategies import find_strategy
@@ -72,7 +72,7 @@ class Counter:
         Raises MemoryError where the libraries would not fit.
         """
         if not self._loading and free_bytes() < LIBRARY_BYTES:
-            raise MemoryError("too little memory to load the libraries")
+            raise MemoryError("too little memory to load the libraries; close other programs")
         for role, record in self.records.items():
             if role not in self._loading:
                 self._loading[role] = self._loader.submit(self._load, role, record)
@@ -109,19 +109,19 @@ class Counter:
         record = self.records["network"]
         return settings_in_use(record.network, self.options.settings, record.settings)
 
-    def count(self, picture: Any, progress: Progress | None = None) -> CountResult:
+    def count(self, image: Any, progress: Progress | None = None) -> CountResult:
         """Count the people in an image: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
 
         Raises ImageError where it cannot be read, DataError for regions that do not fit it, UsageError in a process
         that was forked from one that has counted.
         """
         demand_no_fork()
-        if not isinstance(picture, str | Path):
-            return self._count(ArrayImage(pixels_of(picture)), None, {}, progress)
-        path = Path(picture)
+        if not isinstance(image, str | Path):
+            return self._count(ArrayImage(pixels_of(image)), None, {}, progress)
+        path = Path(image)
         identity = image_identity(path)
-        with GigaImage.open(path, self.options.reading, self.notify) as image:
-            result = self._count(image, path, identity | content_hash(path), progress)
+        with GigaImage.open(path, self.options.reading, self.notify) as opened:
+            result = self._count(opened, path, identity | content_hash(path), progress)
         if image_identity(path) != identity:
             raise ImageError(f"{path}: the file changed while it was read; count it again")
         return result
@@ -137,7 +137,7 @@ class Counter:
         _users.add(os.getpid())
         options, size_wh = self.options, image.size_wh
         if plain_options(options) != self.key.options:
-            raise DataError("a file of regions changed while pictures were counted; start again")
+            raise DataError("a file of regions changed while images were counted; start again")
         place = image.georeference
         regions = read_regions(options.regions, size_wh, place) if options.regions else None
         excluded = read_regions(RegionOptions(options.exclude), size_wh, place) if options.exclude else None
@@ -149,7 +149,7 @@ class Counter:
                 self._loader.submit(import_module, library)
         image.prepare(planned)
         fuse = self._settings[1]
-        heads = Heads(options.min_score, fuse) if self.locate or fuse else None
+        heads = Locating(options.min_score, fuse) if self.locate or fuse else None
         with Looker(image, self.predictor, self.coarse, heads, planned, progress) as look:
             density = self.strategy.run(look, size_wh, self.looking)
             if excluded is not None:
@@ -199,14 +199,14 @@ def demand_no_fork() -> None:
         raise UsageError("this process was forked from one that has counted; start processes with 'spawn' instead")
 
 
-def count_image(picture: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
+def count_image(image: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
     """Count the people in one image: a path, an array (H, W, 3) of uint8, or an image of Pillow or pyvips.
 
     For several, make one `Counter`: it loads the network once.
     """
-    return Counter(options or CountOptions()).count(picture, progress)
+    return Counter(options or CountOptions()).count(image, progress)
 
 
-def localize_image(picture: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
+def localize_image(image: Any, options: CountOptions | None = None, progress: Progress | None = None) -> CountResult:
     """Count the people in one image as `count_image` does, and locate their heads: see the result's `points`."""
-    return Counter(options or CountOptions(), locate=True).count(picture, progress)
+    return Counter(options or CountOptions(), locate=True).count(image, progress)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gigacount.count import Counter
 from gigacount.options import CountOptions
-from gigacount.output import ResultFolder, result_folder, write_result
+from gigacount.output.folder import ResultFolder, result_folder
+from gigacount.output.writers import write_result
 from gigacount.synthesize import SceneOptions, draw_scene, write_scene, write_truth
 
 SCENE = SceneOptions(people=4000, seed=2023)

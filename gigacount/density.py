@@ -16,7 +16,7 @@ from gigacount.geometry import Size, Window, cells_of, whole
 from gigacount.resolution import SQUARE
 
 Density = NDArray[np.float32]
-Kind = TypeVar("Kind", bound=np.floating[Any])
+Number = TypeVar("Number", bound=np.floating[Any])
 
 MAX_CELLS = 64_000_000
 BAND_CELLS = 4_000_000  # cells resampled at once, so that a replacement's extra memory stays small
@@ -105,7 +105,7 @@ def people_in(density: DensityMap, left: float, top: float, right: float, bottom
     return float(down.astype(np.float64) @ (part @ across))
 
 
-def block_sums(cells: NDArray[Kind], side: int) -> NDArray[Kind]:
+def block_sums(cells: NDArray[Number], side: int) -> NDArray[Number]:
     """Sums over blocks of `side` x `side` cells; the last ones are what is left."""
     rows, cols = (np.arange(0, length, side) for length in cells.shape)
     return np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)

@@ -54,7 +54,7 @@ class NotFoundError(DataError):
 
 
 class EntryError(DataError):
-    """One image or label file of a data set: `EntryError("picture without labels", "a.jpg: no a.txt")`.
+    """One image or label file of a data set: `EntryError("image without labels", "a.jpg: no a.txt")`.
 
     times: how often it occurs there.
     """

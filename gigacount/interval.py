@@ -22,7 +22,7 @@ def interval_of(
 ) -> Interval:
     """The range that holds nine of ten counts, from what was measured with the networks of the looks.
 
-    Two sources: how far places are off where people were seen with such a spacing, and how far pictures are off beyond
+    Two sources: how far places are off where people were seen with such a spacing, and how far images are off beyond
     that, of all kinds. The first hardly counts among many places that were seen well; the second does not cancel.
     """
     ownership = Ownership.of([look.view.window for look in looked], density.size_wh, density.cell_px)
@@ -60,7 +60,7 @@ def interval_of(
         low=max(low, 0.0),
         high=high,
         level=0.9,
-        basis=f"{places:.0%} by how close people stand, {kinds:.0%} by the kind of picture"
+        basis=f"{places:.0%} by how close people stand, {kinds:.0%} by the kind of image"
         + ("" if measured else ", not measured"),
         doubts=(
             *_doubts(density.count, coarse / max(people, 1), beyond / max(people, 1), damaged, measured),

@@ -64,7 +64,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenView:
     """What the network found in a view, the share of its pixels that was made up, and how light and sharp they are."""
 
     found: Found
@@ -73,7 +73,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Heads:
+class Locating:
     """How heads are located: those of at least `min_score` (None: the record's); fuse: whether the density is fused
     with them, as RAZ-Net does.
     """
@@ -91,13 +91,13 @@ class Inference:
 
     view: View
     outer: View
-    results: Future[list[Seen]] | None = None
+    results: Future[list[SeenView]] | None = None
     place: int = 0
 
 
-Batch = list[tuple[Inference, Future[Pixels]]]
+ViewBatch = list[tuple[Inference, Future[Pixels]]]
 
-Kind = tuple[Size, bool]
+BatchKind = tuple[Size, bool]
 """Views of one kind can be in one batch: they are of one size, for one network."""
 
 
@@ -128,7 +128,7 @@ class Looker:
     image: Readable
     predictor: Predictor
     coarse_predictor: Predictor | None = None
-    heads: Heads | None = None
+    heads: Locating | None = None
     planned: int = 1
     progress: Progress | None = None
     inferences: int = 0
@@ -138,7 +138,7 @@ class Looker:
     _begun: int = 0
     _recorded: dict[int, Looked] = field(default_factory=dict)
     _recent: OrderedDict[View, Inference] = field(default_factory=OrderedDict)
-    _waiting: dict[Kind, Batch] = field(default_factory=dict)
+    _waiting: dict[BatchKind, ViewBatch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.batch = self.predictor.batch
@@ -203,7 +203,7 @@ class Looker:
             self._send(kind_of(outer))
         return inference
 
-    def _send(self, kind: Kind) -> None:
+    def _send(self, kind: BatchKind) -> None:
         """Send to the network what waits of a kind."""
         batch = self._waiting.pop(kind)
         results = self._network.submit(self._predict, batch)
@@ -219,7 +219,7 @@ class Looker:
         appearance = appearance_of(image, view.scale)
         return Pixels(image, valid, missing, appearance, time.perf_counter() - start)
 
-    def _predict(self, batch: Batch) -> list[Seen]:
+    def _predict(self, batch: ViewBatch) -> list[SeenView]:
         windows = [pixels.result() for _, pixels in batch]
         start = time.perf_counter()
         predictor = self.coarse_predictor if batch[0][0].view.coarse and self.coarse_predictor else self.predictor
@@ -235,7 +235,7 @@ class Looker:
                 outer, (width, height) = inference.outer.window, inference.outer.size_wh
                 cell_wh = stride * outer.width / width, stride * outer.height / height
                 found = replace(found, density=crop(found.density, outer, inference.view.window, cell_wh))
-            seen.append(Seen(found, pixels.missing, pixels.appearance))
+            seen.append(SeenView(found, pixels.missing, pixels.appearance))
         return seen
 
     def _found(self, predictor: Predictor, images: list[NDArray[np.uint8]]) -> list[Found]:
@@ -250,7 +250,7 @@ class Looker:
         return [with_fusion(found, record, (width, height)) for found in results] if self.heads.fuse else results
 
 
-def kind_of(view: View) -> Kind:
+def kind_of(view: View) -> BatchKind:
     return view.size_wh, view.coarse
 
 

@@ -209,5 +209,5 @@ def density_peaks(density: Density, stride: float) -> Heads:
 
 
 def heads_in(maps: NDArray[np.float32]) -> list[Heads]:
-    """Maps (B, 3, h, w) of x, y and score, which is 0 where no head is -> for each picture its heads (N, 3)."""
-    return [picture[:, *picture[2].nonzero()].T.astype(np.float32) for picture in maps]
+    """Maps (B, 3, h, w) of x, y and score, which is 0 where no head is -> for each image its heads (N, 3)."""
+    return [image[:, *image[2].nonzero()].T.astype(np.float32) for image in maps]

@@ -74,7 +74,7 @@ class Predictor:
         density, points = self._loaded.see(images, locate)
         if not np.isfinite(density).all():
             raise WeightsError(
-                f"{self.record.name}: this network gives no finite density ({self.precision} on {self.device}); "
+                f"{self.record.name}: the density of this network is not finite ({self.precision} on {self.device}); "
                 "its weights are damaged, or the precision is too low for them"
             )
         density = density / np.float32(self.record.density_divisor)

@@ -38,7 +38,7 @@ class Resolution:
 
     spacing_px: in read pixels, rising. bias: (counted - true) / counted there. error: sum of the absolute errors of
     squares / people counted. resolved_px: people at least so far apart gain nothing by a look twice as close.
-    kinds: relative error, besides that of places, that covers nine of ten pictures over all kinds of pictures measured.
+    kinds: relative error, besides that of places, that covers nine of ten images over all kinds of images measured.
     pictures: how many those were. brightness, sharpness: lowest and highest of looks at them (`appearance`). Raises
     UsageError for numbers that make no sense. The defaults are those of the default network, for records that do not
     say.
@@ -61,7 +61,9 @@ class Resolution:
         fine &= 0 < self.resolved_px < 1000 and 0 <= self.kinds < 10
         fine &= all(len(ends) == 2 and ends[0] <= ends[1] for ends in (self.brightness, self.sharpness))
         if not fine:
-            raise UsageError("a resolution is as many biases and errors as rising spacings, and a resolved spacing")
+            raise UsageError(
+                "[resolution] needs spacing_px in rising order, as many values of bias and error, and resolved_px"
+            )
 
     @classmethod
     def of(cls, table: dict[str, object]) -> Resolution:
@@ -70,10 +72,10 @@ class Resolution:
             known = {field.name for field in fields(cls)}
             values = {name: tuple(map(float, v)) if isinstance(v, list) else v for name, v in table.items()}
             if unknown := set(values) - known:
-                raise UsageError(f"unknown field '{min(unknown)}' in a resolution")
+                raise UsageError(f"unknown field '{min(unknown)}' in [resolution]")
             return cls(**values)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
-            raise UsageError(f"a resolution holds numbers: {error}") from error
+            raise UsageError(f"[resolution] must hold numbers: {error}") from error
 
     def error_at(self, spacing: NDArray[np.float64]) -> NDArray[np.float64]:
         """The relative error of squares with people of these spacings."""

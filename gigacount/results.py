@@ -124,7 +124,7 @@ class CountResult:
     @property
     def name(self) -> str:
         """The image's file name."""
-        return self.image.name if self.image else "picture"
+        return self.image.name if self.image else "image"
 
     @property
     def count(self) -> float:
@@ -166,10 +166,11 @@ class CountResult:
     def save(self, folder: Path | str, formats: tuple[str, ...] | None = None, overwrite: bool = False) -> Path:
         """Write the result into a new folder, and return its path.
 
-        formats: names of `output.WRITERS`; by default density and overlay, and heads as CSV where they were located.
-        Raises OutputError where the folder exists already (unless `overwrite`) or cannot be written.
+        formats: names of `output.writers.WRITERS`; by default density and overlay, and heads as CSV where they were
+        located. Raises OutputError where the folder exists already (unless `overwrite`) or cannot be written.
         """
-        from gigacount.output import ResultFolder, write_result
+        from gigacount.output.folder import ResultFolder
+        from gigacount.output.writers import write_result
 
         target = ResultFolder(Path(folder))
         target.require_free(overwrite)

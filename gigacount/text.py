@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What moves a cursor, ends a line, or turns the direction of writing."""
@@ -28,9 +29,15 @@ def one_line(message: str) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 picture`, `1,200 pictures`, `2 patches`."""
+    """`1 image`, `1,200 images`, `2 patches`."""
     ending = "es" if noun.endswith("ch") else "s"
     return f"{number:,} {noun}{'' if number == 1 else ending}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`: at most so many names."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -42,7 +42,7 @@ from gigacount.ablate.measure import LevelShare, Measurement
 from gigacount.ablate.run import MeasurementFile
 from gigacount.atomic import process_space
 from gigacount.batch import CountWork, Item, Progress, Row, Task, runner
-from gigacount.batch.work import Finished, Ready, Report, Worker, attempt
+from gigacount.batch.work import Finished, Ready, Worker, WorkerReport, attempt
 from gigacount.cli.batch import Answering, work_through
 from gigacount.datasets import ALL, read
 from gigacount.density import DensityMap
@@ -52,7 +52,7 @@ from gigacount.image import source
 from gigacount.image.georeference import WGS84, Georeference, transform
 from gigacount.image.geotags import georeference_of
 from gigacount.networks import NETWORKS, build, find_class
-from gigacount.networks.published import read_tensors, unwrapped
+from gigacount.networks.convert import read_tensors, unwrapped
 from gigacount.networks.record import hash_file
 from gigacount.networks.settings import read_settings
 from gigacount.networks.weights import belonging
@@ -176,7 +176,7 @@ class Quick(CountWork):
     def process(self, task: Task, progress: Progress | None) -> Row:
         from gigacount.batch.work import count_row
         from gigacount.key import image_identity
-        from gigacount.output import ResultFolder
+        from gigacount.output.folder import ResultFolder
 
         image = self.template["image"] | image_identity(task.item.path) | {"path": str(task.item.path.absolute())}
         content = self.template | {"image": image}
@@ -192,7 +192,7 @@ class Inline:
 
     def __init__(self, work: CountWork, options: BatchOptions) -> None:
         self.work = work
-        self._reports: list[Report] = [Ready()]
+        self._reports: list[WorkerReport] = [Ready()]
 
     def most(self) -> int:
         return 1
@@ -203,7 +203,7 @@ class Inline:
     def give(self, task: Task) -> None:
         self._reports.append(Finished(task.item.key, attempt(self.work, task, None)))
 
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[WorkerReport]:
         said, self._reports = self._reports, []
         return said
 

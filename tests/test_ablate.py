@@ -20,11 +20,10 @@ import pytest
 import pyvips
 from untrained import untrained_light
 
-from gigacount.ablate import TABLES, Ablation, write_tables
 from gigacount.ablate.measure import Account, SharedLooks, seen_by_level
-from gigacount.ablate.report import by_level, markdown
-from gigacount.ablate.run import FILE, MeasurementFile
-from gigacount.ablate.tables import Variant
+from gigacount.ablate.run import FILE, Ablation, MeasurementFile
+from gigacount.ablate.summary import by_level, markdown, write_tables
+from gigacount.ablate.variants import TABLES, Variant
 from gigacount.count import Counter
 from gigacount.datasets import Sample
 from gigacount.density import Density, DensityMap
@@ -212,7 +211,7 @@ def test_what_is_on_record_is_not_measured_again(pictures: Path, network: Path) 
 
 
 def test_a_changed_picture_truth_or_network_is_measured_again(pictures: Path, network: Path, tmp_path: Path) -> None:
-    asked = options(pictures, network, ("zoom",), pictures=1)
+    asked = options(pictures, network, ("zoom",), images=1)
     assert len(list(Ablation(asked).run())) == 2
     heads = pictures / "heads.csv"
     heads.write_text(heads.read_text() + "a.png,5,5\n")
@@ -232,7 +231,7 @@ def test_tables_and_plots(pictures: Path, network: Path) -> None:
     ablation = Ablation(options(pictures, network, ("methods", "peaks"), most_looks=50))
     measured = list(ablation.run())
     paths = {path.name: path for path in write_tables(ablation)}
-    assert set(paths) == {"tables.md", "tables.csv", "tables.json", "pictures.csv", "methods.png", "peaks.png"}
+    assert set(paths) == {"tables.md", "tables.csv", "tables.json", "images.csv", "methods.png", "peaks.png"}
     assert paths["methods.png"].read_bytes().startswith(b"\x89PNG")
     report = json.loads(paths["tables.json"].read_text())
     methods = {row["row"]: row for row in report["tables"][0]["rows"]}
@@ -253,7 +252,7 @@ def test_tables_and_plots(pictures: Path, network: Path) -> None:
         lines = list(csv.DictReader(file))
     assert [line["row"] for line in lines[:6]] == list(methods)
     assert float(lines[4]["mae"]) == pytest.approx(zoomed["mae"])
-    with paths["pictures.csv"].open() as file:
+    with paths["images.csv"].open() as file:
         assert sum(line["row"] == "GigaZoom" for line in csv.DictReader(file)) == 2
     assert [seen["level"] for seen in by_level(own)] == [0, 1, 2, 3]
 
@@ -287,7 +286,7 @@ def test_a_method_that_is_none_says_how_one_is_written(text: str) -> None:
 def test_refusals(pictures: Path, network: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="methods, zoom"):
         Ablation(options(pictures, network, ("methods", "zooms")))
-    for values in ({"pictures": 0}, {"most_looks": 0}, {"cache_mb": -1}):
+    for values in ({"images": 0}, {"most_looks": 0}, {"cache_mb": -1}):
         with pytest.raises(UsageError):
             options(pictures, network, **values)
     with pytest.raises(OutputError, match="no earlier ablation"):

@@ -88,13 +88,13 @@ def test_a_turned_pyvips_image_is_counted_upright(options: CountOptions, pixels:
     "wrong", [np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8), 7]
 )
 def test_what_is_no_picture_is_refused(options: CountOptions, wrong: object) -> None:
-    with pytest.raises(UsageError, match="a picture must be a path, a uint8 array"):
+    with pytest.raises(UsageError, match="an image must be a path, a uint8 array"):
         Counter(options).count(wrong)
 
 
 def test_a_result_can_be_shown_drawn_and_saved(tmp_path: Path, options: CountOptions, pixels: NDArray[Any]) -> None:
     result = gigacount.count_image(pixels, options)
-    assert repr(result) == f"<CountResult: {result.count:,.1f} ({result.interval}) people in picture, 320 x 200 px>"
+    assert repr(result) == f"<CountResult: {result.count:,.1f} ({result.interval}) people in image, 320 x 200 px>"
     assert result.overlay().shape == (200, 320, 3)
     assert result.to_dict()["count"] == result.count
     located = gigacount.localize_image(pixels, options)
@@ -198,5 +198,5 @@ def test_regions_that_change_during_a_run_are_an_error(
     counter = Counter(replace(options, exclude=str(tmp_path / "out.geojson")))
     counter.count(pixels)
     (tmp_path / "out.geojson").write_text(json.dumps(square).replace("50", "60"))
-    with pytest.raises(DataError, match="changed while pictures were counted"):
+    with pytest.raises(DataError, match="changed while images were counted"):
         counter.count(pixels)

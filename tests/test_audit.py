@@ -243,7 +243,7 @@ def test_exported_patches_come_back_filled_in(tmp_path: Path) -> None:
     with GigaImage.open(audit.result.image) as image:
         assert export_patches(audit, image, out, 3) == [1, 2, 3]
     rows = list(csv.DictReader((out / "patches.csv").read_text().splitlines()))
-    assert all((out / row["picture"]).stat().st_size > 1000 for row in rows)
+    assert all((out / row["image"]).stat().st_size > 1000 for row in rows)
     rows[0]["heads"], rows[1]["heads"] = "4", "0"
     with (out / "patches.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -254,7 +254,7 @@ def test_exported_patches_come_back_filled_in(tmp_path: Path) -> None:
     assert (audit.estimate().patches, audit.estimate().heads) == (2, 4)
     rows[2].update(heads="3", left="1")
     (out / "patches.csv").write_text(",".join(rows[2]) + "\n" + ",".join(rows[2].values()) + "\n")
-    with pytest.raises(EntryError, match="line 2: patch 3 is of another audit"):
+    with pytest.raises(EntryError, match="line 2: patch 3 belongs to another audit"):
         import_patches(audit, out)
 
 
@@ -388,7 +388,7 @@ def test_another_count_of_the_picture_begins_another_audit(tmp_path: Path) -> No
     ("harm", "words"),
     [
         (lambda folder: (folder / "density.tif").unlink(), "density.tif is missing; count again with --format tif"),
-        (lambda folder: (folder / "density.tif").write_bytes(b"x"), "not the density map of this picture"),
+        (lambda folder: (folder / "density.tif").write_bytes(b"x"), "not the density map of this image"),
         (lambda folder: (folder / "count.json").write_text("{}"), "no finished result there"),
         (lambda folder: (folder.parent / "crowd.png").unlink(), "say where it is with --image"),
     ],

@@ -347,7 +347,7 @@ def test_threads_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyP
         (("tflite", "fp32", []), "no backend to export for 'tflite'"),
         (("onnx", "int8", [picture(64, 64)]), "precision for onnx is fp32, not int8"),
         (("openvino", "fp16", []), "precision for openvino is int8 and fp32"),
-        (("openvino", "int8", []), "int8 needs pictures"),
+        (("openvino", "int8", []), "int8 needs images"),
     ],
 )
 def test_what_cannot_be_exported_is_said(mcnn: Path, tmp_path: Path, asked: tuple[str, str, list], words: str) -> None:

@@ -143,7 +143,7 @@ def test_what_holds_for_all_pictures_ends_the_batch_at_once(tmp_path: Path) -> N
         run(folder, FakeWork(broken="usage"))
     with pytest.raises(GigacountError, match="unexpected LookupError: nobody foresaw this"):
         run(folder, FakeWork(broken="odd"))
-    with pytest.raises(GigacountError, match="no worker survives"):
+    with pytest.raises(GigacountError, match="every worker dies"):
         run(folder, FakeWork(broken="crash"))
     assert leftovers(tmp_path / "out") == []
 
@@ -214,8 +214,8 @@ def test_the_log_has_a_json_object_a_line(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", {"a.jpg": "fine", "b.jpg": "bad"})
     run(folder, log=tmp_path / "logs" / "log.jsonl")
     entries = [json.loads(line) for line in (tmp_path / "logs" / "log.jsonl").read_text().splitlines()]
-    assert [entry["event"] for entry in entries if entry["event"] != "start"] == ["begin", "picture", "picture", "end"]
-    done = {Path(entry["path"]).name: entry for entry in entries if entry["event"] == "picture"}
+    assert [entry["event"] for entry in entries if entry["event"] != "start"] == ["begin", "image", "image", "end"]
+    done = {Path(entry["path"]).name: entry for entry in entries if entry["event"] == "image"}
     assert (done["a.jpg"]["status"], done["b.jpg"]["status"]) == ("done", "failed")
     assert (entries[-1]["done"], entries[-1]["failed"], entries[-1]["exit_code"]) == (1, 1, 1)
 

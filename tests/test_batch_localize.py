@@ -124,7 +124,7 @@ def test_one_picture_goes_to_a_file_or_into_a_folder(run: Run) -> None:
     assert len(heads("one/a.png.gigacount")) == int(number)
     assert not Path("one/summary.csv").exists()
     _, out, err = run("localize", "p/a.png", "--out", "one", "--json")
-    assert "p/a.png: located before; result in one/a.png.gigacount" in err
+    assert "p/a.png: already located; the result is in one/a.png.gigacount" in err
     assert json.loads(out)["located"] == int(number)
     Path("folder.csv").mkdir()
     assert run("localize", "p/a.png", "--out", "folder.csv")[:2] == (0, number)

@@ -132,7 +132,7 @@ def test_two_nodes_give_the_summary_of_one_machine_also_when_a_worker_and_a_node
     assert [{**row, "message": ""} for row in summary(tmp_path / "calm")] == whole
     by_name = {Path(row["path"]).name: row for row in summary(tmp_path / "calm")}
     assert "a damaged picture" in by_name["03.jpg"]["message"]
-    assert "died of it twice" in by_name["07.jpg"]["message"]
+    assert "two workers died while they counted it" in by_name["07.jpg"]["message"]
     assert "LookupError: nobody foresaw this" in by_name["11.jpg"]["message"]
 
     trace = tmp_path / "trace"

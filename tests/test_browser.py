@@ -18,8 +18,9 @@ from view_results import crowd_result, stored_result
 
 from gigacount.density import DensityMap
 from gigacount.image import GigaImage
-from gigacount.output import ResultFolder, result_folder, write_result
+from gigacount.output.folder import ResultFolder, result_folder
 from gigacount.output.opened import open_result
+from gigacount.output.writers import write_result
 from gigacount.view.opening import open_audit, open_scene
 from gigacount.view.server import listen, make_app
 
@@ -72,7 +73,7 @@ def open_page(browser: Any, address: str, size: dict[str, int], errors: list[str
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(address)
-    wait_for(page, "state.picture && state.picture.getFullyLoaded()")
+    wait_for(page, "state.image && state.image.getFullyLoaded()")
     return page
 
 
@@ -85,7 +86,7 @@ def wait_for(page: Any, condition: str) -> None:
 
 
 def settled(page: Any) -> None:
-    wait_for(page, "state.picture.getFullyLoaded()")
+    wait_for(page, "state.image.getFullyLoaded()")
     page.wait_for_timeout(900)  # the springs of the view
 
 

@@ -95,7 +95,7 @@ def test_a_result_is_reused_and_never_silently_overwritten(run: Run, tmp_path: P
     first = run("count", image)
     again = run("count", image)
     assert again.stdout == first.stdout
-    assert "counted before" in again.stderr
+    assert "already counted" in again.stderr
     assert "--overwrite" in one_line(run("count", image, "--strategy", "downsample"))
     assert run("count", image, "--strategy", "downsample", "--overwrite").returncode == 0
 
@@ -123,6 +123,9 @@ def test_a_coarse_network_is_used_and_recorded(run: Run, tmp_path: Path, network
 
 BAD_USAGE = {
     "levels": (["--levels", "0"], "levels"),
+    "no whole number": (["--levels", "1.5"], "--levels must be a whole number, not '1.5'"),
+    "no number": (["--nodata", "none"], "--nodata must be a number, not 'none'"),
+    "too much": (["--quiet=yes"], "--quiet takes no value; see gigacount --help"),
     "clusters": (["--clusters", "-2"], "clusters"),
     "max size": (["--max-size", "63x500"], "64x64"),
     "no size": (["--max-size", "large"], "2560x1440"),
@@ -132,7 +135,7 @@ BAD_USAGE = {
     "precision": (["--precision", "fp8"], "bf16"),
     "format": (["--format", "tif,doc"], "overlay"),
     "scales": (["--scales", "1/0"], "scales"),
-    "option": (["--lvels", "3"], "--lvels"),
+    "option": (["--lvels", "3"], "there is no option --lvels; like it are "),
     "coarse network": (["--coarse-network", "nothing"], "light"),
 }
 
@@ -147,8 +150,16 @@ def test_wrong_usage_is_one_line_and_exit_2(run: Run, tmp_path: Path, case: str)
 
 
 def test_no_command_and_no_picture_are_wrong_usage(run: Run) -> None:
-    assert run("count").returncode == 2
-    assert run("cuont", "a.jpg").returncode == 2
+    for arguments, words in [
+        (["count"], "IMAGE|FOLDER|PATTERN|LIST... is missing; see gigacount count --help"),
+        (["cuont", "a.jpg"], "there is no command 'cuont'; did you mean 'count'?; see gigacount --help"),
+        (["networks", "profile", "a", "b"], "too many arguments: b; see gigacount networks profile --help"),
+        (["synthesize"], "--out is missing; see gigacount synthesize --help"),
+        (["audit", "a.jpg", "--seed"], "--seed needs a value; see gigacount --help"),
+    ]:
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert one_line(done).strip() == f"gigacount: {words}"
 
 
 def bad_picture(kind: str, folder: Path) -> Path:
@@ -237,7 +248,7 @@ def test_info_says_what_is_assumed_and_what_is_odd(run: Run, tmp_path: Path) -> 
         r"ground +about 33\.\d% of it \(nodata 0\)",
         r"place +not on a map",
         r"note +.*bands 4, 5 not looked at",
-        r"note +66\.\d% of it is transparent, masked or nodata",
+        r"note +66\.\d% of the image is transparent, masked or nodata",
         r"network +light, run by (OpenVINO|PyTorch)",
         r"advised +--strategy adaptive: one look",
         r"time +very roughly \d+ s",

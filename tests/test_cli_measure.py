@@ -44,7 +44,7 @@ def test_scenes_are_checked_counted_and_measured(scenes: Path) -> None:
     assert metrics["images"] == 2
     assert metrics["truth_total"] == 24
     names = sorted(path.name for path in (scenes / "report").iterdir())
-    assert names == ["pictures.csv", "report.json", "scatter.png"]
+    assert names == ["images.csv", "report.json", "scatter.png"]
 
 
 def test_points_against_themselves_are_perfect(scenes: Path) -> None:
@@ -114,7 +114,7 @@ def test_an_ablation_from_outside(scenes: Path) -> None:
                "methods", "--most-looks", "50", "--max-size", "96x64", "--tile", "96x64"]  # fmt: skip
     done = run(scenes, *command)
     assert done.returncode == 0, done.stderr
-    written = ("tables.md", "tables.csv", "tables.json", "pictures.csv", "methods.png")
+    written = ("tables.md", "tables.csv", "tables.json", "images.csv", "methods.png")
     assert done.stdout.splitlines() == [f"tables/{name}" for name in written]
     assert "scene-5.tif" in done.stderr
     wrong = run(scenes, *command[:-8], "--tables", "method")

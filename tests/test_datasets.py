@@ -75,7 +75,7 @@ def test_all_splits_are_each_picture_once(copies, name):
     absent = [
         error.kind for error in errors if name != "mall" and error.kind != PASSED_OVER
     ]  # of its 801 frames only 3 have a picture
-    assert absent == {"nwpu": ["picture without labels"]}.get(name, [])
+    assert absent == {"nwpu": ["image without labels"]}.get(name, [])
 
 
 def test_people_free_pictures_have_no_heads(copies):
@@ -133,7 +133,7 @@ def test_missing_labels_and_missing_pictures(copy):
     samples, errors = collect(name, root, "train")
     errors = [error for error in errors if error.kind not in (ASSUMED, PASSED_OVER)]
     assert len(samples) == 0
-    assert [error.kind for error in errors[:2]] == ["picture without labels", "labels without a picture"]
+    assert [error.kind for error in errors[:2]] == ["image without labels", "labels without an image"]
     assert str(first.image) in str(errors[0])
     assert str(last.labels) in str(errors[1])
     with pytest.raises(EntryError, match=first.image.name):
@@ -145,9 +145,9 @@ def test_pictures_that_a_label_file_names_but_are_missing(copy):
     name, root = copy
     first = next(read(f"{name}:{root}", "train"))
     first.image.unlink()
-    assert len(list(read(f"{name}:{root}", "train"))) == 1  # labels without a picture harm nobody
+    assert len(list(read(f"{name}:{root}", "train"))) == 1  # labels without an image harm nobody
     errors = [error for error in collect(name, root, "train")[1] if error.kind != PASSED_OVER]
-    assert [error.kind for error in errors] == ["labels without a picture"]
+    assert [error.kind for error in errors] == ["labels without an image"]
     assert first.image.name in str(errors[0])
 
 
@@ -156,7 +156,7 @@ def test_pictures_that_no_label_file_names(copy):
     name, root = copy
     extra = tiny.picture(next(read(f"{name}:{root}", "train")).image.with_name("extra.jpg"), 9)
     errors = [error for error in collect(name, root)[1] if error.kind != PASSED_OVER]
-    assert [(error.kind, str(extra) in str(error)) for error in errors] == [("picture without labels", True)]
+    assert [(error.kind, str(extra) in str(error)) for error in errors] == [("image without labels", True)]
 
 
 # --- particulars -------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_panda_of_another_size_asks_for_a_split(tmp_path):
     root = tiny.panda("box", tmp_path)
     (root / "train.txt").unlink()
     (root / "test.txt").unlink()
-    with pytest.raises(NotFoundError, match=r"known for the 45 pictures of PANDA-Crowd, not for these 3; list"):
+    with pytest.raises(NotFoundError, match=r"known for the 45 images of PANDA-Crowd, not for these 3; list"):
         list(read(f"panda:{root}"))
 
 

@@ -20,12 +20,12 @@ from gigacount.datasets.check import (
     check,
     check_dataset,
 )
-from gigacount.datasets.entries import BAD_LABELS, EMPTY, NO_LABELS, NO_PICTURE, NOT_A_NUMBER, PASSED_OVER, UNREADABLE
+from gigacount.datasets.entries import BAD_LABELS, EMPTY, NO_IMAGE, NO_LABELS, NOT_A_NUMBER, PASSED_OVER, UNREADABLE
 from gigacount.errors import NotFoundError
 
 REMARKS = {
     "nwpu": {NO_LABELS: 1},
-    "mall": {NO_PICTURE: 798},
+    "mall": {NO_IMAGE: 798},
     "coco": {PASSED_OVER: 6},  # dogs and crowds
     "yolo": {PASSED_OVER: 3},  # cars
     "labelme": {PASSED_OVER: 3},  # trees
@@ -54,14 +54,14 @@ def found(report: CheckReport) -> list[tuple[str, int]]:
 def test_tiny_copies_are_clean(tmp_path, name):
     report = check_dataset(f"{name}:{tiny.TINY[name](tmp_path)}")
     assert report.counts() == REMARKS.get(name, {})
-    assert (report.pictures, report.heads) == (3, 0 if name == "people-free" else 4)
+    assert (report.images, report.heads) == (3, 0 if name == "people-free" else 4)
     assert report.empty == (3 if name == "people-free" else 1)
     assert report.ok == (name != "nwpu")
 
 
 def test_a_clean_report_is_one_line(folder):
     report = check_csv(folder, "a.jpg,1,2", "b.jpg,0,0", "c.jpg,,")
-    assert list(report.lines()) == ["3 pictures, 2 heads, 1 pictures without a head"]
+    assert list(report.lines()) == ["3 images, 2 heads, 1 images without a head"]
     assert report.ok
 
 
@@ -122,8 +122,8 @@ def test_what_the_reader_reports_is_in_the_report(folder):
     (truth / "0009.txt").write_text("")
     (folder / "test" / "gt" / "0002.txt").unlink()
     report = check_dataset(f"jhu:{folder}")
-    assert found(report) == [(NOT_A_NUMBER, 1), (BAD_LABELS, 1), (NO_PICTURE, 1), (NO_LABELS, 1), (EMPTY, 1)]
-    assert report.pictures == 0
+    assert found(report) == [(NOT_A_NUMBER, 1), (BAD_LABELS, 1), (NO_IMAGE, 1), (NO_LABELS, 1), (EMPTY, 1)]
+    assert report.images == 0
 
 
 def test_an_empty_set_is_a_finding_and_a_missing_one_an_error(folder):
@@ -138,11 +138,11 @@ def test_lines_count_and_name_at_most_so_many(folder):
     rows = [f"missing{i}.jpg,1,2" for i in range(12)]
     report = check_csv(folder, "a.jpg,1,2", "b.jpg,99,2", "b.jpg,99,3", "c.jpg,1,2", *rows)
     lines = list(report.lines(most=3))
-    assert lines[0] == "3 pictures, 4 heads, 0 pictures without a head"
-    assert lines[1] == "12 x labels without a picture"
+    assert lines[0] == "3 images, 4 heads, 0 images without a head"
+    assert lines[1] == "12 x labels without an image"
     assert "missing0.jpg" in lines[2]
     assert lines[5] == "  ... and 9 more"
-    assert lines[6] == "2 x head outside the picture"
+    assert lines[6] == "2 x head outside the image"
     assert len(lines) == 8
 
 

@@ -187,7 +187,7 @@ def test_labelme_shapes_and_the_picture_that_is_named(folder):
     (sample,), told = look(f"labelme:{folder}")
     assert sample.image == folder / "photos" / "b.jpg"
     assert sorted(sample.points_xy.tolist()) == [[1, 2], [3, 4], [12, 23]]
-    assert told == {"picture without labels": 1}  # a.jpg
+    assert told == {"image without labels": 1}  # a.jpg
 
 
 def test_geojson_lines_and_polygons(folder):
@@ -436,8 +436,8 @@ def test_notices_are_told_in_one_line(folder):
     (sample,) = load(f"csv:{folder}", "test", told.append)
     assert len(sample.points_xy) == 1
     (line,) = told
-    assert "1 x labels without a picture" in line
-    assert "1 x shape passed over" in line
+    assert "1 x labels without an image" in line
+    assert "1 x shape left out" in line
     assert f"gigacount data check csv:{folder} --split test" in line
 
 

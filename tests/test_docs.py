@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import gigacount
 from test_imports import ROWS
 from test_reproduce import parameters
 
 from gigacount.cli import UsageProblem, usage_message
 from gigacount.networks.record import NetworkRecord
-from gigacount.output import WRITERS
+from gigacount.output.writers import WRITERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -145,15 +146,13 @@ def commands() -> list[str]:
 @pytest.mark.weights
 def test_the_readmes_commands_run(tmp_path: Path) -> None:
     """In a folder with pictures of the names that the README uses."""
-    scene = [sys.executable, "-m", "gigacount", "synthesize", "--size", "640x400", "--people", "20", "--out", "made"]
-    subprocess.run(scene, cwd=tmp_path, check=True, capture_output=True)
+    gigacount("synthesize", "--size", "640x400", "--people", "20", "--out", "made", cwd=tmp_path)
     made = tmp_path / "made" / "scene-0.tif"
     for name in ("photo.jpg", "panorama.tif", "photos/a.jpg", "photos/b.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(made.read_bytes())
     assert len(commands()) >= 5
     for command in commands():
-        words = command.replace("gigacount", f"{sys.executable} -m gigacount", 1)
-        done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True)
+        done = gigacount(*shlex.split(command)[1:], cwd=tmp_path)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert done.stdout, command

@@ -17,7 +17,8 @@ from gigacount.datasets import read
 from gigacount.datasets.entries import Sample
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, OutputError, UnknownNameError, UsageError
-from gigacount.evaluate import (
+from gigacount.evaluate.pointfiles import read_pairs
+from gigacount.evaluate.reports import (
     METRICS,
     CountReport,
     count_samples,
@@ -25,9 +26,10 @@ from gigacount.evaluate import (
     evaluate_pairs,
     evaluate_points,
     locate_samples,
+    scatter_plot,
+    write_count_report,
+    write_points_report,
 )
-from gigacount.evaluate.pointfiles import read_pairs
-from gigacount.evaluate.reports import scatter_plot, write_count_report, write_points_report
 from gigacount.metrics.counting import ImageCount
 from gigacount.metrics.heads import PredictedPoints
 from gigacount.metrics.localization import NwpuScore, RadiusScore
@@ -200,7 +202,7 @@ class TestPointFiles:
         assert first.predicted.scores is not None
         assert first.predicted.scores.tolist() == [0.5, 0.25]
         assert (second.name, len(second.truth), len(second.predicted)) == ("b.jpg", 0, 0)
-        assert told == [f"{truth}: points passed over: 1 x class 'bicycle'"]
+        assert told == [f"{truth}: points left out: 1 x class 'bicycle'"]
 
     def test_classes_decide(self, write: Write) -> None:
         classes = {"classification": {"name": "Bicycle"}}, {"classification": {"name": "Person"}}
@@ -416,7 +418,7 @@ class TestCounts:
 
     def test_the_folder_of_an_evaluation(self, report: CountReport, tmp_path: Path) -> None:
         write_count_report(report, tmp_path / "out")
-        with (tmp_path / "out" / "pictures.csv").open(newline="") as file:
+        with (tmp_path / "out" / "images.csv").open(newline="") as file:
             first, second = csv.DictReader(file)
         assert (first["truth"], first["estimate"], first["error"], first["nae"]) == ("2", "3.0", "1.0", "0.5")
         assert (first["level"], first["game_0"], first["game_3"], first["grid_error"]) == ("S1", "1.0", "3.0", "1.5")
@@ -438,7 +440,7 @@ class TestCounts:
         told: list[str] = []
         write_count_report(report, tmp_path / "out", told.append)
         assert "pip install gigacount[plots]" in told[0]
-        assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "pictures.csv"}
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "images.csv"}
 
     def test_no_place_to_write(self, report: CountReport, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

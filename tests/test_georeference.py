@@ -210,7 +210,7 @@ def aux(content: str, encoding: str = "UTF-8") -> bytes:
         ("a.tfw", b"1\n0\n0\n-1\n1e400\n5", "not finite"),
         ("a.tfw", b"1e-40\n0\n0\n-1\n1\n5", "no size"),
         ("a.tfw", b"1\n1\n1\n1\n1\n5", "no size"),
-        ("a.tfw", b"1\n0\n0\n-1\n1e10\n5", "off the earth"),
+        ("a.tfw", b"1\n0\n0\n-1\n1e10\n5", "not on the earth"),
         ("a.tfw", b"1e300\n0\n0\n-1e300\n1e300\n5", "."),
         ("a.tif.aux.xml", b"<PAMDataset", ".aux.xml is damaged"),
         ("a.tif.aux.xml", aux("", "utf-7"), ".aux.xml is damaged"),
@@ -239,7 +239,7 @@ def test_damage_beside_a_picture_is_our_error(name: str, content: bytes, words: 
         ({"scale": (math.nan, 0.1), "tie": GRID["tie"]}, "not finite"),
         ({"scale": (0.1, math.inf), "tie": GRID["tie"]}, "not finite"),
         ({"scale": (0.0, 0.1), "tie": GRID["tie"]}, "no size"),
-        ({"scale": (0.1, 0.1), "tie": (0, 0, 0, 1e10, 1e10, 0)}, "off the earth"),
+        ({"scale": (0.1, 0.1), "tie": (0, 0, 0, 1e10, 1e10, 0)}, "not on the earth"),
         ({"scale": (0.1, 0.1), "tie": (1e300, -1e300, 0, 0, 0, 0)}, "."),
         ({"matrix": (math.nan,) * 16}, "not finite"),
     ],
@@ -252,7 +252,7 @@ def test_damaged_tags_are_our_error(affine: dict[str, Any], words: str, tmp_path
 
 def test_degrees_off_the_earth(tmp_path: Path) -> None:
     grid = {"scale": (1, 1), "tie": (0, 0, 0, 13, 52, 0)}
-    with pytest.raises(DataError, match="off the earth"):
+    with pytest.raises(DataError, match="not on the earth"):
         georeference_of(geotiff(tmp_path / "a.tif", geo_keys(model=2, geographic=4326), grid), SIZE)
 
 

@@ -60,7 +60,7 @@ def test_measurements(tmp_path: Path, line: bytes) -> None:
     assert MeasurementFile(tmp_path).find("k") == MEASURED
     file = tmp_path / "measured.jsonl"
     file.write_bytes(file.read_bytes() + line + b"\n")
-    with pytest.raises(DataError, match=r"measured\.jsonl, line 2: no measurement; remove that line"):
+    with pytest.raises(DataError, match=r"measured\.jsonl, line 2: not a measurement; remove that line"):
         MeasurementFile(tmp_path)
 
 

@@ -313,12 +313,12 @@ class TestRange:
     ) -> None:
         plain = np.full_like(pixels, value)
         plain[:5, :5] = 128
-        assert f"all but {what}" in Opened(write(tmp_path / "b.tif", plain, layout)).notes
+        assert f"nearly all {what}" in Opened(write(tmp_path / "b.tif", plain, layout)).notes
         assert Opened(write(tmp_path / "c.tif", pixels, layout)).notes == ""
 
     def test_one_value(self, layout: dict[str, Any], tmp_path: Path) -> None:
         plain = np.full((HEIGHT, WIDTH), 700, np.uint16)
-        assert "all but black" in Opened(write(tmp_path / "b.tif", plain, layout)).notes
+        assert "the image is nearly all black" in Opened(write(tmp_path / "b.tif", plain, layout)).notes
 
     def test_damage_does_not_hide_the_range(self, tmp_path: Path, pixels: Pixels) -> None:
         twelve = np.round(pixels / 255 * 4095).astype(np.uint16)
@@ -487,7 +487,7 @@ class TestGround:
     def test_no_ground_at_all(self, layout: dict[str, Any], tmp_path: Path, pixels: Pixels) -> None:
         empty = np.zeros_like(pixels)
         opened = Opened(write(tmp_path / "n.tif", empty, layout, extratags=nodata_tag("0")))
-        assert "all of it is transparent, masked or nodata" in opened.notes
+        assert "the whole image is transparent, masked or nodata" in opened.notes
         assert opened.ground_share == 0
 
     def test_tiles_that_are_left_out(self, tmp_path: Path, pixels: Pixels) -> None:
@@ -545,5 +545,5 @@ class TestGround:
 
     @pytest.mark.parametrize("nodata", [float("nan"), float("inf")])
     def test_impossible_values(self, nodata: float) -> None:
-        with pytest.raises(UsageError, match="nodata must be a number"):
+        with pytest.raises(UsageError, match="nodata must be a finite number"):
             ReadOptions(nodata=nodata)

@@ -53,7 +53,7 @@ def test_the_range_by_hand() -> None:
     interval = interval_of(canvas, seen_whole(canvas, (1024, 1024)), lambda view: MEASURED)
     factor = math.exp(math.hypot(math.sqrt(64 * 1.6**2) / 1024, 0.24))  # 64 squares of 16 people, a tenth off each
     assert (interval.low, interval.high) == (pytest.approx(1028 / factor - 4), pytest.approx(1028 * factor - 4))
-    assert interval.basis == "1% by how close people stand, 24% by the kind of picture"
+    assert interval.basis == "1% by how close people stand, 24% by the kind of image"
     assert interval.doubts == ()
 
 

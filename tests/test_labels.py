@@ -306,7 +306,7 @@ def test_boxes_from_points_are_centred_squares():
 @pytest.mark.parametrize("bad", [[-0.1, 3], [3, 10.5], [math.nan, 3], [3, math.inf]])
 @pytest.mark.parametrize("make", [lambda p, s: gaussian_density(p, s, 2), adaptive_sigmas, iknn_map, cross_map])
 def test_heads_outside_are_refused(make, bad):
-    with pytest.raises(DataError, match="1 of 2 heads lie outside the 20 x 10 picture, the first at"):
+    with pytest.raises(DataError, match="1 of 2 heads lie outside the 20 x 10 image, the first at"):
         make([[5, 5], bad], (20, 10))
 
 

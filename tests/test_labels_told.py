@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from image_files import save, scene
 
-from gigacount.ablate import Ablation
+from gigacount.ablate.run import Ablation
 from gigacount.cli.data import SceneSources
 from gigacount.errors import DataError
 from gigacount.evaluate.calibrate import chosen, images_at_all_scales
@@ -50,7 +50,7 @@ def test_notices_and_paths(read: Read, tmp_path: Path) -> None:
     labels.write_text("image,x,y,class\na.png,5,6,person\na.png,9,9,bicycle\n")
     told: list[str] = []
     assert read(f"csv:{inside}", tmp_path, LabelOptions(), told.append) == 1
-    assert any(line.startswith(f"csv:{inside}: 1 x shape passed over; `gigacount data check") for line in told)
+    assert any(line.startswith(f"csv:{inside}: 1 x shape left out; `gigacount data check") for line in told)
     labels.write_text("image,x,y\na.png,5,6\n../b.png,9,9\n")
     with pytest.raises(DataError, match=r"b\.png' is .* outside .*; move it there, or --trust-paths"):
         read(f"csv:{inside}", tmp_path, LabelOptions(), told.append)

@@ -26,12 +26,13 @@ from gigacount.errors import UsageError
 from gigacount.geometry import Size, View, Window, cells_of, whole
 from gigacount.key import RunKey, records_of
 from gigacount.localize import judge
-from gigacount.look import REMEMBERED, Heads, Looker
+from gigacount.look import REMEMBERED, Locating, Looker
 from gigacount.networks.peaks import summits
 from gigacount.networks.record import NetworkRecord, read_record, write_record
 from gigacount.options import CountOptions, RegionOptions, StrategyOptions
-from gigacount.output import ResultFolder, write_result
+from gigacount.output.folder import ResultFolder
 from gigacount.output.opened import Wanted
+from gigacount.output.writers import write_result
 from gigacount.points import NOBODY, Ownership, Points, gather, heads_in
 from gigacount.predict import Found, Predictor, with_fusion, with_heads
 from gigacount.results import CountResult, Located
@@ -95,7 +96,7 @@ class KnownPeople:
 def survey(
     people: KnownPeople, options: StrategyOptions, strategy: str = "full"
 ) -> tuple[DensityMap, Points, list[View], Ownership]:
-    look = Looker(people, cast(Predictor, people), heads=Heads())
+    look = Looker(people, cast(Predictor, people), heads=Locating())
     density = find_strategy(strategy).run(look, people.size_wh, options)
     views = [looked.view for looked in look.looked]
     ownership = Ownership.of([view.window for view in views], density.size_wh, density.cell_px)

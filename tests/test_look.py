@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gigacount.errors import ImageError
 from gigacount.geometry import Size, View, Window, whole
-from gigacount.look import Heads, Looker
+from gigacount.look import Locating, Looker
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import StrategyOptions
 from gigacount.predict import Found, Predictor
@@ -267,7 +267,7 @@ def test_the_coarse_network_takes_the_look_that_is_marked_coarse_alone() -> None
 
 
 def test_points_come_in_the_pixels_of_the_picture() -> None:
-    look = looker(FakeImage(), heads=Heads())
+    look = looker(FakeImage(), heads=Locating())
     take(look, VIEWS[1:2])
     points = look.looked[0].points
     assert points is not None
@@ -280,13 +280,13 @@ def test_nobody_is_counted_or_located_where_there_is_no_ground() -> None:
     image.ground = np.zeros((16, 24), np.float32)
     image.ground[:, :12] = 1
     image.lost = 0.25
-    look = looker(image, heads=Heads())
+    look = looker(image, heads=Locating())
     (density,) = take(look, VIEWS[1:2])
     np.testing.assert_allclose(density, [[16, 8, 0], [16, 8, 0]])
     assert len(look.looked[0].points) == 1  # type: ignore[arg-type]
     assert look.looked[0].missing == 0.25
     image.ground[:] = 0
-    look = looker(image, heads=Heads())
+    look = looker(image, heads=Locating())
     take(look, VIEWS[1:2])
     assert len(look.looked[0].points) == 0  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gigacount.networks.csrnet import CSRNet
-from gigacount.networks.density import MIN_PEOPLE_PER_CELL, block_likelihood
+from gigacount.networks.density_network import MIN_PEOPLE_PER_CELL, block_likelihood
 
 
 @pytest.mark.parametrize("mean", [0.25, 3.0, 40.0])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gigacount.networks.density import MIN_PEOPLE_PER_CELL
+from gigacount.networks.density_network import MIN_PEOPLE_PER_CELL
 from gigacount.networks.light import MIN_HEAD_PROBABILITY, MIN_PEOPLE, Light, focal_loss, heat_map, in_sight
 
 LOGIT = math.log(MIN_HEAD_PROBABILITY / (1 - MIN_HEAD_PROBABILITY))

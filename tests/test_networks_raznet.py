@@ -376,7 +376,7 @@ def test_zoomed_stages_learn_from_whole_pictures() -> None:
     made = RazNet()
     for stage in made.stages:
         made.begin_stage(stage)
-        assert made.whole_pictures == stage.startswith("zoomed")
+        assert made.whole_images == stage.startswith("zoomed")
 
 
 def test_a_large_sub_image_is_learnt_from_in_parts_that_keep_their_heads() -> None:

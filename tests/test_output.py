@@ -20,8 +20,9 @@ from gigacount.geometry import View, Window, whole
 from gigacount.key import RunKey, content_hash, image_identity, is_same_image, plain_options
 from gigacount.networks.record import NetworkRecord
 from gigacount.options import CountOptions, PeakOptions, ReadOptions, StrategyOptions
-from gigacount.output import WRITERS, ResultFolder, result_folder, write_result
+from gigacount.output.folder import ResultFolder, result_folder
 from gigacount.output.opened import Wanted
+from gigacount.output.writers import WRITERS, write_result
 from gigacount.points import Points
 from gigacount.results import CountResult, Located, LocatedHeads, Looked
 
@@ -274,7 +275,7 @@ def test_work_under_way_elsewhere_is_left_alone(result: CountResult, tmp_path: P
 
 def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
     (tmp_path / "r.gigacount").write_text("mine")
-    with pytest.raises(OutputError, match="no folder"):
+    with pytest.raises(OutputError, match="a file, not a folder"):
         ResultFolder(tmp_path / "r.gigacount").require_free(overwrite=True)
 
 

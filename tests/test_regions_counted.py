@@ -126,7 +126,7 @@ def test_a_georeferenced_picture_from_the_file_to_the_answer(
     Image.fromarray(NOISE).save(plain)
     status, _, told = run("localize", plain, "--network", network, "--coordinates", "map", "--out", tmp_path / "c.csv")
     assert status == 1
-    assert "needs a georeferenced picture" in told
+    assert "needs a georeferenced image" in told
     assert not (tmp_path / "c.csv").exists()
 
 

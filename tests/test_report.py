@@ -20,9 +20,10 @@ from gigacount.cli import app
 from gigacount.errors import UsageError
 from gigacount.geometry import View, Window
 from gigacount.image.georeference import Georeference
-from gigacount.output import ResultFolder, write_result
+from gigacount.output.folder import ResultFolder
 from gigacount.output.overlay import Sheet
 from gigacount.output.report import write_report
+from gigacount.output.writers import write_result
 from gigacount.regions import Region, Regions
 from gigacount.results import CountResult, Looked
 

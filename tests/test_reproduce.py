@@ -19,8 +19,7 @@ from PIL import Image
 from tiny_datasets import TINY
 from typer.testing import CliRunner
 
-from gigacount.ablate import TABLES
-from gigacount.ablate.tables import Variant
+from gigacount.ablate.variants import TABLES, Variant
 from gigacount.cli import app
 from gigacount.datasets import DATASETS
 from gigacount.networks import HELPERS, NETWORKS

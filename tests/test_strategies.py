@@ -18,8 +18,8 @@ from gigacount.options import StrategyOptions
 from gigacount.strategies import STRATEGIES, find_strategy
 from gigacount.strategies.downsample import downsample
 from gigacount.strategies.gigazoom import densest_window, gigazoom, level_sizes
-from gigacount.strategies.peaks import box_sums
 from gigacount.strategies.sliding import sliding
+from gigacount.strategies.zoom_centres import box_sums
 
 PANDA = (26_908, 15_024)
 
@@ -333,7 +333,7 @@ def test_what_clustering_imports_is_named_beforehand() -> None:
     """Else the import, most of a second, is waited for after the first look."""
     code = (
         "import sys; import numpy as np; from importlib import import_module;"
-        "from gigacount.options import PeakOptions; from gigacount.strategies.peaks import zoom_centres;"
+        "from gigacount.options import PeakOptions; from gigacount.strategies.zoom_centres import zoom_centres;"
         "from gigacount.strategies import find_strategy;"
         "[import_module(name) for name in find_strategy('gigazoom').libraries]; before = set(sys.modules);"
         "centres = zoom_centres(np.random.default_rng(0).random((60, 90)).astype('f4') ** 8, 2, PeakOptions());"

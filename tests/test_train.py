@@ -216,7 +216,7 @@ def test_a_stage_may_learn_from_whole_pictures(photos: Path, tmp_path: Path, mon
 
     def whole_at_last(self: Staged, stage: str) -> None:
         begin(self, stage)
-        self.whole_pictures = stage == "density"
+        self.whole_images = stage == "density"
 
     monkeypatch.setattr(Trainer, "_step", told)
     monkeypatch.setattr(Staged, "begin_stage", whole_at_last)

@@ -138,7 +138,7 @@ def test_what_is_passed_over_is_told(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "set" / "heads.csv").write_text("\n".join(rows))
     told: list[str] = []
     open_sources(options(tmp_path / "set", tmp_path), told.append)
-    assert any("1 x shape passed over" in line for line in told)
+    assert any("1 x shape left out" in line for line in told)
 
 
 def test_weights_of_data_sets() -> None:
@@ -156,9 +156,9 @@ def test_all_problems_are_listed_before_training_starts(troubled: Path, tmp_path
     text = "\n".join(told)
     assert "1 x position that is not a number" in text
     assert "head 5 of 5 in 1.png is not at a finite position" in text
-    assert "1 x unreadable picture" in text
+    assert "1 x unreadable image" in text
     assert "2.png" in text
-    assert "1 x head outside the picture" in text
+    assert "1 x head outside the image" in text
     assert "(900, 5)" in text
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
@@ -179,14 +179,14 @@ def test_heads_outside_are_told_of_and_harm_nobody(photos: Path, tmp_path: Path)
         file.write("3.png,900,5\n")
     told: list[str] = []
     train(options(folder, tmp_path / "run", steps=1), notify=told.append)
-    assert any("1 x head outside the picture" in line for line in told)
+    assert any("1 x head outside the image" in line for line in told)
 
 
 def test_a_set_without_labelled_pictures_is_refused(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     shutil.copytree(photos, folder)
     (folder / "heads.csv").write_text("image,x,y\n")
-    with pytest.raises(DataError, match="no labelled pictures"):
+    with pytest.raises(DataError, match="no labelled images"):
         train(options(folder, tmp_path / "run"))
     (folder / "heads.csv").write_text("image,x\n0.png,5\n")
     told: list[str] = []

@@ -92,14 +92,14 @@ def test_the_page_loads_nothing_from_elsewhere_and_its_licence_is_shipped() -> N
 
 def test_tiles_are_the_picture(client: TestClient, scene: Viewed) -> None:
     most = most_level(SIZE)
-    answer = client.get(f"/{TOKEN}/tile/picture/{most}/1/2")
+    answer = client.get(f"/{TOKEN}/tile/image/{most}/1/2")
     tile = np.asarray(Image.open(BytesIO(answer.content)), np.int16)
     true = scene.image.read(Window(256, 512, 256, 256), (256, 256)).astype(np.int16)
     assert tile.shape == true.shape
     assert np.abs(tile - true).mean() < 5
-    edge = Image.open(BytesIO(client.get(f"/{TOKEN}/tile/picture/{most}/6/4").content))
+    edge = Image.open(BytesIO(client.get(f"/{TOKEN}/tile/image/{most}/6/4").content))
     assert edge.size == (SIZE[0] - 6 * 256, SIZE[1] - 4 * 256)
-    small = Image.open(BytesIO(client.get(f"/{TOKEN}/tile/picture/0/0/0").content))
+    small = Image.open(BytesIO(client.get(f"/{TOKEN}/tile/image/0/0/0").content))
     assert small.size == (1, 1)
 
 
@@ -123,7 +123,7 @@ def test_density_tiles_are_opaque_where_people_are(reader: TestClient) -> None:
         assert reader.get(f"/{TOKEN}/tile/density/{level}/0/0").status_code == 200
 
 
-@pytest.mark.parametrize("place", ["picture/99/0/0", "picture/11/99/0", "secrets/11/0/0", "density/11/7/0"])
+@pytest.mark.parametrize("place", ["image/99/0/0", "image/11/99/0", "secrets/11/0/0", "density/11/7/0"])
 def test_tiles_that_there_are_not_are_refused(reader: TestClient, place: str) -> None:
     assert reader.get(f"/{TOKEN}/tile/{place}").status_code == 400
 
@@ -218,7 +218,7 @@ def test_checked_areas_are_a_data_set(client: TestClient, scene: Viewed, tmp_pat
         true = scene.image.read(Window(200, 100, 401, 320), (401, 320))
         np.testing.assert_array_equal(cut.read(whole(cut.size_wh), cut.size_wh), true)
     sample.image.unlink()
-    with pytest.raises(DataError, match="no labelled pictures"):
+    with pytest.raises(DataError, match="no labelled images"):
         list(read(f"corrections:{tmp_path}"))
 
 
@@ -365,13 +365,13 @@ def test_a_tile_that_nobody_waits_for_is_not_made(scene: Viewed) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    path = f"/{TOKEN}/tile/picture/11/1/1"
+    path = f"/{TOKEN}/tile/image/11/1/1"
     headers = [(b"host", f"127.0.0.1:{PORT}".encode())]
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": headers}
     scope |= {"query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1"}
     asyncio.run(make_app(scene, TOKEN, PORT)(scope, receive, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 499
-    assert ("picture", 11, 1, 1) not in scene.cache
+    assert ("image", 11, 1, 1) not in scene.cache
 
 
 def test_checked_areas_are_not_counted_with_the_folder(client: TestClient, scene: Viewed, tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_a_picture_that_moved_is_asked_for_and_another_one_refused(tmp_path: Pat
     with open_scene(folder, tmp_path / "elsewhere.png") as scene:
         assert not scene.about()["changed"]
     Image.new("RGB", (900, 500)).save(tmp_path / "other.png")
-    with pytest.raises(DataError, match="another picture"), open_scene(folder, tmp_path / "other.png"):
+    with pytest.raises(DataError, match="another image"), open_scene(folder, tmp_path / "other.png"):
         pass
 
 

@@ -264,7 +264,7 @@ def corrections(root: Path) -> Path:
         folder = root / ("test" if name in TEST else "train")
         picture(folder / f"{name}.tif.corrections" / f"{name}.jpg", i)
         area = {"correction": "checked", "window": [10, 20, 64, 48], "heads": [list(xy) for xy in POINTS[name]]}
-        area["picture"] = f"{name}.tif.corrections/{name}.jpg"
+        area["image"] = f"{name}.tif.corrections/{name}.jpg"
         others = {"type": "Feature", "properties": {"correction": "added"}, "geometry": None}
         content = {"type": "FeatureCollection", "features": [others, {"type": "Feature", "properties": area}]}
         dump(folder / f"{name}.tif.corrections.geojson", content)

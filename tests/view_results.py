@@ -11,7 +11,8 @@ from gigacount.density import DensityMap
 from gigacount.geometry import View, whole
 from gigacount.key import content_hash, image_identity
 from gigacount.options import CountOptions
-from gigacount.output import ResultFolder, result_folder, write_result
+from gigacount.output.folder import ResultFolder, result_folder
+from gigacount.output.writers import write_result
 from gigacount.points import Points
 from gigacount.results import CountResult, Interval, Located, LocatedHeads, Looked
 

@@ -5,16 +5,8 @@
         ...
     write_tables(ablation)
 
-tables   which variants there are
-measure  one variant at one image
-run      all of it; what is measured stays measured
-report   Markdown, CSV, JSON; plots
+variants  which variants of strategies there are
+measure   one variant at one image
+run       all of it; what is measured stays measured
+summary   Markdown, CSV, JSON; plots
 """
-
-from __future__ import annotations
-
-from gigacount.ablate.report import write_tables
-from gigacount.ablate.run import Ablation
-from gigacount.ablate.tables import TABLES
-
-__all__ = ["TABLES", "Ablation", "write_tables"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gigacount.ablate.tables import Variant
+from gigacount.ablate.variants import Variant
 from gigacount.datasets.entries import Sample
 from gigacount.density import Density, DensityMap
 from gigacount.geometry import Size, View, whole

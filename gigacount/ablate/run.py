@@ -12,7 +12,7 @@ from typing import Any
 
 from gigacount import __version__
 from gigacount.ablate.measure import Measurement, SharedLooks, measure
-from gigacount.ablate.tables import Variant, variants_of
+from gigacount.ablate.variants import Variant, variants_of
 from gigacount.atomic import explained
 from gigacount.datasets import Sample, load
 from gigacount.errors import DataError, ExistsError
@@ -86,7 +86,7 @@ class MeasurementFile:
             return Measurement.from_dict(values)
         except (ValueError, TypeError, RecursionError) as error:
             raise DataError(
-                f"{self.file}, line {number}: no measurement; remove that line, or choose another --out"
+                f"{self.file}, line {number}: not a measurement; remove that line, or choose another --out"
             ) from error
 
 
@@ -122,7 +122,7 @@ class Ablation:
         self.rows = [
             (table, variant) for table in dict.fromkeys(options.tables) for variant in variants_of(table, options)
         ]
-        self.samples = load(options.data, options.split, notify, options.labels)[: options.pictures]
+        self.samples = load(options.data, options.split, notify, options.labels)[: options.images]
         self.file = MeasurementFile(options.out)
         self.pairs = list(dict.fromkeys(pair for _, variant in self.rows for pair in self._pairs_of(variant)))
         names = dict.fromkeys(name for pair in self.pairs for name in pair if name is not None)

@@ -8,12 +8,12 @@ claims        who works on what
 scheduler   which worker has which image, time limits, dead workers
 processes   workers on this machine
 cluster     workers on a Ray cluster
-progress    how far the batch is, and who is told
+observers   how far the batch is, and who is told
 """
 
 from __future__ import annotations
 
-from gigacount.batch.progress import Observer, Tally
+from gigacount.batch.observers import Observer, Tally
 from gigacount.batch.runner import run_batch
 from gigacount.batch.work import CountWork, Progress, Row, Task
 from gigacount.batch.worklist import Item, is_one_image, share, work_list

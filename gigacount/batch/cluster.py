@@ -20,12 +20,12 @@ from gigacount.batch.work import (
     CountWork,
     Finished,
     Ready,
-    Report,
     Row,
     Said,
     Started,
     Task,
     Worker,
+    WorkerReport,
     attempt,
     failed_row,
 )
@@ -119,11 +119,11 @@ class Actor:
     def __init__(self, work: CountWork, folder: str) -> None:
         self.work, self.folder = work, folder
 
-    def prepare(self) -> tuple[str, list[Report]]:
+    def prepare(self) -> tuple[str, list[WorkerReport]]:
         """Load the networks. The node this runs on, and what to report."""
         import ray
 
-        reports: list[Report] = []
+        reports: list[WorkerReport] = []
         try:
             enter(self.folder)
             self.work.prepare(lambda message: reports.append(Said(message)))
@@ -152,14 +152,14 @@ class RayWorker:
     def __init__(self, ray: Any, actor: Any) -> None:
         self.ray, self.actor = ray, actor
         self.pending: dict[Any, Task | None] = {actor.prepare.remote(): None}
-        self._reports: list[Report] = []
+        self._reports: list[WorkerReport] = []
         self._lost: str | None = None
 
     def give(self, task: Task) -> None:
         self.pending[self.actor.process.remote(task)] = task
         self._reports.append(Started(task.item.key))
 
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[WorkerReport]:
         done, _ = (
             self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=0) if self.pending else ([], [])
         )

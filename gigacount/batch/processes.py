@@ -24,12 +24,12 @@ from gigacount.batch.work import (
     CountWork,
     Finished,
     Ready,
-    Report,
     Said,
     Started,
     Task,
     WindowsDone,
     Worker,
+    WorkerReport,
     attempt,
     failed_row,
 )
@@ -98,8 +98,8 @@ class ProcessWorker:
         with suppress(OSError):
             self.pipe.send(task)
 
-    def reports(self) -> list[Report]:
-        said: list[Report] = []
+    def reports(self) -> list[WorkerReport]:
+        said: list[WorkerReport] = []
         with suppress(EOFError, OSError):
             while self.pipe.poll():
                 said.append(self.pipe.recv())
@@ -140,7 +140,7 @@ class ReportPipe:
         self._pipe, self._lock = pipe, threading.Lock()
         self.stopped = threading.Event()
 
-    def send(self, report: Report) -> None:
+    def send(self, report: WorkerReport) -> None:
         with self._lock, suppress(OSError):  # the batch may have ended
             self._pipe.send(report)
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from gigacount.batch.ledger import Ledger, SharedLedger
+from gigacount.batch.observers import EventLog, Observer, Tally
 from gigacount.batch.processes import LocalEngine
-from gigacount.batch.progress import EventLog, Observer, Tally
 from gigacount.batch.scheduler import Scheduler
 from gigacount.batch.work import CountWork, Engine, Finished, Row, Said, Started, Task, WindowsDone, failed_row
 from gigacount.batch.worklist import Item, require_no_pipe

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gigacount.batch.work import Broken, Engine, Finished, Ready, Report, Started, Task, Worker, failed_row
+from gigacount.batch.work import Broken, Engine, Finished, Ready, Started, Task, Worker, WorkerReport, failed_row
 from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError
 
@@ -58,14 +58,14 @@ class Scheduler:
         """Hand a task to the least busy worker; only after `has_room`."""
         self._hand(min(filter(self._is_free, self.assignments), key=lambda assignment: len(assignment.tasks)), task)
 
-    def wait(self, seconds: float) -> list[Report]:
+    def wait(self, seconds: float) -> list[WorkerReport]:
         """What happens within `seconds`, or as soon as something does.
 
         Raises GigacountError where no worker can work.
         """
         self._retry_suspects()
         self.engine.wait([assignment.worker for assignment in self.assignments], seconds)
-        reports: list[Report] = []
+        reports: list[WorkerReport] = []
         for assignment in list(self.assignments):
             for report in assignment.worker.reports():
                 reports += self._heard(assignment, report)
@@ -117,7 +117,7 @@ class Scheduler:
             else:
                 self._suspects.append((task, node))
 
-    def _heard(self, assignment: Assignment, report: Report) -> list[Report]:
+    def _heard(self, assignment: Assignment, report: WorkerReport) -> list[WorkerReport]:
         match report:
             case Ready():
                 assignment.ready, self._bad_starts = True, 0
@@ -142,24 +142,24 @@ class Scheduler:
         self._tries[task.item.key] += 1
         self._suspects.append((task, avoid))
 
-    def _lost(self, assignment: Assignment, reason: str) -> list[Report]:
+    def _lost(self, assignment: Assignment, reason: str) -> list[WorkerReport]:
         """A worker has died: its images are tried once more, or have failed."""
         self.assignments.remove(assignment)
         if not assignment.ready:
             self._bad_starts += 1
             if self._bad_starts >= MAX_BAD_STARTS:
-                raise GigacountError(f"no worker survives loading the networks ({reason}); is there enough memory?")
-        failed: list[Report] = []
+                raise GigacountError(f"every worker dies while it loads the networks ({reason}); free some memory")
+        failed: list[WorkerReport] = []
         for key, task in assignment.tasks.items():
             self.tidy(task.item)
             if self._tries[key] + 1 < MAX_TRIES:
                 self._try_again(task, assignment.worker.node)
             else:
-                message = f"the worker died of it twice ({reason}): too little memory, or a damaged image"
+                message = f"two workers died while they counted it ({reason}): too little memory, or a damaged image"
                 failed.append(Finished(key, failed_row(task.item, f"{task.item.path}: {message}")))
         return failed
 
-    def _end_overdue(self, assignment: Assignment, limit: float) -> list[Report]:
+    def _end_overdue(self, assignment: Assignment, limit: float) -> list[WorkerReport]:
         """End a worker that has an image for too long: nothing else ends a decoder that hangs."""
         now = time.monotonic()
         overdue = {key for key, since in assignment.since.items() if now - since > limit}

@@ -15,7 +15,7 @@ from gigacount.batch.worklist import Item
 from gigacount.errors import GigacountError, NoSpaceError, UsageError
 from gigacount.key import RunKey, records_of
 from gigacount.options import CountOptions
-from gigacount.output import ResultFolder
+from gigacount.output.folder import ResultFolder
 from gigacount.output.opened import Wanted
 from gigacount.output.stored import number, optional, side, size, text, whole
 from gigacount.strategies import find_strategy
@@ -167,7 +167,7 @@ class CountWork:
 
     def run(self, task: Task, progress: Progress | None) -> dict[str, Any]:
         """The same; gives what stands in count.json."""
-        from gigacount.output import write_result
+        from gigacount.output.writers import write_result
 
         assert self._counter is not None, "prepare() comes first"
         result = self._counter.count(task.item.path, progress)
@@ -245,7 +245,7 @@ class Finished:
     row: Row
 
 
-Report = Ready | Broken | Started | WindowsDone | Said | Finished
+WorkerReport = Ready | Broken | Started | WindowsDone | Said | Finished
 
 
 class Worker(Protocol):
@@ -256,7 +256,7 @@ class Worker(Protocol):
     def give(self, task: Task) -> None:
         """Hand it an image. A dead worker ignores it; `lost` tells of its death."""
 
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[WorkerReport]:
         """What it has said since the last call, without waiting."""
 
     def lost(self) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 import sys
 import threading
 from contextlib import suppress
@@ -52,11 +53,29 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
+PLAIN = (
+    (r"No such command (.*?)\. Did you mean (.*)\?", r"there is no command \1; did you mean \2?"),
+    (r"No such command (.*)", r"there is no command \1"),
+    (r"No such option: (.*) \(Possible options: (.*)\)", r"there is no option \1; like it are \2"),
+    (r"No such option: (.*)", r"there is no option \1"),
+    (r"Option '(.*)' requires an argument", r"\1 needs a value"),
+    (r"Option '(.*)' does not take a value", r"\1 takes no value"),
+    (r"Missing (?:argument|option) '([^']*)'.*", r"\1 is missing"),
+    (r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", r"too many arguments: \1"),
+)
+"""What Typer says of wrong usage, and what we say."""
+
+
 def usage_message(error: Exception) -> str:
-    """Typer's message for wrong usage, with a hint at the help."""
+    """What is wrong with the command, with a hint at its help."""
     told = getattr(error, "format_message", None)
     message = str(told() if told else error).rstrip(".")
-    return f"{message or 'a command is missing'}; see gigacount --help"
+    for theirs, ours in PLAIN:
+        if found := re.fullmatch(theirs, message, re.DOTALL):
+            message = found.expand(ours)
+            break
+    where = getattr(error, "ctx", None)
+    return f"{message or 'a command is missing'}; see {where.command_path if where else 'gigacount'} --help"
 
 
 @app.callback()

@@ -56,7 +56,7 @@ class Answering:
 
     def line(self, item: Item, row: Row, with_path: bool = False) -> str | None:
         """The answer for one image: how many were located in it, or else counted; of a failure only as JSON."""
-        from gigacount.output import ResultFolder
+        from gigacount.output.folder import ResultFolder
         from gigacount.output.stored import to_json
 
         if self.as_json:
@@ -83,7 +83,7 @@ def work_through(arguments: Sequence[Path], work: CountWork, options: BatchOptio
     """
     from gigacount.batch import Observer, is_one_image, run_batch, share, work_list
     from gigacount.batch.ledger import STATE_FOLDER
-    from gigacount.cli.progress import Answers, Live, Plain
+    from gigacount.cli.progress import Answers, Live, PlainProgress
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files leave as they came
@@ -94,7 +94,7 @@ def work_through(arguments: Sequence[Path], work: CountWork, options: BatchOptio
     items = share(work_list(arguments, options.out, options.recursive, answering.say), options.shard)
     with ExitStack() as stack:
         answers = Answers(items, answering.line, partial(typer.echo, file=sys.stdout), with_paths=not alone)
-        show: Observer = Observer() if answering.quiet else Plain()
+        show: Observer = Observer() if answering.quiet else PlainProgress()
         if sys.stderr.isatty() and not answering.quiet:
             show = live = stack.enter_context(Live())
             if sys.stdout.isatty():
@@ -117,7 +117,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
     from gigacount.batch.work import count_row
     from gigacount.batch.worklist import require_no_pipe
     from gigacount.cli.show import result_lines
-    from gigacount.output import result_folder
+    from gigacount.output.folder import result_folder
     from gigacount.output.stored import to_json
 
     item = Item(path, path.name, result_folder(path, options.out))
@@ -125,7 +125,7 @@ def work_on_one(path: Path, work: CountWork, options: BatchOptions, answering: A
         require_no_pipe(path)
         content = None if options.overwrite else work.finished(item)
         if content is not None:
-            answering.say(f"{path}: {work.done} before; result in {item.folder}")
+            answering.say(f"{path}: already {work.done}; the result is in {item.folder}")
         else:
             if not options.overwrite:
                 require_same_options(work, item)

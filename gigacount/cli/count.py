@@ -112,9 +112,8 @@ def localize(
     options = replace(counting.options(), min_score=min_score, coordinates=files.coordinates)
     out, batch_options = files.out, batch.options(files.out)
     from gigacount.atomic import fitting_name
-    from gigacount.output import WRITERS
     from gigacount.output.stored import to_json
-    from gigacount.output.writers import LooseFiles
+    from gigacount.output.writers import WRITERS, LooseFiles
 
     if wants_one_file(images, out):
         ending = "--format is for a folder of results; the ending of --out picks the format of a file"
@@ -143,7 +142,7 @@ def wants_one_file(images: Sequence[Path], out: Path | None) -> bool:
     Raises UsageError where `out` is such a file, and the images are several.
     """
     from gigacount.batch import is_one_image
-    from gigacount.output.points import POINT_WRITERS
+    from gigacount.output.head_files import POINT_WRITERS
 
     if out is not None and out.is_dir():
         return False
@@ -157,7 +156,7 @@ def wants_one_file(images: Sequence[Path], out: Path | None) -> bool:
 def locate_one(image: Path, options: CountOptions, files: LooseFiles, answering: many.Answering) -> dict[str, Any]:
     """Locate and write; what would fail after the work is refused before it."""
     from gigacount.count import Counter
-    from gigacount.output.points import coordinates_note
+    from gigacount.output.head_files import coordinates_note
 
     files.require_free()
     counter = Counter(options, answering.say, locate=True, preview=files.overlay is not None)

@@ -73,7 +73,7 @@ def evaluate_count(
 ) -> int:
     """Count a labelled data set and print the errors: MAE, RMSE, MSE, NAE, GAME, bias, by density level.
 
-    With --out, writes report.json, pictures.csv and scatter.png.
+    With --out, writes report.json, images.csv and scatter.png.
 
     Examples:
 
@@ -83,8 +83,7 @@ def evaluate_count(
     options = options_for_all(counting)
     from gigacount.count import Counter
     from gigacount.datasets import load
-    from gigacount.evaluate import count_samples, evaluate_counts
-    from gigacount.evaluate.reports import write_count_report
+    from gigacount.evaluate.reports import count_samples, evaluate_counts, write_count_report
 
     samples = load(data, split, say, labels)
     counter = Counter(options, preview=False)
@@ -119,9 +118,8 @@ def evaluate_points(
     """
     options = replace(options_for_all(counting), min_score=min_score)
     from gigacount.datasets import load
-    from gigacount.evaluate import evaluate_pairs
-    from gigacount.evaluate import evaluate_points as measure
-    from gigacount.evaluate.reports import write_points_report
+    from gigacount.evaluate.reports import evaluate_pairs, write_points_report
+    from gigacount.evaluate.reports import evaluate_points as measure
 
     if sources.data is not None:
         pairs = locate(load(sources.data, sources.split, say, labels), options, reporting.quiet)
@@ -140,7 +138,7 @@ def evaluate_points(
 def ablate(*, options: AblateOptions, quiet: Quiet = False) -> int:
     """Measure what each choice of a strategy is worth: the tables of the GigaZoom paper on any labelled data set.
 
-    Prints the paths of tables.md, tables.csv, tables.json, pictures.csv and a plot of each table. Run the same command
+    Prints the paths of tables.md, tables.csv, tables.json, images.csv and a plot of each table. Run the same command
     again to continue after a stop: nothing is measured twice.
 
     Examples:
@@ -148,7 +146,8 @@ def ablate(*, options: AblateOptions, quiet: Quiet = False) -> int:
       gigacount ablate --data panda:PANDA_Crowd -o tables
       gigacount ablate --data csv:photos -o tables --tables levels,clusters --network light --network raznet
     """
-    from gigacount.ablate import Ablation, write_tables
+    from gigacount.ablate.run import Ablation
+    from gigacount.ablate.summary import write_tables
 
     ablation = Ablation(options, (lambda line: None) if quiet else say)
     try:
@@ -164,7 +163,7 @@ def ablate(*, options: AblateOptions, quiet: Quiet = False) -> int:
 def locate(samples: list[Sample], options: CountOptions, quiet: bool) -> list[PointPair]:
     """Truth and prediction of a data set's images, located with one network."""
     from gigacount.count import Counter
-    from gigacount.evaluate import locate_samples
+    from gigacount.evaluate.reports import locate_samples
     from gigacount.metrics.heads import PredictedPoints
 
     counter = Counter(options, locate=True, preview=False)

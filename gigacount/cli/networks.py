@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ERRORS = {
     "kind": "kind",
-    "pictures": "pictures",
+    "pictures": "images",
     "people": "people",
     "MAE": "mae",
     "relative": "relative",
@@ -92,7 +92,7 @@ def convert(
     from gigacount.atomic import explained, require_free
     from gigacount.errors import UnknownNameError
     from gigacount.networks import NETWORKS
-    from gigacount.networks.published import read_published, write_converted
+    from gigacount.networks.convert import read_published, write_converted
 
     if network is not None and network not in NETWORKS:
         raise UnknownNameError("network", network, NETWORKS)

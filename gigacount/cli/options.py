@@ -20,10 +20,22 @@ from typer.core import TyperCommand, TyperGroup
 
 from gigacount.errors import UnknownNameError, UsageError
 from gigacount.options import BatchOptions, CountOptions
-from gigacount.options.option import EXPERTS, MANY, NETWORK, OUTPUT, Option, option, parse_names, parse_size
+from gigacount.options.option import (
+    EXPERTS,
+    MANY,
+    NETWORK,
+    OUTPUT,
+    Option,
+    option,
+    parse_names,
+    parse_number,
+    parse_size,
+    parse_whole,
+)
 
 T = TypeVar("T", bound=Callable[..., Any])
 METAVARS = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
+PARSERS = {int: parse_whole, float: parse_number}
 Values = dict[str, Any]
 Callbacks = dict[str, Callable[[Any], Any]]
 
@@ -152,21 +164,22 @@ def offer(declared: Declared, callbacks: Callbacks, panel: str = "", in_optional
     names = option.names(name)
     key = names[0].partition("/")[0].strip("-").replace("-", "_")
     key += "_" if iskeyword(key) else ""
-    several = get_origin(declared.kind) is tuple and option.parse is None
+    parse = option.parse or PARSERS.get(declared.kind)
+    several = get_origin(declared.kind) is tuple and parse is None
     negated = default is True and "/" not in names[0]
     if in_optional and default is Parameter.empty:
         default = None
-    elif option.parse:
-        default = as_text(default, option.parse)
+    elif parse:
+        default = as_text(default, parse)
     elif several and default is not Parameter.empty:
         default = list(default) or None
     elif negated:
         default = False
-    shown: Any = str if option.parse else list[str] if several else declared.kind
+    shown: Any = str if parse else list[str] if several else declared.kind
     about = typer.Option(
         *names,
         help=option.help,
-        metavar=option.metavar or METAVARS.get(shown, "TEXT"),
+        metavar=option.metavar or METAVARS.get(declared.kind, "TEXT"),
         rich_help_panel=option.panel or panel or None,
         callback=callbacks.get(name),
         is_eager=name in callbacks,
@@ -177,9 +190,9 @@ def offer(declared: Declared, callbacks: Callbacks, panel: str = "", in_optional
         value = values[key]
         if several:
             return tuple(value or ())
-        if option.parse:
+        if parse:
             try:
-                return declared.default if value is None else option.parse(value)
+                return declared.default if value is None else parse(value)
             except UsageError as error:
                 raise UsageError(f"{names[0]} {error}") from error
         return not value if negated else value
@@ -219,6 +232,8 @@ def reflowed(text: str) -> str:
 
 def as_text(value: Any, parse: Callable[[str], Any]) -> Any:
     """The default of an option whose values are parsed, as it would be typed."""
+    if isinstance(value, int | float):
+        return str(value)
     if not value or value is Parameter.empty:
         return value or None
     if parse is parse_size:

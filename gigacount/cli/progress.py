@@ -51,7 +51,7 @@ class Answers(Observer):
             self.write(line)
 
 
-class Plain(Observer):
+class PlainProgress(Observer):
     """Progress where standard error is no terminal: a line now and then."""
 
     def __init__(self) -> None:

@@ -20,10 +20,10 @@ from gigacount.image import GigaImage
 from gigacount.options import LabelOptions
 
 SIZE_DIFFERS = "size that differs from the labels"
-OUTSIDE = "head outside the picture"
+OUTSIDE = "head outside the image"
 REPEATED = "head on the same position as another"
-SAME_FILE = "picture that is a copy"
-ALIKE = "picture that looks like another"
+SAME_FILE = "image that is a copy"
+ALIKE = "image that looks like another"
 
 OWN_NOTICES = frozenset({REPEATED, SAME_FILE, ALIKE})
 
@@ -40,7 +40,7 @@ class Finding:
     kind: str
     message: str
     times: int = 1
-    picture: Path | None = None
+    image: Path | None = None
 
     @property
     def notice(self) -> bool:
@@ -50,9 +50,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` saw. pictures, heads: of samples that could be read; empty: images without a head."""
+    """What `check` saw. images, heads: of samples that could be read; empty: images without a head."""
 
-    pictures: int
+    images: int
     heads: int
     empty: int
     findings: tuple[Finding, ...]
@@ -70,7 +70,7 @@ class CheckReport:
 
     def lines(self, most: int = 10) -> Iterator[str]:
         """The report for a reader: totals, then each kind with its count and at most `most` examples."""
-        yield f"{self.pictures} pictures, {self.heads} heads, {self.empty} pictures without a head"
+        yield f"{self.images} images, {self.heads} heads, {self.empty} images without a head"
         for kind, count in self.counts().items():
             those = [finding for finding in self.findings if finding.kind == kind]
             yield f"{count} x {kind}"
@@ -89,22 +89,22 @@ def check(samples: Iterable[Sample], errors: Iterable[EntryError] = ()) -> Check
 
     errors: what the reader of the samples reported; looked at after the last sample.
     """
-    pictures = heads = empty = 0
+    images = heads = empty = 0
     findings: list[Finding] = []
     looks: dict[Path, NDArray[np.float32]] = {}
     for sample in samples:
-        pictures += 1
+        images += 1
         heads += len(sample.points_xy)
         empty += len(sample.points_xy) == 0
         try:
             size_wh, looks[sample.image] = _look(sample.image)
             findings += _against_size(sample, size_wh)
         except ImageError as error:
-            findings.append(Finding(UNREADABLE, str(error), picture=sample.image))
+            findings.append(Finding(UNREADABLE, str(error), image=sample.image))
         findings += _repeated(sample)
     findings += _alike(looks)
     findings += [Finding(error.kind, str(error), error.times) for error in errors]
-    return CheckReport(pictures, heads, empty, tuple(findings))
+    return CheckReport(images, heads, empty, tuple(findings))
 
 
 def _look(path: Path) -> tuple[Size, NDArray[np.float32]]:
@@ -120,7 +120,7 @@ def _against_size(sample: Sample, size_wh: Size) -> Iterator[Finding]:
     if sample.size_wh is not None and tuple(sample.size_wh) != tuple(size_wh):
         stated = f"{sample.size_wh[0]} x {sample.size_wh[1]}"
         message = f"{sample.image}: {size_wh[0]} x {size_wh[1]} pixels, but {stated} in {sample.labels}"
-        yield Finding(SIZE_DIFFERS, message, picture=sample.image)
+        yield Finding(SIZE_DIFFERS, message, image=sample.image)
     outside = np.flatnonzero(((sample.points_xy < 0) | (sample.points_xy > size_wh)).any(axis=1))
     if len(outside):
         message = f"{_some(sample, outside)} outside its {size_wh[0]} x {size_wh[1]} pixels"

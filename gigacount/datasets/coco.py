@@ -21,7 +21,7 @@ import numpy as np
 
 from gigacount.datasets.entries import NO_ENTRY, REPEATED_ID, Entry, LabelledHeads, OnError, read_listed, shown, strict
 from gigacount.datasets.files import bad, guarded, load_json
-from gigacount.datasets.forms import picture_folders, read_files
+from gigacount.datasets.forms import image_folders, read_files
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, key_points, people_classes, run_lengths
 from gigacount.errors import EntryError
 
@@ -37,7 +37,7 @@ def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
     with guarded(path):
         named = [(str(image["file_name"]), key, image) for key, image in images]
     entries = ((name, partial(heads, path, image, annotations[key], people)) for name, key, image in named)
-    yield from read_listed(entries, path, picture_folders(path), on_error)
+    yield from read_listed(entries, path, image_folders(path), on_error)
 
 
 def load_coco(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gigacount.datasets.entries import NO_PICTURE, Entry, LabelledHeads, OnError, divided, natural, points_only
+from gigacount.datasets.entries import NO_IMAGE, Entry, LabelledHeads, OnError, divided, natural, points_only
 from gigacount.datasets.files import guarded, load_json
 from gigacount.errors import EntryError, NotFoundError
 
@@ -44,9 +44,9 @@ def _areas(path: Path) -> list[dict[str, Any]]:
 
 def _entry(path: Path, area: dict[str, Any]) -> Entry:
     with guarded(path):
-        name, heads = str(area["picture"]), points_only(area["heads"])
+        name, heads = str(area["image"]), points_only(area["heads"])
         image = path.parent / name
         if not image.is_file():
-            raise EntryError(NO_PICTURE, f"{path}: the picture {name} of a checked area is missing")
+            raise EntryError(NO_IMAGE, f"{path}: the image {name} of a checked area is missing")
         width, height = area["window"][2:]
         return Entry(image, path, LabelledHeads(heads.points_xy, size_wh=(int(width), int(height))), name)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gigacount.datasets.entries import Boxes, Entry, LabelledHeads, OnError, Points, read_listed, shown
+from gigacount.datasets.entries import Boxes, Entry, LabelledHeads, OnError, Positions, read_listed, shown
 from gigacount.datasets.files import bad, csv_rows
-from gigacount.datasets.forms import picture_folders, read_files
+from gigacount.datasets.forms import image_folders, read_files
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, people_classes
 
 POSITION = ("x", "y")
@@ -42,7 +42,7 @@ def _read_file(path: Path, on_error: OnError) -> Iterator[Entry]:
             heads.append((row_class(cells), values))
     people = people_classes({label for heads in rows.values() for label, _ in heads}, path, on_error)
     entries = ((image, partial(_heads, heads, people)) for image, heads in rows.items())
-    yield from read_listed(entries, path, picture_folders(path), on_error)
+    yield from read_listed(entries, path, image_folders(path), on_error)
 
 
 def row_class(cells: dict[str, str]) -> str:
@@ -60,7 +60,7 @@ def row_numbers(path: Path, line: int, cells: dict[str, str], columns: Sequence[
         raise bad(path, problem, line) from error
 
 
-def csv_text(images: Iterable[tuple[str | Path, Points, Boxes | None]]) -> str:
+def csv_text(images: Iterable[tuple[str | Path, Positions, Boxes | None]]) -> str:
     """What `read_csv` reads: a line per head of each image, with its box where all images have them, so that all may be
     looked at; a line with the name alone is nobody."""
     text, images = io.StringIO(newline=""), list(images)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gigacount.datasets.entries import ALL, SPLITS, Entry, LabelledHeads, OnError, read_listed
 from gigacount.datasets.files import bad, guarded, load_xml
-from gigacount.datasets.forms import picture_folders, read_files
+from gigacount.datasets.forms import image_folders, read_files
 from gigacount.datasets.shapes import DrawnHeads, HeadShape, around, ellipse, key_points, people_classes, rectangle
 from gigacount.errors import NotFoundError
 
@@ -41,7 +41,7 @@ def _read_file(path: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     used = {shape.get("label", "") for image in images for shape in image}
     people = people_classes((declared - {""}) | used, path, on_error)
     entries = ((_name(image), partial(_heads, path, image, people)) for image in _of_split(images, split, path))
-    yield from read_listed(entries, path, picture_folders(path), on_error)
+    yield from read_listed(entries, path, image_folders(path), on_error)
 
 
 def _name(image: Element) -> str:

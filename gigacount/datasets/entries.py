@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gigacount.errors import EntryError, NotFoundError
 
-Points = NDArray[np.float64]
+Positions = NDArray[np.float64]
 Boxes = NDArray[np.float64]
 
 
@@ -33,40 +33,38 @@ class Sample:
     """
 
     image: Path
-    points_xy: Points
+    points_xy: Positions
     boxes_xyxy: Boxes | None = None
     size_wh: tuple[int, int] | None = None
     labels: Path | None = None
-    region_xy: Points | None = None
+    region_xy: Positions | None = None
 
     @property
     def name(self) -> str:
         return self.image.stem
 
 
-NO_LABELS = "picture without labels"
-NO_PICTURE = "labels without a picture"
+NO_LABELS = "image without labels"
+NO_IMAGE = "labels without an image"
 BAD_LABELS = "bad label file"
 NOT_A_NUMBER = "position that is not a number"
 NO_PIXELS = "positions that are not pixels"
-UNREADABLE = "unreadable picture"
-CLAIMED_TWICE = "picture that two entries claim"
-ELSEWHERE = "picture outside the data set"
-EMPTY = "no labelled pictures"
+UNREADABLE = "unreadable image"
+CLAIMED_TWICE = "image that two entries claim"
+ELSEWHERE = "image outside the data set"
+EMPTY = "no labelled images"
 
-PASSED_OVER = "shape passed over"
-NO_ENTRY = "annotation of no picture in the file"
+PASSED_OVER = "shape left out"
+NO_ENTRY = "annotation of no image in the file"
 REPEATED_ID = "annotation id that occurs twice"
 ASSUMED = "only class, taken for people"
-TURNED = "turned picture whose labels do not say which way"
-NOTICES = frozenset({NO_PICTURE, PASSED_OVER, NO_ENTRY, REPEATED_ID, ASSUMED, TURNED})
+TURNED = "turned image whose labels do not say which way"
+NOTICES = frozenset({NO_IMAGE, PASSED_OVER, NO_ENTRY, REPEATED_ID, ASSUMED, TURNED})
 """What is worth a look, but harms nobody."""
 
 ALL = "all"
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # split -> names of its folder
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".ppm", ".svs", ".ndpi"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".ppm", ".svs", ".ndpi"})
 
 OnError = Callable[[EntryError], None]
 
@@ -92,12 +90,12 @@ class LabelledHeads:
     are fractions of the image's sides. region_xy: see `Sample`. passed: how many shapes of which kind are no heads.
     """
 
-    points_xy: Points
+    points_xy: Positions
     boxes_xyxy: Boxes | None = None
     size_wh: tuple[int, int] | None = None
     fractions: bool = False
     passed: Mapping[str, int] = field(default_factory=dict)
-    region_xy: Points | None = None
+    region_xy: Positions | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def read_pairs(
             on_error(error)
     for key, path in labels.items():
         if key not in images:
-            on_error(EntryError(NO_PICTURE, f"{path}: no picture for it"))
+            on_error(EntryError(NO_IMAGE, f"{path}: no image for it"))
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def read_listed(
 
 def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
     """The entries of label files that name their images; an image that two of them claim is given to neither."""
-    found = [find_picture(claim.name, claim.folders) for claim in claims]
+    found = [find_image(claim.name, claim.folders) for claim in claims]
     claimed: dict[str, list[int]] = {}
     for number, image in enumerate(found):
         if image is not None:
@@ -173,12 +171,12 @@ def read_claims(claims: Sequence[Claim], on_error: OnError) -> Iterator[Entry]:
         try:
             if image is None:
                 looked = ", ".join(map(str, claim.folders))
-                raise EntryError(NO_PICTURE, f"{claim.labels}: picture '{shown(claim.name)}' is in none of: {looked}")
+                raise EntryError(NO_IMAGE, f"{claim.labels}: image '{shown(claim.name)}' is in none of: {looked}")
             those = claimed[os.path.realpath(image)]
             if len(those) > 1:
                 if number == those[0]:
                     both = " and ".join(f"entry {i + 1} '{shown(claims[i].name)}' of {claims[i].labels}" for i in those)
-                    raise EntryError(CLAIMED_TWICE, f"{image}: claimed by {both}; name each picture once")
+                    raise EntryError(CLAIMED_TWICE, f"{image}: claimed by {both}; name each image once")
                 continue
             yield Entry(image, claim.labels, claim.heads(), claim.name)
         except EntryError as error:
@@ -194,12 +192,12 @@ def report_unlisted(entries: Iterable[Entry], split: str, on_error: OnError) -> 
     if split != ALL:
         return
     for folder in dict.fromkeys(image.parent for image in seen):
-        for image in pictures(folder):
+        for image in images_in(folder):
             if image not in seen:
                 on_error(EntryError(NO_LABELS, f"{image}: not named in {next(iter(seen.values()))}"))
 
 
-def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
+def find_image(name: str, folders: Sequence[Path]) -> Path | None:
     """The image that a label file calls `name`: by its path inside one of `folders`, or by as much of the end of that
     path as is there (the folders before it may be those of another machine), or at the path itself."""
     parts = [part for part in PureWindowsPath(name).parts if part != PureWindowsPath(name).anchor]
@@ -208,8 +206,8 @@ def find_picture(name: str, folders: Sequence[Path]) -> Path | None:
     return next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113  no error for names that are too long
 
 
-def pictures(folder: Path) -> list[Path]:
-    return files(folder, PICTURE_SUFFIXES)
+def images_in(folder: Path) -> list[Path]:
+    return files(folder, IMAGE_SUFFIXES)
 
 
 def files(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:

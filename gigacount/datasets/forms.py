@@ -15,7 +15,7 @@ from gigacount.datasets.entries import (
     divided,
     files,
     folders,
-    pictures,
+    images_in,
     read_pairs,
     report_unlisted,
 )
@@ -51,7 +51,7 @@ def read_drawings(
     found = {labels: [path for path in files(labels, {suffix}) if path.name not in CLASS_FILES] for _, labels in parts}
     drawings = DrawnFiles([path for paths in found.values() for path in paths], parse, where, on_error, declared)
     for images, labels in parts:
-        named = by_stem(pictures(images), on_error), by_stem(found[labels], on_error)
+        named = by_stem(images_in(images), on_error), by_stem(found[labels], on_error)
         yield from read_pairs(*named, drawings.heads, on_error)
 
 
@@ -85,7 +85,7 @@ def label_files(root: Path, split: str, suffix: str) -> list[Path]:
     if named:
         return choose(split, {name: named.get(name, folder / f"{name}{suffix}") for name in SPLITS})
     if found:
-        named_after = {path.stem for path in found} <= {picture.stem for picture in pictures(folder)}
+        named_after = {path.stem for path in found} <= {image.stem for image in images_in(folder)}
         return found if named_after else [_only(found, folder, suffix)]
     return [_only(files(part, {suffix}), part, suffix) for part in divided(root, split)]
 
@@ -110,7 +110,7 @@ def set_folder(path: Path) -> Path:
     return path.parent.parent if path.parent.name.lower() in LABEL_FOLDERS else path.parent
 
 
-def picture_folders(labels: Path) -> list[Path]:
+def image_folders(labels: Path) -> list[Path]:
     """Where the images that a label file names may be: around it, above it, and in folders named for images."""
     around = [labels.parent, labels.parent.parent]
     splits = [name for name in SPLIT_NAMES if name in words(labels)]

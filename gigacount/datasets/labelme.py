@@ -21,8 +21,8 @@ from gigacount.datasets.entries import (
     Entry,
     OnError,
     files,
-    find_picture,
-    pictures,
+    find_image,
+    images_in,
     read_claims,
 )
 from gigacount.datasets.files import load_json
@@ -35,15 +35,15 @@ def read_labelme(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     parts = [(images, labels, files(labels, {".json"})) for images, labels in paired_folders(root, split)]
     drawings = DrawnFiles([path for _, _, paths in parts for path in paths], _parse, root, on_error)
     for images, labels, paths in parts:
-        beside = {image.stem: image.name for image in pictures(images)}
+        beside = {image.stem: image.name for image in images_in(images)}
         claims = []
         for path in paths:
             name = drawings.image(path)
-            if not name or find_picture(name, [labels, images]) is None:
+            if not name or find_image(name, [labels, images]) is None:
                 name = beside.get(path.stem, name or path.stem)
             claims.append(Claim(name, path, [labels, images], partial(drawings.heads, path)))
-        named = {find_picture(claim.name, claim.folders) for claim in claims}
-        for image in pictures(images):
+        named = {find_image(claim.name, claim.folders) for claim in claims}
+        for image in images_in(images):
             if image not in named:
                 on_error(EntryError(NO_LABELS, f"{image}: no label file for it"))
         yield from read_claims(claims, on_error)

@@ -38,24 +38,24 @@ from gigacount.datasets.entries import (
 from gigacount.datasets.files import guarded, load_json, parse_content, read_text
 from gigacount.errors import NotFoundError
 
-PICTURES = 45
+IMAGES = 45
 TEST = (4, 9, 14, 19, 24, 29, 34, 39, 44)
 VALIDATION = (2, 12, 17, 27, 32, 42)
 
 LABELS = ("head_bbox*.json", "head_point*.json", "person_bbox_train.json", "human_bbox_train.json")
-PICTURE_FOLDERS = ("", "image_train", "image_test", "images")
+IMAGE_FOLDERS = ("", "image_train", "image_test", "images")
 
 
 def read_panda(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     path = _label_file(root)
     content = load_json(path)
     with guarded(path):
-        persons = any("rects" in thing for picture in content.values() for thing in picture["objects list"])
+        persons = any("rects" in thing for image in content.values() for thing in image["objects list"])
     base = path.parent.parent if path.parent.name == "image_annos" else path.parent
     parse = partial(_parse, persons=persons)
     names = _names(sorted(content, key=natural), path.parent, split)
     entries = ((name, partial(parse_content, path, content.get(name), parse)) for name in names)
-    yield from read_listed(entries, path, [base / folder for folder in PICTURE_FOLDERS], on_error)
+    yield from read_listed(entries, path, [base / folder for folder in IMAGE_FOLDERS], on_error)
 
 
 def _label_file(root: Path) -> Path:
@@ -76,22 +76,22 @@ def _names(names: list[str], folder: Path, split: str) -> list[str]:
     places = {name: folder / f"{name}.txt" for name in ("train", "val", "test")}
     if split not in places or any(place.is_file() for place in places.values()):
         return [line.strip() for line in read_text(choose(split, places)[0]).splitlines() if line.strip()]
-    if len(names) != PICTURES:
+    if len(names) != IMAGES:
         raise NotFoundError(
-            f"{folder}: splits are known for the {PICTURES} pictures of PANDA-Crowd, not for these {len(names)}; "
-            f"list the pictures of each split in {places['train']}, val.txt and test.txt"
+            f"{folder}: splits are known for the {IMAGES} images of PANDA-Crowd, not for these {len(names)}; "
+            f"list the images of each split in {places['train']}, val.txt and test.txt"
         )
     chosen = {"test": set(TEST), "val": set(VALIDATION)}
-    chosen["train"] = set(range(PICTURES)) - chosen["test"] - chosen["val"]
+    chosen["train"] = set(range(IMAGES)) - chosen["test"] - chosen["val"]
     return [name for i, name in enumerate(names) if i in chosen[split]]
 
 
-def _parse(picture: Any, persons: bool) -> LabelledHeads:
+def _parse(image: Any, persons: bool) -> LabelledHeads:
     """Head boxes or points in pixels, cut to the image as PANDA's toolkit does."""
-    things = [thing for thing in picture["objects list"] if "rects" in thing or not persons]
+    things = [thing for thing in image["objects list"] if "rects" in thing or not persons]
     rects = [thing["rects"]["head"] if persons else thing["rect"] for thing in things]
-    ignored = len(picture["objects list"]) - len(things)
-    size_wh = picture["image size"]["width"], picture["image size"]["height"]
+    ignored = len(image["objects list"]) - len(things)
+    size_wh = image["image size"]["width"], image["image size"]["height"]
     if rects and "tl" not in rects[0]:
         points = np.array([(rect["x"], rect["y"]) for rect in rects], np.float64)
         heads = LabelledHeads(np.clip(points, 0, 1) * size_wh, None, size_wh)

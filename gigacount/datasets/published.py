@@ -33,14 +33,14 @@ from gigacount.datasets.entries import (
     Entry,
     LabelledHeads,
     OnError,
-    Points,
+    Positions,
     by_stem,
     choose,
     divided,
     files,
     folders,
     from_boxes,
-    pictures,
+    images_in,
     points_only,
     read_listed,
     read_pairs,
@@ -80,7 +80,7 @@ def read_shanghaitech(root: Path, split: str, on_error: OnError) -> Iterator[Ent
         truth = next((folder / name for name in TRUTH_FOLDERS if (folder / name).is_dir()), None)
         if truth is None:
             raise NotFoundError(f"{folder}: no labels: looked for the folders {' and '.join(TRUTH_FOLDERS)}")
-        images = by_stem(pictures(folder / "images"), on_error, "IMG_")
+        images = by_stem(images_in(folder / "images"), on_error, "IMG_")
         yield from read_pairs(images, by_stem(files(truth, {".mat"}), on_error, "GT_IMG_"), parse_location, on_error)
 
 
@@ -100,7 +100,7 @@ def _part(root: Path, letter: str) -> Path:
 def read_ucf_qnrf(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in choose(split, {"train": root / "Train", "test": root / "Test"}):
         labels = by_stem(files(folder, {".mat"}), on_error, suffix="_ann")
-        yield from read_pairs(by_stem(pictures(folder), on_error), labels, parse_ann_points, on_error)
+        yield from read_pairs(by_stem(images_in(folder), on_error), labels, parse_ann_points, on_error)
 
 
 def read_ucf_cc_50(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
@@ -111,10 +111,10 @@ def read_ucf_cc_50(root: Path, split: str, on_error: OnError) -> Iterator[Entry]
     match = re.fullmatch(r"(train|test)(?:-([1-5]))?", split)
     if match is None and split != ALL:
         raise NotFoundError(f"this data set has no '{split}' split, only train-1, test-1 ... train-5, test-5")
-    images = by_stem((path for path in pictures(root) if path.stem.isdecimal()), on_error)
+    images = by_stem((path for path in images_in(root) if path.stem.isdecimal()), on_error)
     labels = by_stem(files(root, {".mat"}), on_error, suffix="_ann")
     if not images:
-        raise NotFoundError(f"no pictures of UCF_CC_50: looked for {root / '1.jpg'} to 50.jpg")
+        raise NotFoundError(f"no images of UCF_CC_50: looked for {root / '1.jpg'} to 50.jpg")
     if match is not None:
         side, fold = match[1], int(match[2] or 1)
         images, labels = (
@@ -131,7 +131,7 @@ def _fold(key: str) -> int:
 def read_beijing_brt(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in choose(split, {"train": root / "train", "test": root / "test"}):
         labels = by_stem(files(folder / "ground_truth", {".mat"}), on_error)
-        yield from read_pairs(by_stem(pictures(folder / "frame"), on_error), labels, parse_loc, on_error)
+        yield from read_pairs(by_stem(images_in(folder / "frame"), on_error), labels, parse_loc, on_error)
 
 
 def read_worldexpo(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
@@ -139,7 +139,7 @@ def read_worldexpo(root: Path, split: str, on_error: OnError) -> Iterator[Entry]
     counts inside each scene's region of interest alone (`roi.mat` beside its labels), which is the samples' region."""
     for frames in choose(split, {"train": root / "train_frame", "test": root / "test_frame"}):
         truth = root / frames.name.replace("frame", "label")
-        images = by_stem(_below(frames, pictures), on_error)
+        images = by_stem(_below(frames, images_in), on_error)
         labels = by_stem((p for p in _below(truth, lambda f: files(f, {".mat"})) if p.name != REGION), on_error)
         yield from read_pairs(images, labels, _parse_worldexpo, on_error)
 
@@ -150,10 +150,10 @@ def _parse_worldexpo(path: Path) -> LabelledHeads:
 
 
 @lru_cache(maxsize=8)  # of a scene's frames, one after the other
-def _read_region(path: Path) -> Points:
+def _read_region(path: Path) -> Positions:
     """Corners (V, 2) of a region of interest: maskVerticesXCoordinates and ...YCoordinates, or a struct of x and y."""
 
-    def corners(content: Any, names: Iterable[str]) -> Points:
+    def corners(content: Any, names: Iterable[str]) -> Positions:
         axes = {name.removeprefix("maskVertices")[:1].lower(): name for name in names}
         return np.stack([np.asarray(content[axes[axis]], np.float64).ravel() for axis in "xy"], axis=1)
 
@@ -187,7 +187,7 @@ def read_jhu(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """x, y is a head's centre, w, h its size. An empty label file is an image without people."""
     for folder in choose(split, {name: root / name for name in ("train", "val", "test")}):
         labels = by_stem(files(folder / "gt", {".txt"}), on_error)
-        yield from read_pairs(by_stem(pictures(folder / "images"), on_error), labels, _parse_jhu, on_error)
+        yield from read_pairs(by_stem(images_in(folder / "images"), on_error), labels, _parse_jhu, on_error)
 
 
 def _parse_jhu(path: Path) -> LabelledHeads:
@@ -201,7 +201,7 @@ def read_fdst(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """100 videos of 150 frames; {file: {"regions": [{"shape_attributes": {"x", "y", "width", "height"}}]}}."""
     for folder in choose(split, {"train": root / "train_data", "test": root / "test_data"}):
         for video in folders(folder):
-            images, labels = by_stem(pictures(video), on_error), by_stem(files(video, {".json"}), on_error)
+            images, labels = by_stem(images_in(video), on_error), by_stem(files(video, {".json"}), on_error)
             yield from read_pairs(images, labels, _parse_fdst, on_error)
 
 
@@ -219,7 +219,7 @@ def read_nwpu(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     """{"points": [[x, y], ...], "boxes": [[left, top, right, bottom], ...]}; a list has an image's number first on
     each line. The labels of the test split are not public; its images are reported as without labels."""
     places = [root / "images", *sorted(root.glob("images_part*"))]
-    images = by_stem((path for folder in places for path in pictures(folder)), on_error)
+    images = by_stem((path for folder in places for path in images_in(folder)), on_error)
     labels = by_stem(files(root / "jsons", {".json"}), on_error)
     for listing in choose(split, {name: root / f"{name}.txt" for name in ("train", "val", "test")}):
         keys = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
@@ -240,8 +240,8 @@ def _parse_nwpu(path: Path) -> LabelledHeads:
 
 def read_people_free(root: Path, split: str, on_error: OnError) -> Iterator[Entry]:
     for folder in divided(root, split):
-        images = pictures(folder)
+        images = images_in(folder)
         if not images:
-            raise NotFoundError(f"no pictures in {folder}")
+            raise NotFoundError(f"no images in {folder}")
         for image in images:
             yield Entry(image, None, LabelledHeads(np.zeros((0, 2))))

@@ -22,7 +22,7 @@ from gigacount.datasets.entries import (
     Entry,
     LabelledHeads,
     OnError,
-    Points,
+    Positions,
     Reader,
     Sample,
     shown,
@@ -70,7 +70,7 @@ def samples(
         raise NotFoundError(f"{spec}: {error}") from error
     else:
         if empty:
-            on_error(EntryError(EMPTY, f"{spec}: no labelled pictures in its '{split}' split"))
+            on_error(EntryError(EMPTY, f"{spec}: no labelled images in its '{split}' split"))
 
 
 def _require_own(entry: Entry, seen: dict[str, Entry], path: Path, options: LabelOptions) -> None:
@@ -79,7 +79,7 @@ def _require_own(entry: Entry, seen: dict[str, Entry], path: Path, options: Labe
     earlier = seen.setdefault(real, entry)
     if earlier is not entry:
         both = f"{earlier.labels} and {entry.labels}"
-        raise EntryError(CLAIMED_TWICE, f"{entry.image}: claimed by {both}; name each picture once")
+        raise EntryError(CLAIMED_TWICE, f"{entry.image}: claimed by {both}; name each image once")
     folder = set_folder(path)
     if entry.name is not None and not options.trust_paths and not Path(real).is_relative_to(folder.resolve()):
         message = f"{entry.labels}: '{shown(entry.name)}' is {real}, outside {folder}; move it there, or --trust-paths"
@@ -143,7 +143,7 @@ def _turned(heads: LabelledHeads, turn: Orientation, stored_wh: Size) -> Labelle
     """Heads on the image as stored, on the upright one: the axes swapped, then mirrored."""
     upright_wh = (1, 1) if heads.fractions else turn.size(stored_wh)
 
-    def upright(points: Points) -> Points:
+    def upright(points: Positions) -> Positions:
         turned = points[:, ::-1] if turn.swap else points
         mirrored = np.array([turn.mirror_x, turn.mirror_y])
         return np.where(mirrored, np.array(upright_wh) - turned, turned)

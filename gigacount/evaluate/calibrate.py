@@ -49,7 +49,7 @@ SCORES = np.arange(0.1, 0.7001, 0.025)
 ENLARGE = (1.0, 1.5, 2.0)
 SLACK = 0.015
 """A lower score threshold is taken where it costs no more F1: who is left out is lost, who is false has a low score."""
-SCALED_PICTURES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
+SCALED_IMAGES, SCALED_WH, SCALES = 12, (1280, 1280), (1.0, 0.5, 0.25, 0.125)
 RADIUS_PX = 8.0
 SIGMA_PX = 40.0
 FURTHER = (0.5, 0.25)
@@ -127,10 +127,10 @@ def cost(predictor: Predictor) -> dict[str, Any]:
     """What a look costs: parameters, multiply-accumulates a pixel, seconds a megapixel and on what."""
     network = build(predictor.record.network, **predictor.record.settings).eval()
     operations = multiply_accumulates(network, (COUNTED_PX, COUNTED_PX))
-    picture, seconds = np.zeros((*TIMED_HW, 3), np.uint8), math.inf
+    image, seconds = np.zeros((*TIMED_HW, 3), np.uint8), math.inf
     for _ in range(TIMES):
         began = time.perf_counter()
-        predictor.predict([picture])
+        predictor.predict([image])
         seconds = min(seconds, time.perf_counter() - began)
     cuda = predictor.device.startswith("cuda")
     return {
@@ -180,7 +180,7 @@ def images_at_all_scales(
     images = []
     for spec in data:
         samples = load(spec, split, notify, labels)
-        chosen = samples[:: max(len(samples) // SCALED_PICTURES, 1)][:SCALED_PICTURES]
+        chosen = samples[:: max(len(samples) // SCALED_IMAGES, 1)][:SCALED_IMAGES]
         for number, sample in enumerate(chosen):
             with GigaImage.open(sample.image) as image:
                 size = fit(image.size_wh, SCALED_WH)

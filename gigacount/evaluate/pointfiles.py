@@ -30,6 +30,7 @@ from gigacount.datasets.geojson import feature_class, feature_parts, part_shape
 from gigacount.datasets.shapes import HeadShape, class_name, people_classes
 from gigacount.errors import DataError, EntryError, UnknownNameError
 from gigacount.metrics.heads import SIZE_CLASSES, Floats, PointPair, PredictedPoints, TruePoints
+from gigacount.text import listed
 
 SIGMAS = ("sigma_s", "sigma_l")
 SIDES = ("width", "height")
@@ -89,7 +90,7 @@ def read_pairs(
     for file in (true, found):
         if file.passed:
             what = ", ".join(f"{times} x {kind}" for kind, times in file.passed.items())
-            notify(f"{file.path}: points passed over: {what}")
+            notify(f"{file.path}: points left out: {what}")
     if not true.images:
         raise DataError(f"{truth}: there is no image in it")
     return [PointPair(a, true.truth(a), found.predicted(b)) for a, b in _same_images(true, found)]
@@ -108,14 +109,9 @@ def _same_images(true: PointFile, found: PointFile) -> list[tuple[str, str]]:
         if missing:
             raise DataError(
                 f"{file.path}: lacks {len(missing)} of the {len(other.images)} images in {other.path}: "
-                f"{_listed(missing)}; an image without heads needs its line too"
+                f"{listed(missing, SHOWN_NAMES)}; an image without heads needs its line too"
             )
     return [(name, name) for name in true.images]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def read_points(path: Path, columns: Sequence[str], form: str | None = None) -> PointFile:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gigacount.datasets.entries import Points, Sample
+from gigacount.datasets.entries import Positions, Sample
 from gigacount.datasets.listed import names_apart
 from gigacount.density import DensityMap
 from gigacount.errors import DataError, UnknownNameError
@@ -32,7 +32,7 @@ from gigacount.metrics.heads import PointPair, PredictedPoints, TruePoints
 from gigacount.metrics.localization import NwpuScore, QnrfScore, RadiusScore, fixed_radii, nwpu, qnrf, totals
 from gigacount.metrics.ranking import NapScore, RazScore, nap, raz
 from gigacount.options import EvaluateOptions
-from gigacount.output import ResultFolder
+from gigacount.output.folder import ResultFolder
 from gigacount.output.tables import csv_text
 from gigacount.regions.inside import clear_inside, points_inside
 
@@ -66,7 +66,7 @@ def count_samples(samples: Iterable[Sample], estimate: Callable[[Sample], Densit
         yield ImageCount(str(sample.image), len(points), density.count, truth_grid, estimate_grid)
 
 
-def within(region_xy: Points, density: DensityMap, points_xy: Points) -> tuple[DensityMap, Points]:
+def within(region_xy: Positions, density: DensityMap, points_xy: Positions) -> tuple[DensityMap, Positions]:
     """The people and the heads (N, 2) in a polygon; a cell on its edge gives its share by area."""
     polygons = [[np.clip(region_xy, 0, density.size_wh)]]
     inside, outside = copy.deepcopy(density), copy.deepcopy(density)
@@ -222,14 +222,14 @@ NEAR_ZERO = 10  # people below which such an axis is linear, so that empty image
 
 
 def write_count_report(report: CountReport, out: Path, notify: Callable[[str], None] = lambda line: None) -> None:
-    """report.json, pictures.csv (a row per image, empty where undefined) and, with matplotlib, scatter.png.
+    """report.json, images.csv (a row per image, empty where undefined) and, with matplotlib, scatter.png.
 
     notify: told where matplotlib is missing. Raises OutputError where the folder cannot be written.
     """
     rows = [image_row(image) for image in report.images]
     with ResultFolder(out).replacing() as fresh:
         _write_json(report.as_dict(), fresh)
-        (fresh / "pictures.csv").write_text(csv_text(list(rows[0]), rows), encoding="utf-8")
+        (fresh / "images.csv").write_text(csv_text(list(rows[0]), rows), encoding="utf-8")
         if find_spec("matplotlib"):
             scatter_plot(report).savefig(fresh / "scatter.png")
         else:

@@ -46,17 +46,17 @@ class ArrayImage:
     def __exit__(self, *error: object) -> None: ...
 
 
-_AS_FILE = "leaves open what its values mean; give the path of its file, or an array (H, W, 3) of uint8"
+_AS_FILE = "is not supported; give the path of its file, or an array (H, W, 3) of uint8"
 
 
-def _pixels_of_pillow(picture: Any) -> NDArray[np.uint8]:
+def _pixels_of_pillow(image: Any) -> NDArray[np.uint8]:
     from PIL import ImageOps
 
-    transparent = " with transparency" if "transparency" in picture.info else ""
-    if transparent or picture.mode not in ("1", "L", "P", "RGB", "CMYK", "YCbCr"):
-        raise UsageError(f"a Pillow image of mode {picture.mode}{transparent} {_AS_FILE}")
+    transparent = " with transparency" if "transparency" in image.info else ""
+    if transparent or image.mode not in ("1", "L", "P", "RGB", "CMYK", "YCbCr"):
+        raise UsageError(f"a Pillow image of mode {image.mode}{transparent} {_AS_FILE}")
     try:
-        pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except ValueError as error:
         raise UsageError(f"a Pillow image that cannot be read: {error}") from error
     if pixels.size == 0:
@@ -64,25 +64,23 @@ def _pixels_of_pillow(picture: Any) -> NDArray[np.uint8]:
     return pixels
 
 
-def pixels_of(picture: Any) -> NDArray[np.uint8]:
+def pixels_of(image: Any) -> NDArray[np.uint8]:
     """The upright sRGB pixels (H, W, 3) of a NumPy array (H, W, 3) or (H, W), a Pillow image, or a pyvips image.
 
     Raises UsageError for anything else.
     """
-    if hasattr(picture, "getexif"):  # Pillow
-        return _pixels_of_pillow(picture)
-    if hasattr(picture, "autorot"):  # pyvips
-        plain = (
-            picture.format == "uchar" and picture.bands in (1, 3) and picture.interpretation in ("b-w", "srgb", "rgb")
-        )
+    if hasattr(image, "getexif"):  # Pillow
+        return _pixels_of_pillow(image)
+    if hasattr(image, "autorot"):  # pyvips
+        plain = image.format == "uchar" and image.bands in (1, 3) and image.interpretation in ("b-w", "srgb", "rgb")
         if not plain:
-            raise UsageError(f"a pyvips image of {picture.bands} bands of {picture.format} {_AS_FILE}")
-        pixels = to_array(picture.autorot())
-        return np.repeat(pixels, 3, axis=2) if picture.bands == 1 else pixels
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
-        if picture.ndim == 2:
-            return np.repeat(picture[:, :, None], 3, axis=2)
-        if picture.ndim == 3 and picture.shape[2] == 3:
-            return np.ascontiguousarray(picture)
-    kind = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-    raise UsageError(f"a picture must be a path, a uint8 array (H, W, 3), or an image of Pillow or pyvips, not {kind}")
+            raise UsageError(f"a pyvips image of {image.bands} bands of {image.format} {_AS_FILE}")
+        pixels = to_array(image.autorot())
+        return np.repeat(pixels, 3, axis=2) if image.bands == 1 else pixels
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
+        if image.ndim == 2:
+            return np.repeat(image[:, :, None], 3, axis=2)
+        if image.ndim == 3 and image.shape[2] == 3:
+            return np.ascontiguousarray(image)
+    kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise UsageError(f"an image must be a path, a uint8 array (H, W, 3), or an image of Pillow or pyvips, not {kind}")

@@ -155,7 +155,7 @@ def header_of(plan: TiffPlan, shown: str) -> VipsImage:
                 dtype = np.dtype(np.uint8) if main.photometric == PALETTE else dtype
                 return header_only(main.size_wh, bands, dtype, _interpretation(main, dtype), _fields(main))
     except (VipsError, *ODD) as error:
-        reason = f"damaged, or a TIFF file of an odd kind ({brief(error)})"
+        reason = f"damaged, or an unusual TIFF file ({brief(error)})"
         raise ImageError(f"{shown}: {reason}; copy or download it again") from error
     what = reason or plan.by_tifffile or "samples of this kind"
     more = "" if find_spec("imagecodecs") else "install more codecs (pip install 'gigacount[codecs]') or "

@@ -59,7 +59,7 @@ def store(image: VipsImage, samples: Samples) -> VipsImage:
     Raises VipsError.
     """
     if "complex" in image.format:
-        raise VipsError("complex numbers are no picture")
+        raise VipsError("complex numbers")
     with errors():
         seen = _seen(image, samples)
         if not samples.has_nodata:

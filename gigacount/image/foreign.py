@@ -33,7 +33,7 @@ class Foreign:
     name: str
     package: str
     open: Callable[[Path], Opened]
-    instead: str = "convert the picture to TIFF, PNG or JPEG"
+    instead: str = "convert the image to TIFF, PNG or JPEG"
     extra: str = "codecs"
 
 

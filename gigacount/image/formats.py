@@ -146,7 +146,7 @@ def _exr_header(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise ValueError("its header cannot be read")
     header: dict[str, Any] = parts[0].header
     if header["type"] in (OpenEXR.deepscanline, OpenEXR.deeptile):
-        raise NotReadError("with deep pixels is no picture; flatten it")
+        raise NotReadError("with deep pixels is not supported here; flatten it")
     channels = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
     for layer in dict.fromkeys(["", *(name.rpartition(".")[0] for name in channels)]):
         start = f"{layer}." if layer else ""
@@ -157,4 +157,4 @@ def _exr_header(path: Path) -> tuple[dict[str, Any], list[str]]:
                 if any(channels[name] != (1, 1) for name in names):
                     raise NotReadError("with channels of different sizes is not supported here; save it as RGB")
                 return header, names
-    raise NotReadError(f"without channels R, G and B, or Y, is no picture; it has {', '.join(channels):.100}")
+    raise NotReadError(f"without channels R, G and B, or Y, is not supported here; it has {', '.join(channels):.100}")

@@ -24,7 +24,7 @@ IN_METRES = {3857, *range(32601, 32661), *range(32701, 32761), *range(25828, 258
 WGS84 = "EPSG:4326"
 WEB_MERCATOR, EARTH_RADIUS = "EPSG:3857", 6_378_137.0
 
-UNKNOWN = "an unknown coordinate system (name it in a .prj file beside the picture, or by gdal_edit -a_srs)"
+UNKNOWN = "an unknown coordinate system (name it in a .prj file beside the image, or by gdal_edit -a_srs)"
 
 FARTHEST = {"degrees": 540.0, "units": 1e9}
 """Map coordinates beyond which nothing lies on the earth in any system."""
@@ -143,7 +143,7 @@ class Georeference:
         if area < 1e-30:
             raise ValueError("its pixels have no size")
         if np.abs(coordinates).max() > FARTHEST["degrees" if self.geographic else "units"]:
-            raise ValueError("it lies off the earth")
+            raise ValueError("its coordinates are not on the earth")
 
 
 def has_pyproj() -> bool:

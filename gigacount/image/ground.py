@@ -174,11 +174,11 @@ class GroundTally:
         if share is None:
             return ()
         if self._ground == 0:
-            return ("all of it is transparent, masked or nodata: nobody is counted; choose with --nodata",)
+            return ("the whole image is transparent, masked or nodata, so nobody is counted; see --nodata",)
         notes = []
         if share < 0.9995:
-            notes.append(f"{1 - share:.1%} of it is transparent, masked or nodata: nobody is counted there")
+            notes.append(f"{1 - share:.1%} of the image is transparent, masked or nodata: nobody is counted there")
         for what, amount in (("black", self._black), ("white", self._white)):
             if amount >= NEARLY_ALL * self._ground:
-                notes.append(f"all but {what}: its count means nothing if its values are misread; choose with --range")
+                notes.append(f"the image is nearly all {what}; if its values are misread, set them with --range")
         return tuple(notes)

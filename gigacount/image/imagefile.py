@@ -120,7 +120,7 @@ class Opener:
     def damaged(self, error: VipsError) -> ImageError:
         """What to tell the user when the pixels cannot be decoded. `error` is shown; it decides nothing."""
         if not self.path.exists():
-            return ImageError(f"{self.name}: vanished while it was read")
+            return ImageError(f"{self.name}: was removed while it was read")
         if room.is_short():
             return ImageError(f"{self.name}: too little memory to decode it; close other programs, or raise the limit")
         advice = "" if self.options.allow_damaged else ", or read what is left of it (--allow-damaged)"
@@ -167,9 +167,9 @@ class Opener:
             except VipsError as error:
                 reason = error.reason
         if plan is not None:  # tags that libtiff does not like, and others do
-            plan = replace(plan, by_tifffile="tags of an odd kind")
+            plan = replace(plan, by_tifffile="unusual tags")
             return replace(self, plan=plan), codecs.header_of(plan, self.name)
-        what = "damaged, or not the picture that it claims to be"
+        what = "damaged, or not of the format that its header names"
         raise ImageError(f"{self.name}: {what} ({reason}); copy or download it again")
 
     def _decodes(self) -> bool:
@@ -190,7 +190,7 @@ class Opener:
         if width * height > most:
             raise ImageError(
                 f"{self.name}: declares {width} x {height} = {width * height / 1e9:.6g} gigapixels, more than the limit"
-                f" of {most / 1e9:.6g}; raise it (--max-pixels) if the picture really is that large"
+                f" of {most / 1e9:.6g}; raise it (--max-pixels) if the image really is that large"
             )
         if max(size_wh) > MAX_SIDE:
             raise ImageError(
@@ -279,7 +279,7 @@ class ImageFile(Opener):
         try:
             bands = store(header, samples).bands
         except VipsError as error:
-            raise ImageError(f"{name}: pixels of a kind that is no picture ({error.reason})") from error
+            raise ImageError(f"{name}: its pixels cannot be shown as an image ({error.reason})") from error
         bands += bands % 2 if mask else 0
         info = with_samples(opener._describe(header, copies), samples, mask is not None)
         info = replace(info, notes=(*info.notes, said)) if said else info
@@ -324,7 +324,7 @@ def _check_file(path: Path) -> None:
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{shown(path)}: a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{shown(path)}: a device or pipe, not a file; save the picture to a file first")
+            raise ImageError(f"{shown(path)}: a device or pipe, not a file; save the image to a file first")
         with path.open("rb"):
             pass
     except FileNotFoundError as error:

@@ -137,7 +137,7 @@ def why_not_libvips(one: Directory, pages: int) -> str | None:
     if one.tiled:
         return None
     if not one.in_order or one.number(tags.ORIENTATION, 1) not in range(1, 9):
-        return "tags of an odd kind"  # of which libtiff complains with every strip, as if it were damaged
+        return "unusual tags"  # of which libtiff complains with every strip, as if it were damaged
     return None if one.segment_bytes().all() else "strips that are left out"
 
 
@@ -182,8 +182,8 @@ def _notes(
     width, height = main.size_wh
     notes = []
     if page is None and (main.page, main.inner) != (0, None):
-        where = f"page {main.page + 1}" + ("" if main.inner is None else f", inner picture {main.inner + 1}")
-        notes.append(f"the largest picture of the file is read: {where}, {width} x {height} pixels")
+        where = f"page {main.page + 1}" + ("" if main.inner is None else f", inner image {main.inner + 1}")
+        notes.append(f"the largest image of the file is read: {where}, {width} x {height} pixels")
     taken = {id(copy.directory) for copy in copies}
     scenes = [one for one in tags.scenes(directories) if id(one) not in taken and one.inner is None]
     if scenes and page is None:

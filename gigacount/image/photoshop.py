@@ -75,7 +75,7 @@ def _layout(path: Path) -> Layout:
         table = np.frombuffer(_block(file), np.uint8)[:768]
         resources = _resources(_block(file))
         if resources.get(VERSION_INFO, bytes(4) + b"\1")[4:5] == b"\0":
-            raise NotReadError("without the picture of its layers; save it with 'Maximize Compatibility', or as TIFF")
+            raise NotReadError("without the image of its layers; save it with 'Maximize Compatibility', or as TIFF")
         alpha = _first_extra_band_is_opacity(file, large)
         (compression,) = struct.unpack(">H", _take(file, 2))
         rows, start = None, file.tell()

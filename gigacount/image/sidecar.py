@@ -18,7 +18,7 @@ MAX_BYTES = 2**24  # of a file that is read as text; larger ones are errors
 MAX_XML = 1_000_000  # characters of metadata
 UNNAMED = ("", "undefined", "gray", "grey", "palette")  # names of bands that do not tell them apart
 
-Item = tuple[str, int, str]  # key in capital letters, band from 0, value
+TagItem = tuple[str, int, str]  # key in capital letters, band from 0, value
 
 
 NAMES = {
@@ -101,7 +101,7 @@ class BandMetadata:
         return cls(directory, names, low, high, nodata[0] if nodata else None)
 
 
-def _from_tags(directory: Directory) -> list[Item]:
+def _from_tags(directory: Directory) -> list[TagItem]:
     """Items in the order in which they are believed."""
     items = [("NODATA", 0, directory.text(tags.GDAL_NODATA) or "")]
     for item in _elements(directory.text(tags.GDAL_METADATA) or "", "Item"):
@@ -110,7 +110,7 @@ def _from_tags(directory: Directory) -> list[Item]:
     return items
 
 
-def _from_aux(path: Path) -> list[Item]:
+def _from_aux(path: Path) -> list[TagItem]:
     try:
         text = content(path, "metadata") or b""
     except (OSError, ValueError):

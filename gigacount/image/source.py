@@ -138,10 +138,10 @@ class Tiled(LevelSource):
 
     def _pass_over(self, copy: Copy, reason: str) -> None:
         (width, height), one = copy.size_wh, copy.directory
-        what = f"the overview of {width} x {height} pixels {reason} and is passed over"
+        what = f"the overview of {width} x {height} pixels {reason} and is not used"
         if one is not None and not one.reduced and one.inner is None:
             page = one.page + 1
-            what = f"page {page} ({width} x {height} pixels) is no overview of the picture; count it with --page {page}"
+            what = f"page {page} ({width} x {height} pixels) is no overview of the image; count it with --page {page}"
         self.notes += (what,)
         self.notify(f"{self.file.name}: {what}")
 

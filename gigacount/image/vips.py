@@ -176,7 +176,7 @@ def header_only(
 def _format(dtype: np.dtype[Any]) -> str:
     name = "float32" if dtype == np.float16 else dtype.name
     if name not in _FORMATS:
-        raise VipsError(f"numbers of the kind {name} are no picture")
+        raise VipsError(f"numbers of the type {name}")
     return _FORMATS[name]
 
 

@@ -5,7 +5,7 @@ the right or bottom edge in the last pixel. Maps are float32 (rows, cols) with r
 Points outside the image or not finite raise `DataError`: crop and filter them first.
 """
 
-from gigacount.labels.density import adaptive_sigmas, box_density, gaussian_density
+from gigacount.labels.gaussians import adaptive_sigmas, box_density, gaussian_density
 from gigacount.labels.instances import MASK_RECIPES, MaskRecipe, boxes_from_points, dot_mask, instance_mask
 from gigacount.labels.maps import attention_map, cross_map, iknn_map
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
-from gigacount.labels.distance import nearest_heads
-from gigacount.labels.maps import checked_boxes, checked_points, pixels_of
+from gigacount.labels.maps import checked_boxes, checked_points, nearest_heads, pixels_of
 
 MIN_HALF = 3  # px, before shrinking
 MAX_GAP = 60  # px, the most that two instances are held apart

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from gigacount.errors import UnknownNameError, WeightsError
 from gigacount.geometry import Size
 from gigacount.points import heads_in
+from gigacount.text import listed
 
 Floats = NDArray[np.float64]
 Targets = dict[str, NDArray[np.float32]]
@@ -65,7 +66,7 @@ class Network(nn.Module):
     mean, std: of RGB values scaled to 0..1, by which images are normalised.
     crop_wh: the only size of crops that it trains on; None for any.
     stages: trainings to be done one after the other, each begun with `begin_stage`; empty where there is one.
-    whole_pictures: whether the present stage learns from whole images, one at a time, rather than from crops.
+    whole_images: whether the present stage learns from whole images, one at a time, rather than from crops.
     only_with: settings that do something only where another setting has one of these values.
     hint_layers: layers whose features others may be taught by, or be taught, and pixels per cell of each; of those with
         one stride the last counts where it teaches.
@@ -81,7 +82,7 @@ class Network(nn.Module):
     std: tuple[float, float, float] = IMAGENET_STD
     crop_wh: Size | None = None
     stages: tuple[str, ...] = ()
-    whole_pictures: bool = False
+    whole_images: bool = False
     only_with: Mapping[str, tuple[str, tuple[object, ...]]] = MappingProxyType({})
     hint_layers: tuple[tuple[str, int], ...] = ()
 
@@ -104,7 +105,7 @@ class Network(nn.Module):
         """Train this one of `stages` from now on: freeze the other parameters, let `loss` be this stage's."""
         raise UnknownNameError("training stage", stage, self.stages)
 
-    def calibrate(self, pictures: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
+    def calibrate(self, images: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
         """After training, settle what is fitted on training images (3, H, W) with heads (N, 2): nothing here."""
 
     def parameter_groups(self, lr: float, backbone_lr: float | None = None) -> list[dict[str, Any]]:
@@ -151,8 +152,7 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name in state and state[name].shape != tensor.shape:
             wrong.append(f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}")
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise WeightsError(f"these weights do not fit {type(module).__name__}: {', '.join(wrong[:3])}{more}")
+        raise WeightsError(f"these weights do not fit {type(module).__name__}: {listed(wrong, 3)}")
     module.load_state_dict({name: state[name] for name in needed}, strict=False)
 
 

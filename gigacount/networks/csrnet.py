@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gigacount.errors import UnknownNameError
-from gigacount.networks.density import SPARSE, DensityNetwork, Gaussians, HeadCounts
+from gigacount.networks.density_network import SPARSE, DensityNetwork, Gaussians, HeadCounts
 from gigacount.networks.vgg import VGG16
 
 STRIDE = 8

@@ -48,7 +48,7 @@ class DeepCount(Network):
     """
 
     stride = STRIDE
-    no_graph = "it looks through tiles whose number follows from the picture's size"
+    no_graph = "it looks through tiles whose number follows from the image's size"
 
     def __init__(
         self,

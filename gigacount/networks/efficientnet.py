@@ -40,7 +40,7 @@ class ConvUnit(nn.Module):
         super().__init__()
         self.linear = linear
         self.conv = nn.Conv2d(*channels, kernel, stride, kernel // 2, groups=channels[0] if depthwise else 1)
-        # He et al.: without batch norm, PyTorch's own smaller weights would let nothing of the picture through.
+        # He et al.: without batch norm, PyTorch's own smaller weights would let nothing of the image through.
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="linear" if linear else "relu")
         nn.init.zeros_(self.conv.get_parameter("bias"))
 

@@ -47,15 +47,15 @@ class WholePrediction(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(record.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(record.std).view(1, 3, 1, 1))
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        images = (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        prediction = self.network.predict(images, self.network.locates)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        normalised = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        prediction = self.network.predict(normalised, self.network.locates)
         heads = prediction.located
         return (prediction.density, heads) if isinstance(heads, Tensor) else (prediction.density,)
 
 
 def export_network(
-    record: NetworkRecord, backend: str, precision: str, folder: Path, pictures: Iterable[NDArray[np.uint8]]
+    record: NetworkRecord, backend: str, precision: str, folder: Path, images: Iterable[NDArray[np.uint8]]
 ) -> Path:
     """Export for `openvino` or as `onnx` to `folder`; the path of record or ONNX file. Raises as `export_openvino`."""
     if backend not in ("openvino", "onnx"):
@@ -63,9 +63,9 @@ def export_network(
     if precision not in ("int8", "bf16", "fp32") or (backend == "onnx" and precision != "fp32"):
         has = "int8 and fp32, which also runs in bf16" if backend == "openvino" else "fp32"
         raise UsageError(f"precision for {backend} is {has}, not {precision}")
-    shown = list(pictures)
+    shown = list(images)
     if (precision == "int8") != bool(shown):
-        raise UsageError("int8 needs pictures to settle it on: --precision int8 --calibrate NAME:PATH")
+        raise UsageError("--precision int8 needs images to calibrate on; give --calibrate NAME:PATH")
     if backend == "openvino":
         return (folder / export_openvino(record, folder, shown).weights).with_suffix(".toml")
     path = folder / f"{Path(record.weights).stem}.onnx"
@@ -73,10 +73,10 @@ def export_network(
     return path
 
 
-def export_openvino(record: NetworkRecord, folder: Path, pictures: Iterable[NDArray[np.uint8]] = ()) -> NetworkRecord:
+def export_openvino(record: NetworkRecord, folder: Path, images: Iterable[NDArray[np.uint8]] = ()) -> NetworkRecord:
     """Write the graphs of a record's weights, the weights and the record to `folder`; the record, which names them.
 
-    pictures (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
+    images (H, W, 3): there is an int8 graph as well if there are any; its ranges, and a factor by which half of them
     have more people in int8 than in fp32, are settled on them. Raises UsageError where the network cannot be exported.
     """
     openvino = tool("openvino")
@@ -94,7 +94,7 @@ def export_openvino(record: NetworkRecord, folder: Path, pictures: Iterable[NDAr
         output.get_tensor().set_names({name})
     model.set_rt_info(record.sha256, list(GRAPH_INFO))
     record = save_graph(model, record, "fp32")
-    shown = [np.ascontiguousarray(picture) for picture in pictures]
+    shown = [np.ascontiguousarray(image) for image in images]
     if shown:
         record = export_int8(model, record, shown, whole.network.exact)
     write_record(record, folder / f"{Path(record.weights).stem}.toml")
@@ -102,25 +102,27 @@ def export_openvino(record: NetworkRecord, folder: Path, pictures: Iterable[NDAr
 
 
 def export_int8(
-    model: Any, record: NetworkRecord, pictures: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]
+    model: Any, record: NetworkRecord, images: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]
 ) -> NetworkRecord:
     """The record with an int8 graph beside its fp32 one, and the density of that scaled to fp32's."""
-    quantised = quantise(model, pictures, exact_layers)
+    quantised = quantise(model, images, exact_layers)
     record = save_graph(quantised, record, "int8")
     exact, quick = (
-        np.array([float(backend.see([picture], locate=False)[0].sum(dtype=np.float64)) for picture in pictures])
+        np.array([float(backend.see([image], locate=False)[0].sum(dtype=np.float64)) for image in images])
         for backend in (OpenVINO(record, "cpu", "fp32"), OpenVINO(record, "cpu", "int8"))
     )
     peopled = (exact >= MIN_PEOPLE) & (quick > 0)
     if not peopled.any():
-        raise WeightsError(f"{record.name}: nobody is seen in the pictures to calibrate on; give pictures of people")
+        raise WeightsError(
+            f"{record.name}: the network sees nobody in the images to calibrate on; give images with people"
+        )
     # The middle image's, not that of the totals: those are of a few dense crowds, of which int8 loses most.
     scale_density(quantised, float(np.median(exact[peopled] / quick[peopled])))
     return save_graph(quantised, record, "int8")
 
 
-def quantise(model: Any, pictures: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]) -> Any:
-    """A graph whose layers, but for the exact ones, work in int8, in the ranges that they have in `pictures`.
+def quantise(model: Any, images: list[NDArray[np.uint8]], exact_layers: tuple[str, ...]) -> Any:
+    """A graph whose layers, but for the exact ones, work in int8, in the ranges that they have in `images`.
 
     The biases are corrected layer by layer, in minutes: the quick way saw 2 to 7 % too many people.
     """
@@ -131,9 +133,9 @@ def quantise(model: Any, pictures: list[NDArray[np.uint8]], exact_layers: tuple[
         warnings.simplefilter("ignore")  # of ranges that an image leaves empty
         return nncf.quantize(
             model,
-            nncf.Dataset([picture[None] for picture in pictures]),
+            nncf.Dataset([image[None] for image in images]),
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(pictures),
+            subset_size=len(images),
             ignored_scope=ignored,
             fast_bias_correction=False,
         )
@@ -169,9 +171,9 @@ def export_onnx(record: NetworkRecord, path: Path) -> None:
             whole,
             (torch.zeros(EXAMPLE_SHAPE, dtype=torch.uint8),),
             fresh,
-            input_names=["pictures"],
+            input_names=["images"],
             output_names=list(names),
-            dynamic_axes={"pictures": sides, "density": {0: "batch", 1: "rows", 2: "cols"}}
+            dynamic_axes={"images": sides, "density": {0: "batch", 1: "rows", 2: "cols"}}
             | ({"heads": {0: "batch", 2: "h", 3: "w"}} if whole.network.locates else {}),
             opset_version=ONNX_OPSET,
             dynamo=False,  # the newer exporter does not take sizes that are padded to a multiple

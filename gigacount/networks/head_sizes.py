@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
-from gigacount.labels.distance import nearest_heads
+from gigacount.labels.maps import nearest_heads
 from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_cells, pad_to_multiple
 from gigacount.networks.csrnet import BACK_END, csrnet_backend
 from gigacount.networks.vgg import VGG16

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
 from gigacount.networks.base import Floats, Network, Prediction, Targets, crop_cells, pad_to_multiple
-from gigacount.networks.density import SPARSE, HeadCounts
+from gigacount.networks.density_network import SPARSE, HeadCounts
 from gigacount.networks.efficientnet import EfficientNetLite2
 from gigacount.networks.peaks import summits
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from torch import Tensor, cat, nn
 
 from gigacount.networks.base import renamed
-from gigacount.networks.density import DensityNetwork, Gaussians
+from gigacount.networks.density_network import DensityNetwork, Gaussians
 from gigacount.networks.vgg import initialise
 
 STRIDE = 4

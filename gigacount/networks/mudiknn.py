@@ -70,7 +70,7 @@ class MudIknn(Network):
     """
 
     stride = STRIDE
-    no_graph = "it looks through windows whose number follows from the picture's size"
+    no_graph = "it looks through windows whose number follows from the image's size"
     locates = True
     only_with = MappingProxyType({"k": ("label", ("iknn",)), "beta": ("label", ("density",))})
     mean = std = (0.5, 0.5, 0.5)
@@ -177,9 +177,9 @@ class MudIknn(Network):
         return renamed(DenseNet201.rename_published(state), names)
 
 
-def to_windows(pictures: Tensor) -> Tensor:
+def to_windows(images: Tensor) -> Tensor:
     """(B, C, H, W) -> (N, C, 224, 224), padded right and bottom with zeros where 224 does not divide the sides."""
-    padded = pad_to_multiple(pictures, SIDE)
+    padded = pad_to_multiple(images, SIDE)
     b, c, h, w = padded.shape
     grid = padded.reshape(b, c, h // SIDE, SIDE, w // SIDE, SIDE).permute(0, 2, 4, 1, 3, 5)
     return grid.flatten(0, 2)  # (B rows cols, C, 224, 224)

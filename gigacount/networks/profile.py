@@ -53,9 +53,9 @@ def profile(name: str, network: Network, size_wh: Size, device: str = "auto", pr
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
     width, height = size_wh
-    picture, network = torch.zeros(1, 3, height, width), network.eval()
+    image, network = torch.zeros(1, 3, height, width), network.eval()
     fast = channels_last(fold_batch_norms(copy.deepcopy(network)).to(place))
-    seen = picture.to(place).contiguous(memory_format=torch.channels_last)
+    seen = image.to(place).contiguous(memory_format=torch.channels_last)
     seconds, peak = math.inf, 0.0
     for _ in range(LOOKS):  # before all else: freed memory that is at hand is not taken again
         with torch.inference_mode(), torch.autocast(place.type, dtype, dtype != torch.float32):

@@ -16,6 +16,7 @@ from gigacount.errors import WeightsError
 from gigacount.networks import NETWORKS, build
 from gigacount.networks.base import Network
 from gigacount.networks.record import NetworkRecord, check_hash, refuse_pickle
+from gigacount.text import listed
 
 COUNTER = "num_batches_tracked"
 """Batch norm's counter, which inference does not use and files older than PyTorch 0.4.1 lack."""
@@ -60,17 +61,13 @@ def belonging(state: Mapping[str, Tensor]) -> str:
     return f"they are of no network here ({', '.join(NETWORKS)})"
 
 
-def difference(expected: Shapes, found: Shapes, most: int = 3) -> str:
-    """What two sets of named tensor shapes differ in, in words, with at most `most` names of each kind."""
-
-    def listed(names: list[str]) -> str:
-        return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
+def difference(expected: Shapes, found: Shapes) -> str:
+    """What two sets of named tensor shapes differ in, in words, with some names of each kind."""
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     shared = sorted(set(expected) & set(found))
     other = [f"{n} {found[n]} instead of {expected[n]}" for n in shared if expected[n] != found[n]]
     parts = [("missing", missing), ("not known", extra), ("of another shape", other)]
-    return "; ".join(f"{label}: {listed(names)}" for label, names in parts if names)
+    return "; ".join(f"{label}: {listed(names, 3)}" for label, names in parts if names)
 
 
 def load_weights(network: Network, record: NetworkRecord) -> None:

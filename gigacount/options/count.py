@@ -77,7 +77,7 @@ class ReadOptions:
             fine = math.isfinite(low) and math.isfinite(high) and low < high
             require(fine, f"range must be a lower and a higher number, not {low:g},{high:g}")
         if self.nodata is not None:
-            require(math.isfinite(self.nodata), "nodata must be a number; pixels that are not are never ground")
+            require(math.isfinite(self.nodata), "nodata must be a finite number; NaN pixels are nodata anyway")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,10 @@ class StrategyOptions:
             self.megapixels is None or 0 < self.megapixels <= 1e9,
             f"megapixels must be above 0 and at most 1000000000, not {self.megapixels}",
         )
-        require(self.within is None or 0 <= self.within <= 100, f"within is 0 to 100 percent, not {self.within}")
+        require(
+            self.within is None or 0 <= self.within <= 100,
+            f"within must be between 0 and 100 percent, not {self.within}",
+        )
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,9 @@ class CountOptions:
         require(self.coordinates in choices, f"coordinates must be one of {', '.join(choices)}, not {self.coordinates}")
         if self.exclude is not None:
             object.__setattr__(self, "exclude", Path(self.exclude))
-        require(self.precision in PRECISIONS, f"precision must be {', '.join(PRECISIONS)}, not '{self.precision}'")
+        require(
+            self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not '{self.precision}'"
+        )
         object.__setattr__(self, "settings", tuple(self.settings))
         require_pairs(self.settings)
         score = self.min_score

@@ -62,6 +62,22 @@ def require_pairs(settings: Iterable[str]) -> None:
         require("=" in pair, f"a setting is given as NAME=VALUE, not '{pair}'")
 
 
+def parse_whole(text: str) -> int:
+    """`12` -> 12."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UsageError(f"must be a whole number, not '{text}'") from error
+
+
+def parse_number(text: str) -> float:
+    """`0.5` -> 0.5."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"must be a number, not '{text}'") from error
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """`2560x1440` -> (2560, 1440)."""
     match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×]\s*(\d{1,9})\s*", text)

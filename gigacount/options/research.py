@@ -260,7 +260,7 @@ class AblateOptions:
     device: Device = "auto"
     precision: str = option("auto", "auto, int8, bf16, fp16, tf32 or fp32.", panel=NETWORK)
     backend: str = option("auto", "What runs the network: auto, openvino or torch.", panel=NETWORK)
-    pictures: int | None = option(None, "Use only the first N images.")
+    images: int | None = option(None, "Use only the first N images.")
     most_looks: int | None = option(None, "Leave out rows that take more looks at an image, such as full-size sliding.")
     cache_mb: int = option(1024, "Memory for looks that rows share, in megabytes.", "--cache")
     labels: LabelOptions = LabelOptions()
@@ -268,7 +268,7 @@ class AblateOptions:
     def __post_init__(self) -> None:
         require(len(self.networks) > 0, "an ablation needs at least one network")
         require(len(self.tables) > 0, "an ablation needs at least one table")
-        require(self.pictures is None or self.pictures >= 1, f"pictures must be at least 1, not {self.pictures}")
+        require(self.images is None or self.images >= 1, f"images must be at least 1, not {self.images}")
         fine = self.most_looks is None or self.most_looks >= 1
         require(fine, f"most-looks must be at least 1, not {self.most_looks}")
         require(0 <= self.cache_mb <= 1_000_000, f"cache must be between 0 and 1000000 MB, not {self.cache_mb}")

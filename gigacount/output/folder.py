@@ -58,7 +58,7 @@ class ResultFolder:
                     f"{self.path} exists already; use --overwrite to replace it, or --out for another place"
                 )
             if self.path.exists() and not self.path.is_dir():
-                raise OutputError(f"{self.path} is no folder; move it away, or use --out for another place")
+                raise OutputError(f"{self.path} is a file, not a folder; move it away, or use --out for another place")
             require_writable(self.path.parent)
 
     @contextmanager

@@ -142,7 +142,7 @@ def open_result(path: Path, image: Path | None = None) -> StoredResult:
     places = [image] if image else [Path(content["image"]["path"]), folder.parent / name]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise ImageError(f"{places[0]}: the picture of {folder} is not there; say where it is with --image")
+        raise ImageError(f"{places[0]}: the image of {folder} is not there; say where it is with --image")
     return StoredResult(folder, content, found)
 
 
@@ -160,9 +160,9 @@ def read_density(path: Path, size_wh: Size) -> DensityMap:
         if cell_px < 1 or cells.shape != (-(-size_wh[1] // cell_px), -(-size_wh[0] // cell_px)):
             raise ValueError(f"{cells.shape[1]} x {cells.shape[0]} cells of {cell_px} pixels")
         if cells.dtype != np.float32 or not np.isfinite(cells).all():
-            raise ValueError("its values are no numbers of people")
+            raise ValueError("its values are not people per cell")
     except (ValueError, LookupError, TypeError, AttributeError, OSError, RuntimeError) as error:
-        raise DataError(f"{path}: not the density map of this picture ({brief(error, 100)}); count again") from error
+        raise DataError(f"{path}: not the density map of this image ({brief(error, 100)}); count again") from error
     return DensityMap(cells, size_wh, cell_px)
 
 

@@ -84,14 +84,14 @@ def encoded(image: Image.Image, form: str, **how: int) -> bytes:
     return made.getvalue()
 
 
-def save_jpeg(picture: Pixels, path: Path) -> None:
+def save_jpeg(pixels: Pixels, path: Path) -> None:
     """Raises OSError where that fails."""
-    path.write_bytes(encoded(Image.fromarray(picture), "JPEG", quality=88, subsampling=0))
+    path.write_bytes(encoded(Image.fromarray(pixels), "JPEG", quality=88, subsampling=0))
 
 
-def within_limits(picture: Pixels) -> Image.Image:
+def within_limits(pixels: Pixels) -> Image.Image:
     """The image, shrunk where a side is longer than a JPEG's may be."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(pixels)
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
     return image
 
@@ -169,15 +169,15 @@ class Sheet:
 
     def dot(self, points_xy: NDArray[np.float32]) -> None:
         """Draw a dark-rimmed dot for each head (N, 2)."""
-        picture = np.array(self.image)
-        height, width = picture.shape[:2]
+        pixels = np.array(self.image)
+        height, width = pixels.shape[:2]
         col, row = (points_xy * np.array(self.scale_xy)).astype(np.int64).T
         radius = self.line
         for reach, colour in ((radius + 1, RIM_COLOUR), (radius, DOT_COLOUR)):
             for dy, dx in ((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)):
                 if dx**2 + dy**2 <= reach**2 + 1:
-                    picture[np.clip(row + dy, 0, height - 1), np.clip(col + dx, 0, width - 1)] = colour
-        self.image = Image.fromarray(picture)
+                    pixels[np.clip(row + dy, 0, height - 1), np.clip(col + dx, 0, width - 1)] = colour
+        self.image = Image.fromarray(pixels)
 
     def outline(self, counts: Sequence[RegionCount]) -> None:
         """Draw regions with their names and counts."""
@@ -297,5 +297,5 @@ def blend(preview: Pixels, strength: Density) -> Pixels:
     blended = grey + preview * np.float32(0.4)
     blended *= np.take((1 - opacity / 255).astype(np.float32), shade, axis=0)
     blended += np.take((colours * (opacity / 255)).astype(np.float32), shade, axis=0)
-    picture: Pixels = blended.astype(np.uint8)
-    return picture
+    coloured: Pixels = blended.astype(np.uint8)
+    return coloured

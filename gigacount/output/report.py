@@ -26,13 +26,13 @@ from gigacount.regions import RegionCount
 from gigacount.results import CountResult, Interval
 from gigacount.text import plural, printable
 
-PICTURE_WH = (1600, 1000)
+IMAGE_WH = (1600, 1000)
 MOST_ROWS = 25  # regions, and notes, in a report: more would not fit on its pages
 
-METHOD = """The picture was looked at window by window, at the scales that the strategy chose. A neural network gave the
+METHOD = """The image was looked at window by window, at the scales that the strategy chose. A neural network gave the
 people in every cell of each window; where windows overlap, the closest look holds. The sum over all cells is the
 count. The range is how far the network was off on photographs of known counts: nine of ten true counts lie in it, for
-pictures like those. It fails where people are hidden by others or by trees and roofs, smaller than a few pixels, seen
+images like those. It fails where people are hidden by others or by trees and roofs, smaller than a few pixels, seen
 from an angle or in a light that the network does not know; and it may count statues, posters and patterns that look
 like heads. A hand count of drawn parts (gigacount audit) says how far off it is here."""
 
@@ -52,7 +52,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ReportImages:
     """The two images of a report as JPEG: the density over the photograph, and the windows."""
 
     density: bytes
@@ -67,30 +67,30 @@ def write_report(result: CountResult, path: Path) -> None:
     ground = result.options.regions and result.options.regions.metres_per_pixel
     ground = ground**2 if ground else ground_of(result)
     windows = [look.view.window for look in result.looked]
-    pictures = draw_pictures(preview, result.density, windows, ground, result.region_counts())
-    path.write_text(report_html(count_json(result), pictures), encoding="utf-8")
+    images = draw_images(preview, result.density, windows, ground, result.region_counts())
+    path.write_text(report_html(count_json(result), images), encoding="utf-8")
 
 
 def report_again(result: StoredResult, audit: Sequence[tuple[str, str]] = ()) -> str:
     """The report of a stored result, with lines of what a check by hand found. Raises ImageError, DataError."""
     with GigaImage.open(result.image, result.reading) as image:
-        preview = image.read(whole(image.size_wh), fit(image.size_wh, PICTURE_WH))
+        preview = image.read(whole(image.size_wh), fit(image.size_wh, IMAGE_WH))
         ground = image.georeference.square_metres_of(image.size_wh) if image.georeference else None
     sides = ("left", "top", "width", "height")
     windows = [Window(*(int(window[side]) for side in sides)) for window in result.content["windows"]]
-    return report_html(result.content, draw_pictures(preview, result.density, windows, ground, ()), audit)
+    return report_html(result.content, draw_images(preview, result.density, windows, ground, ()), audit)
 
 
-def draw_pictures(
+def draw_images(
     preview: NDArray[np.uint8],
     density: DensityMap,
     windows: Sequence[Window],
     square_metres: float | None,
     counts: Sequence[RegionCount],
-) -> Pictures:
+) -> ReportImages:
     """From a small copy of the image (H, W, 3); square_metres: that a full-resolution pixel covers."""
     image = Image.fromarray(preview)
-    image.thumbnail(PICTURE_WH)
+    image.thumbnail(IMAGE_WH)
     coloured, looked = Sheet(image, density.size_wh), Sheet(image.copy(), density.size_wh)
     scale = ColourScale.of(density, coloured.size_wh)
     coloured.colour(scale)
@@ -99,13 +99,13 @@ def draw_pictures(
     if square_metres:
         coloured.add_scale_bar(math.sqrt(square_metres))
     looked.frame(windows)
-    return Pictures(*(encoded(sheet.image, "JPEG", quality=85) for sheet in (coloured, looked)))
+    return ReportImages(*(encoded(sheet.image, "JPEG", quality=85) for sheet in (coloured, looked)))
 
 
-def report_html(content: Mapping[str, Any], pictures: Pictures, audit: Sequence[tuple[str, str]] = ()) -> str:
+def report_html(content: Mapping[str, Any], images: ReportImages, audit: Sequence[tuple[str, str]] = ()) -> str:
     """The page of a count.json. audit: what was found by hand, as pairs of a name and a sentence."""
     image = content["image"]
-    name = Path(image["path"]).name if image["path"] else "picture"
+    name = Path(image["path"]).name if image["path"] else "image"
     interval = Interval(**content["interval"]) if fits(content.get("interval"), INTERVAL) else None
     first = [
         f"<h1>{shown(name)}</h1>",
@@ -113,15 +113,15 @@ def report_html(content: Mapping[str, Any], pictures: Pictures, audit: Sequence[
         range_html(interval),
         "".join(f'<div class="doubt">{shown(doubt)}</div>' for doubt in (interval.doubts if interval else ())),
         "<h2>By hand</h2>" + table(audit) if audit else "",
-        picture_html(pictures.density, "the picture with the density of people over it"),
+        image_html(images.density, "the image with the density of people over it"),
         regions_html(content.get("regions") or []),
     ]
     windows = content["windows"]
     levels = len({window["level"] for window in windows})
     looks = f"{plural(len(windows), 'window')} at {plural(levels, 'zoom level')}"
     second = [
-        f"<h2>Where it was looked at</h2><div>{looks}; each blue frame is one, the whole picture has none.</div>",
-        picture_html(pictures.looked, "the windows that were looked at"),
+        f"<h2>Where it was looked at</h2><div>{looks}; each blue frame is one, the whole image has none.</div>",
+        image_html(images.looked, "the windows that were looked at"),
         notes_html(content.get("notes") or []),
         "<h2>How it counts, and where that fails</h2>",
         f"<div>{shown(METHOD.replace(chr(10), ' '))}</div>",
@@ -160,8 +160,8 @@ def range_html(interval: Interval | None) -> str:
     )
 
 
-def picture_html(picture: bytes, words: str) -> str:
-    return f'<img alt="{shown(words)}" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
+def image_html(jpeg: bytes, words: str) -> str:
+    return f'<img alt="{shown(words)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
 
 
 def regions_html(regions: Sequence[Mapping[str, Any]]) -> str:
@@ -183,7 +183,7 @@ def notes_html(notes: Sequence[str]) -> str:
         return ""
     more = [f"{len(notes) - MOST_ROWS:,} more in count.json"] if len(notes) > MOST_ROWS else []
     items = "".join(f'<div class="doubt">{shown(note)}</div>' for note in [*notes[:MOST_ROWS], *more])
-    return f"<h2>About the picture</h2>{items}"
+    return f"<h2>About the image</h2>{items}"
 
 
 def facts(content: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -194,7 +194,7 @@ def facts(content: Mapping[str, Any]) -> list[tuple[str, object]]:
     plain = ", ".join(f"{name} {json.dumps(value)}" for name, value in asked.items() if value not in (None, False))
     how = ", ".join(f"{name} {json.dumps(value)}" for name, value in looking.items() if value is not None)
     rows: list[tuple[str, object]] = [
-        ("picture", f"{image['width']:,} x {image['height']:,} pixels, {image.get('bytes', 0):,} bytes"),
+        ("image", f"{image['width']:,} x {image['height']:,} pixels, {image.get('bytes', 0):,} bytes"),
         ("its SHA-256", image.get("sha256", "not taken")),
         ("located", f"{content['located']:,} heads" if "located" in content else "not asked for"),
     ]
@@ -216,6 +216,6 @@ def index_html(entries: Sequence[tuple[str, str | None, float | None, str]]) -> 
         number = "" if count is None else f"{count:,.0f}"
         lines.append(f'<tr><td>{called}</td><td class="n">{number}</td><td>{shown(rest)}</td></tr>')
     people = sum(count or 0 for _, _, count, _ in entries)
-    head = '<tr><th>picture</th><th class="n">people</th><th>range</th></tr>'
-    first = f'<h1>{len(entries):,} pictures</h1><div class="count">{people:,.0f} people</div>'
-    return page(f"{len(entries):,} pictures", f"{first}<table>{head}{''.join(lines)}</table>")
+    head = '<tr><th>image</th><th class="n">people</th><th>range</th></tr>'
+    first = f'<h1>{len(entries):,} images</h1><div class="count">{people:,.0f} people</div>'
+    return page(f"{len(entries):,} images", f"{first}<table>{head}{''.join(lines)}</table>")

@@ -19,8 +19,8 @@ from gigacount.image.georeference import Georeference
 from gigacount.image.geotags import GEO_DOUBLES, GEO_KEYS, GEO_TEXT, TRANSFORMATION, geo_keys
 from gigacount.key import COUNTING_RULES, is_same_image, plain_options
 from gigacount.output.folder import COUNT_FILE, FILES, ResultFolder
+from gigacount.output.head_files import find_writer, write_points
 from gigacount.output.overlay import save_jpeg
-from gigacount.output.points import find_writer, write_points
 from gigacount.output.report import write_report
 from gigacount.output.stored import to_json
 from gigacount.output.tables import REGIONS_FILE, regions_file, regions_json, write_regions

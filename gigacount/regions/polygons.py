@@ -21,7 +21,7 @@ from gigacount.geometry import Size
 from gigacount.image.georeference import WGS84, Georeference, has_pyproj, transform
 from gigacount.options import RegionOptions
 from gigacount.regions.region import Region, Regions
-from gigacount.text import brief, plural
+from gigacount.text import brief, listed, plural
 
 PIXELS = "pixels"
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -61,7 +61,7 @@ def read_regions(options: RegionOptions, size_wh: Size, reference: Georeference 
         regions = tuple(_region(shape, options, reference, size_wh) for shape in shapes)
         return Regions(regions, coordinates, _notes(path, regions, coordinates, size_wh))
     except shapely.errors.ShapelyError as error:
-        raise DataError(f"{path}: its polygons cannot be worked with: {brief(error, 100)}") from error
+        raise DataError(f"{path}: its polygons are not valid: {brief(error, 100)}") from error
 
 
 def _load(path: Path) -> Any:
@@ -106,7 +106,7 @@ def read_shape(path: Path, number: int, feature: dict[str, Any]) -> NamedPolygon
         parts = [coordinates] if kind == "Polygon" else coordinates
         polygons = [shapely.Polygon(_ring(part[0]), [_ring(hole) for hole in part[1:]]) for part in parts]
     except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: its coordinates are no rings of at least 4 positions [x, y]") from error
+        raise DataError(f"{where}: its coordinates are not rings of at least 4 positions [x, y]") from error
     polygon = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
     if not polygon.is_valid:
         reason = re.sub(r"\[(\S+) (\S+)\]", r" at \1, \2", shapely.is_valid_reason(polygon)).lower()
@@ -242,9 +242,8 @@ def _notes(path: Path, regions: Sequence[Region], coordinates: str, size_wh: Siz
         where = (
             f"all regions lie outside the image of {width} x {height} pixels, their coordinates read as {coordinates}"
         )
-        return (f"{path}: {where}; if they belong into it, name their system as the member 'crs'",)
-    more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
-    which = f"{', '.join(outside[:NAMED])}{more}"
+        return (f"{path}: {where}; if they belong in it, name their system as the member 'crs'",)
+    which = listed(outside, NAMED)
     return (f"{path}: {len(outside)} of {plural(len(regions), 'region')} outside the image: {which}",)
 
 

@@ -24,7 +24,7 @@ from gigacount.resolution import BLOCK_PX, SQUARE, Resolution
 from gigacount.strategies.base import Look, PlannedLevel, paint
 from gigacount.strategies.downsample import seen_whole, whole_view
 from gigacount.strategies.full import context_at, views_with_context
-from gigacount.strategies.packing import Mask, Packing
+from gigacount.strategies.packing import Packing, Squares
 
 BASE = 1 / 4
 """The base scale of images of which one look at the whole would be coarser."""
@@ -146,7 +146,7 @@ class Work:
         people, spacing = spread_of(self.canvas.cells, level.block)
         return people, spacing * (level.block * self.canvas.cell_px * level.scale)
 
-    def look_closer(self, seen: Mask, level: Level, closer: Level) -> Mask:
+    def look_closer(self, seen: Squares, level: Level, closer: Level) -> Squares:
         """Look again at those squares of `seen`, the ones seen at `level`, that ask for it; which were looked at."""
         people, spacing = self.judge(level)
         first, errors, done = people, people * self.resolution.error_at(spacing), np.zeros_like(seen)
@@ -206,7 +206,7 @@ class Work:
         return View(window, read, closer.number, context_at(closer.scale, self.canvas, self.options))
 
 
-def spots(people: NDArray[np.float64], among: Mask) -> Mask:
+def spots(people: NDArray[np.float64], among: Squares) -> Squares:
     """SPOTS squares of `among`, evenly from those with fewest to those with most people, and the ones beside them."""
     rows, cols = np.nonzero(among)
     scattered = np.arange(len(rows)) * 0.618033988749895 % 1  # equals, such as empty ones, from all over the image
@@ -219,7 +219,7 @@ def spots(people: NDArray[np.float64], among: Mask) -> Mask:
     return found & among
 
 
-def around(squares: Mask) -> Mask:
+def around(squares: Squares) -> Squares:
     """Squares, and those that touch them."""
     wide = np.pad(squares, 1)
     high = wide[:-2] | wide[1:-1] | wide[2:]

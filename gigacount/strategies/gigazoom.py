@@ -17,7 +17,7 @@ from gigacount.geometry import Size, View, Window, fit, place, whole
 from gigacount.options import StrategyOptions
 from gigacount.strategies.base import Look, Pending, PlannedLevel
 from gigacount.strategies.downsample import seen_whole, whole_view
-from gigacount.strategies.peaks import densest_box, zoom_centres
+from gigacount.strategies.zoom_centres import densest_box, zoom_centres
 
 
 def gigazoom(look: Look, size_wh: Size, options: StrategyOptions) -> DensityMap:

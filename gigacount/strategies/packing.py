@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gigacount.geometry import Size, Window
 
-Mask = NDArray[np.bool_]
+Squares = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Packing:
         down, across = (side + 2 * self.context * -(-side // most) for side, most in sides)
         return np.asarray(down * across)
 
-    def pack(self, wanted: Mask) -> list[Window]:
+    def pack(self, wanted: Squares) -> list[Window]:
         """Windows, in squares, that hold every wanted one (rows, cols) and do not overlap.
 
         A box is split, all the way across, where that saves the most pixels, until nothing more is saved.
@@ -55,7 +55,7 @@ class Packing:
     def _turned(self) -> Packing:
         return Packing(self.most_wh[::-1], self.context)
 
-    def _best_split(self, part: Mask) -> tuple[float, int]:
+    def _best_split(self, part: Squares) -> tuple[float, int]:
         """The least that two parts of rows cost, and the first row of the second; infinite for a single row."""
         if len(part) == 1:
             return math.inf, 0
@@ -64,7 +64,7 @@ class Packing:
         best = int(costs.argmin())
         return float(costs[best]), best + 1
 
-    def _costs(self, part: Mask) -> NDArray[np.float64]:
+    def _costs(self, part: Squares) -> NDArray[np.float64]:
         """What the first 1, 2, ... rows cost, without empty rows and columns around what is wanted."""
         rows, cols = part.shape
         some = part.any(axis=1)

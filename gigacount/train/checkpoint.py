@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from gigacount.errors import DataError, OutputError
-from gigacount.networks.published import UNREADABLE, reason
+from gigacount.networks.convert import UNREADABLE, reason
 
 FILE = "checkpoint.pt"
 

@@ -21,7 +21,7 @@ from gigacount.memory import keep_freed_memory
 from gigacount.networks import build, find_record
 from gigacount.networks.backends.torch import channels_last, choose_dtype
 from gigacount.networks.base import Network
-from gigacount.networks.published import read_tensors
+from gigacount.networks.convert import read_tensors
 from gigacount.networks.weights import load_weights
 from gigacount.options import TrainOptions
 from gigacount.train.checkpoint import Position, load_checkpoint, require_same, save_checkpoint
@@ -154,7 +154,7 @@ class Trainer:
 
     def _stage_recipe(self) -> Recipe:
         """The recipe, for whole pictures where the stage learns from those."""
-        return replace(self.recipe, crop_wh=None, batch=1) if self.network.whole_pictures else self.recipe
+        return replace(self.recipe, crop_wh=None, batch=1) if self.network.whole_images else self.recipe
 
     @property
     def validate_every(self) -> int:

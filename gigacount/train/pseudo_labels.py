@@ -20,7 +20,7 @@ from gigacount.atomic import write_whole
 from gigacount.count import Counter
 from gigacount.datasets import DATASETS, Sample, read
 from gigacount.datasets.csv_points import csv_text
-from gigacount.datasets.entries import ALL, PICTURE_SUFFIXES
+from gigacount.datasets.entries import ALL, IMAGE_SUFFIXES
 from gigacount.errors import DataError, UsageError
 from gigacount.geometry import fit, whole
 from gigacount.image import GigaImage
@@ -63,7 +63,7 @@ def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample
     Of several, the one whose count is nearest to their mean. Raises DataError where they agree on no image.
     """
     folder = Path(mix.folder)
-    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not pictures:
         raise DataError(f"{folder}: no pictures to mix in")
     counted = CountOptions("downsample", device=options.device, precision=options.precision)

@@ -163,7 +163,7 @@ def checked(spec: str, options: TrainOptions, notify: Notify, split: str | None 
     report = check(samples, errors)
     bad = [finding for finding in report.findings if finding.kind != OUTSIDE and not finding.notice]
     tell(spec, report.lines(EXAMPLES), notify)
-    unusable = {finding.picture for finding in bad}
+    unusable = {finding.image for finding in bad}
     return [sample for sample in samples if sample.image not in unusable], len(bad)
 
 

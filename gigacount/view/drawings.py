@@ -46,8 +46,8 @@ _writing = Lock()
 class DrawingFile:
     """The features of one file of an image of `size_wh`, for one of REGIONS, ZONES, CORRECTIONS."""
 
-    def __init__(self, path: Path, kind: str, size_wh: Size, picture: str) -> None:
-        self.path, self.kind, self.size_wh, self.picture = path, kind, size_wh, picture
+    def __init__(self, path: Path, kind: str, size_wh: Size, image_name: str) -> None:
+        self.path, self.kind, self.size_wh, self.image_name = path, kind, size_wh, image_name
 
     def features(self) -> list[dict[str, Any]]:
         """What stands in the file. Raises DataError where it is not ours to change: as strict as with what is sent."""
@@ -56,7 +56,7 @@ class DrawingFile:
             for feature in features:
                 self._checked(feature)
                 if not ID.fullmatch(feature["id"]):  # images are named by it
-                    raise ValueError("an id that is none of ours")
+                    raise ValueError("an unknown id")
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -80,7 +80,7 @@ class DrawingFile:
         return features
 
     def _write(self, features: Sequence[dict[str, Any]]) -> None:
-        about = {"file": self.picture, "width": self.size_wh[0], "height": self.size_wh[1]}
+        about = {"file": self.image_name, "width": self.size_wh[0], "height": self.size_wh[1]}
         head = to_json({"type": "FeatureCollection", "crs": "pixels", "image": about})
         lines = ",\n".join(map(to_json, features))
         write_whole(self.path, f'{head[:-1]}, "features": [\n{lines}\n]}}\n'.encode())
@@ -90,23 +90,23 @@ class DrawingFile:
         properties = feature.get("properties") if isinstance(feature, dict) else None
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
         if not isinstance(properties, dict) or not isinstance(geometry, dict):
-            raise DataError("a drawing is a GeoJSON feature with properties")
+            raise DataError("a drawing must be a GeoJSON feature with properties")
         kept: dict[str, Any] = {"by": user(), "when": now()}
         if self.kind != CORRECTIONS:
             if not rings_in(read_shape(self.path, 1, feature).polygon, self.size_wh):
-                raise DataError("a region lies in the picture")
+                raise DataError("a region must lie in the image")
             kept["name"] = str(properties.get("name", ""))[:200]
         elif properties.get("correction") in (ADDED, REMOVED, MOVED):
             kept["correction"] = properties["correction"]
             places = [geometry.get("coordinates"), *([properties.get("from")] if kept["correction"] == MOVED else [])]
             if geometry.get("type") != "Point" or not all(self._holds(place) for place in places):
-                raise DataError("a correction is a point in the picture")
+                raise DataError("a correction must be a point in the image")
             if kept["correction"] == MOVED:
                 kept["from"] = properties["from"]
         elif properties.get("correction") == CHECKED:
             kept |= {"correction": CHECKED, "window": list(astuple(self._window(geometry)))}
         else:
-            raise DataError("a correction is added, removed, moved or checked")
+            raise DataError("a correction must be added, removed, moved or checked")
         plain = {"type": geometry["type"], "coordinates": geometry["coordinates"]}
         name = feature.get("id")
         name = name if isinstance(name, str) and ID.fullmatch(name) else secrets.token_hex(8)
@@ -130,11 +130,11 @@ class DrawingFile:
                 for low, high, side in zip((left, top), (right, bottom), self.size_wh, strict=True)
             )
         except (LookupError, TypeError, ValueError, OverflowError) as error:
-            raise DataError("a checked area is a rectangle in the picture") from error
+            raise DataError("a checked area must be a rectangle in the image") from error
         window = Window(int(left), int(top), int(right - left), int(bottom - top))
         if not 32 <= min(window.size_wh) <= max(window.size_wh) <= LONGEST_AREA_PX:
             sides = f"32 to {LONGEST_AREA_PX:,} pixels"
-            raise DataError(f"a checked area has sides of {sides}, not {window.width} x {window.height}")
+            raise DataError(f"a checked area must have sides of {sides}, not {window.width} x {window.height}")
         return window
 
 
@@ -145,8 +145,8 @@ class Corrections(DrawingFile):
     heads: that is what `gigacount train --data corrections:FOLDER` learns from.
     """
 
-    def __init__(self, path: Path, image: GigaImage, machine: NDArray[np.float32], picture: str) -> None:
-        super().__init__(path, CORRECTIONS, image.size_wh, picture)
+    def __init__(self, path: Path, image: GigaImage, machine: NDArray[np.float32], image_name: str) -> None:
+        super().__init__(path, CORRECTIONS, image.size_wh, image_name)
         self.image, self.machine = image, machine
 
     @property
@@ -172,7 +172,7 @@ class Corrections(DrawingFile):
                 window = self._window(feature["geometry"])
                 inside = ((heads >= (window.left, window.top)) & (heads < (window.right, window.bottom))).all(axis=1)
                 own = heads[inside] - (window.left, window.top)
-                feature["properties"] |= {"heads": own.round(2).tolist(), "picture": self._cut(feature["id"], window)}
+                feature["properties"] |= {"heads": own.round(2).tolist(), "image": self._cut(feature["id"], window)}
         super()._write(features)
 
     def _cut(self, name: str, window: Window) -> str:

@@ -50,12 +50,12 @@ def open_scene(path: Path, image: Path | None = None, exclude: Path | None = Non
 
     plain = path.is_file() and path.name != COUNT_FILE and ResultFolder(result_folder(path, None)).finished() is None
     result = None if plain else open_result(path, image)
-    picture, reading = (path, ReadOptions()) if result is None else (result.image, result.reading)
-    with GigaImage.open(picture, reading) as opened:
+    file, reading = (path, ReadOptions()) if result is None else (result.image, result.reading)
+    with GigaImage.open(file, reading) as opened:
         opened.prepare(MANY_LOOKS)
         if result is None:
             yield Viewed(opened, lambda ending: path.with_name(f"{path.name}.{ending}"))
         elif opened.size_wh != result.size_wh:
-            raise DataError(f"{picture}: another picture than the one that was counted; say where that is with --image")
+            raise DataError(f"{file}: another image than the one that was counted; say where that is with --image")
         else:
             yield Viewed(opened, result.beside, result, lambda: open_audit(result, exclude))

@@ -44,8 +44,8 @@ from gigacount.view.tiles import (
     DensityTiles,
     HeadTiles,
     ground_tile,
+    image_tile,
     most_level,
-    picture_tile,
 )
 from gigacount.view.trail import Audit, positions
 
@@ -126,8 +126,8 @@ class Viewed:
 
     def tile(self, layer: str, level: int, x: int, y: int) -> bytes:
         """Raises DataError, ImageError."""
-        if layer == "picture":
-            return picture_tile(self.image, level, x, y)
+        if layer == "image":
+            return image_tile(self.image, level, x, y)
         if layer == "ground":
             return ground_tile(self.image, level, x, y)
         if layer == "density" and self.density is not None:
@@ -244,7 +244,7 @@ def make_app(scene: Viewed, token: str, port: int) -> ASGIApp:
             if await request.is_disconnected():  # the view has moved on while this tile waited
                 return Response(status_code=499)
             made = await run(scene.cache.get, key, lambda: scene.tile(*key))
-        kind = "image/jpeg" if key[0] == "picture" else "image/png"
+        kind = "image/jpeg" if key[0] == "image" else "image/png"
         return Response(made, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
     async def heads(request: Request) -> Response:
@@ -255,9 +255,9 @@ def make_app(scene: Viewed, token: str, port: int) -> ASGIApp:
         try:
             sides = [float(request.query_params[side]) for side in ("left", "top", "right", "bottom")]
         except (KeyError, ValueError) as error:
-            raise DataError("a rectangle has the numbers left, top, right, bottom") from error
+            raise DataError("a rectangle needs the numbers left, top, right, bottom") from error
         if not all(map(number, sides)):
-            raise DataError("a rectangle has finite sides")
+            raise DataError("a rectangle's sides must be finite")
         return JSONResponse(await run(scene.count_in, (sides[0], sides[1], sides[2], sides[3])))
 
     async def polygon(request: Request) -> Response:
@@ -272,7 +272,7 @@ def make_app(scene: Viewed, token: str, port: int) -> ASGIApp:
         wanted = await body(request)
         add, remove = wanted.get("add", []), wanted.get("remove", [])
         if not isinstance(add, list) or not isinstance(remove, list):
-            raise DataError("add and remove are lists")
+            raise DataError("add and remove must be lists")
         return JSONResponse(await run(kind.change, add, remove))
 
     async def audit(request: Request) -> Response:
@@ -281,7 +281,7 @@ def make_app(scene: Viewed, token: str, port: int) -> ASGIApp:
         found = await body(request)
         patch, clicked = found.get("patch"), found.get("heads")
         if not isinstance(patch, int) or positions(clicked) is None:
-            raise DataError("a counted patch has a number and heads")
+            raise DataError("a counted patch needs a number and heads")
         return JSONResponse(await run(scene.audit_state, patch, clicked))
 
     place = "{level:int}/{x:int}/{y:int}"
@@ -312,12 +312,12 @@ async def body(request: Request) -> dict[str, Any]:
         async for piece in request.stream():
             content += piece
             if len(content) > MOST_BODY:
-                raise DataError("too much at once")
+                raise DataError("the request is too large")
         value = json.loads(content)
     except (ValueError, RecursionError, ClientDisconnect) as error:
         raise DataError("not JSON") from error
     if not isinstance(value, dict):
-        raise DataError("not an object")
+        raise DataError("the request must be a JSON object")
     return value
 
 

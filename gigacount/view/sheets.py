@@ -23,7 +23,7 @@ from gigacount.text import plural
 from gigacount.view.trail import Audit
 
 TABLE = "patches.csv"
-COLUMNS = ("patch", "picture", "left", "top", "width", "height", "heads")
+COLUMNS = ("patch", "image", "left", "top", "width", "height", "heads")
 
 SIDE_PX = 1400  # longest side of a patch's image, at most ENLARGE times as large as in the photograph
 
@@ -40,29 +40,29 @@ def export_patches(audit: Audit, image: GigaImage, folder: Path, patches: int, o
     A patch lies within the yellow frame; what is around it is dimmed. With `overwrite`, the images of the earlier
     table go with it. Raises OutputError, and ExistsError where that table holds counts that were not imported.
     """
-    stale = replaced_pictures(audit, folder / TABLE) if overwrite else set()
+    stale = replaced_images(audit, folder / TABLE) if overwrite else set()
     waiting = [patch for patch in range(1, audit.patches + 1) if patch not in audit.counted][:patches]
     rows: list[dict[str, Any]] = []
     with replacing(folder / TABLE, overwrite) as table:
         for patch in waiting:
             window, name = audit.window(patch), f"patch-{patch:04}.jpg"
             with replacing(folder / name, overwrite=True) as fresh:
-                save_jpeg(patch_picture(image, window, audit.excluded), fresh)
-            rows.append({"patch": patch, "picture": name, **asdict(window), "heads": None})
+                save_jpeg(patch_image(image, window, audit.excluded), fresh)
+            rows.append({"patch": patch, "image": name, **asdict(window), "heads": None})
         table.write_text(csv_text(COLUMNS, rows), encoding="utf-8", newline="")
-    for name in stale - {row["picture"] for row in rows}:
+    for name in stale - {row["image"] for row in rows}:
         with explained(folder / name):
             (folder / name).unlink(missing_ok=True)
     return waiting
 
 
-def replaced_pictures(audit: Audit, table: Path) -> set[str]:
+def replaced_images(audit: Audit, table: Path) -> set[str]:
     """The images that an earlier table names. Raises ExistsError where it holds counts that were not imported."""
     if not table.is_file():
         return set()
     try:
         waiting = new_counts(audit, table)
-        names = {cells["picture"] for _, cells in csv_rows(table, COLUMNS, ",".join(COLUMNS))[1]}
+        names = {cells["image"] for _, cells in csv_rows(table, COLUMNS, ",".join(COLUMNS))[1]}
     except EntryError as error:  # such as counts of another audit
         raise ExistsError(f"{error}; it is not replaced: use another folder for --export, or remove it") from error
     if waiting:
@@ -95,14 +95,14 @@ def new_counts(audit: Audit, path: Path) -> dict[int, int]:
         except ValueError as error:
             raise bad(path, f"'{cells['heads']}' is not a whole number of heads", line) from error
         if not 1 <= patch <= audit.patches or Window(*place) != audit.window(patch):
-            raise bad(path, f"patch {patch} is of another audit", line)
+            raise bad(path, f"patch {patch} belongs to another audit", line)
         if heads < 0:
-            raise bad(path, f"{heads} heads are less than none", line)
+            raise bad(path, f"the number of heads cannot be negative, as {heads} is", line)
         found[patch] = heads
     return {p: n for p, n in found.items() if p not in audit.counted or audit.counted[p].people != n}
 
 
-def patch_picture(image: GigaImage, window: Window, excluded: Regions | None = None) -> NDArray[np.uint8]:
+def patch_image(image: GigaImage, window: Window, excluded: Regions | None = None) -> NDArray[np.uint8]:
     """A patch in its frame, uint8 (H, W, 3), with a dimmed margin; zones that do not count are grey."""
     margin = max(round(MARGIN * max(window.size_wh)), 16)
     bounds = whole(image.size_wh)

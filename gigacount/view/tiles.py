@@ -77,7 +77,7 @@ def tile_window(size_wh: Size, level: int, x: int, y: int) -> tuple[Window, Size
     return window, (-(-window.width >> down), -(-window.height >> down))
 
 
-def picture_tile(image: GigaImage, level: int, x: int, y: int) -> bytes:
+def image_tile(image: GigaImage, level: int, x: int, y: int) -> bytes:
     """A JPEG. Raises DataError, ImageError."""
     window, size_wh = tile_window(image.size_wh, level, x, y)
     return encoded(Image.fromarray(image.read(window, size_wh)), "JPEG", quality=85)

@@ -74,7 +74,7 @@ class Audit:
         if begun is None:
             begun = {"seed": seed or 0, "heads": heads or HEADS, **made_of}
         elif any(begun.get(name) != value for name, value in made_of.items()):
-            raise DataError(f"{self.path}: an audit of another count of this picture; begin another one with --anew")
+            raise DataError(f"{self.path}: an audit of another count of this image; begin another one with --anew")
         elif (seed is not None and seed != begun["seed"]) or (heads is not None and heads != begun["heads"]):
             raise UsageError(
                 f"{self.path}: begun with seed {begun['seed']} and {begun['heads']:g} heads; --anew begins another"
@@ -132,7 +132,7 @@ class Audit:
             raise DataError(f"{self.path}: another audit was begun meanwhile; open the result again")
         lines: list[dict[str, Any]] = []
         if self._fresh:
-            lines.append({"plan": self.begun, "picture": self.result.image.name, "key": self.result.content.get("key")})
+            lines.append({"plan": self.begun, "image": self.result.image.name, "key": self.result.content.get("key")})
         lines.append({"patch": patch, "window": list(astuple(window)), "people": people, "heads": heads})
         append(self.path, [line | {"by": by or user(), "when": now()} for line in lines])
         self._fresh = self._anew = False

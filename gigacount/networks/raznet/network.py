@@ -174,7 +174,7 @@ class RazNet(Network):
         if stage == "zoomed localization":
             self.zoom.copy_from(self.main)
             self.zooms.fill_(True)
-        self.whole_pictures = stage.startswith("zoomed")
+        self.whole_images = stage.startswith("zoomed")
         self.requires_grad_(False)
         for module in learning[stage]:
             module.requires_grad_(True)
@@ -243,13 +243,13 @@ class RazNet(Network):
             return localization_loss(logits[..., :height, :width], cross)
         return attention_loss(guess[..., :height, :width], attention)
 
-    def calibrate(self, pictures: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
+    def calibrate(self, images: Iterable[tuple[Tensor, NDArray[np.float64]]]) -> None:
         """Fit theta_f (3.1, two-stream fusion) on training images (3, H, W) with heads at (N, 2) pixels."""
         if self.streams == "density":
             return
         counts = []
         with torch.no_grad():
-            for image, points_xy in pictures:
+            for image, points_xy in images:
                 looked = self.look(image)
                 height, width = image.shape[-2:]
                 truth = points_to_cells(points_xy.astype(np.float32), (height, width), STRIDE)

@@ -1,11 +1,11 @@
 "use strict";
-// The viewer: OpenSeadragon shows tiles of the picture, the density and what is no ground; a canvas over it shows what
+// The viewer: OpenSeadragon shows tiles of the image, the density and what is no ground; a canvas over it shows what
 // is drawn: windows, heads, regions. All positions are full-resolution pixels. The server keeps everything.
 
 const COLOURS = { head: "#ffdc28", added: "#3cff8c", removed: "#ff5a46", window: "#5adcff", regions: "#78ff78", exclude: "#ff8cc8", audit: "#ffdc28" };
 const NEAR = 14; // screen pixels within which a head is meant
 const LAYERS = [
-  ["picture", "Picture", 1], ["density", "Density", 0.7], ["heads", "Heads", 1],
+  ["image", "Image", 1], ["density", "Density", 0.7], ["heads", "Heads", 1],
   ["windows", "Windows looked at", 0.8], ["regions", "Regions and zones", 1], ["ground", "No data", 0.6],
 ];
 
@@ -45,7 +45,7 @@ async function start() {
     maxLevel: about.levels, getTileUrl: (level, x, y) => `tile/${layer}/${level}/${x}/${y}`,
   });
   const viewer = state.viewer = OpenSeadragon({
-    element: element("view"), tileSources: [source("picture")], showNavigationControl: false, showNavigator: false,
+    element: element("view"), tileSources: [source("image")], showNavigationControl: false, showNavigator: false,
     drawer: "canvas", maxZoomPixelRatio: 16, visibilityRatio: 0.5, animationTime: 0.4, imageLoaderLimit: 4, maxImageCacheCount: 300,
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true }, gestureSettingsTouch: { dblClickToZoom: true },
     timeout: 120000, crossOriginPolicy: false,
@@ -56,12 +56,12 @@ async function start() {
   makeLayers();
   viewer.addHandler("open", trying(async () => {
     for (const layer of ["density", "ground"]) if (state.layers[layer].there) viewer.addTiledImage({ tileSource: source(layer), opacity: opacity(layer), success: (made) => { state.layers[layer].image = made.item; fade(layer); } });
-    state.picture = viewer.world.getItemAt(0);
+    state.image = viewer.world.getItemAt(0);
     redraw();
     for (const kind of Object.keys(state.drawings)) state.drawings[kind] = await ask(`drawing/${kind}`);
     showTotal();
     redraw();
-    if (about.changed) say("The picture has changed since it was counted: the layers are of another one.", true);
+    if (about.changed) say("The image has changed since it was counted: the layers are of another one.", true);
   }));
   for (const event of ["update-viewport", "resize"]) viewer.addHandler(event, redraw);
   viewer.addHandler("animation-finish", trying(countHere));
@@ -70,13 +70,13 @@ async function start() {
   viewer.addHandler("canvas-press", (event) => { state.drag = state.mode === "heads" ? nearest(at(event.position)) : null; });
   viewer.addHandler("canvas-drag", (event) => { if (state.drag) { event.preventDefaultAction = true; state.drag.to = at(event.position); redraw(); } });
   viewer.addHandler("canvas-drag-end", trying(moved));
-  viewer.addHandler("open-failed", () => say("The picture cannot be read.", true));
-  viewer.addHandler("tile-load-failed", (event) => { if (event.message && !/abort/i.test(event.message)) say("Part of the picture cannot be read.", true); });
+  viewer.addHandler("open-failed", () => say("The image cannot be read.", true));
+  viewer.addHandler("tile-load-failed", (event) => { if (event.message && !/abort/i.test(event.message)) say("Part of the image cannot be read.", true); });
 }
 
 function makeLayers() {
   const about = state.about;
-  const there = { picture: true, density: about.legend !== null, heads: true, windows: about.windows.length > 0, regions: true, ground: true };
+  const there = { image: true, density: about.legend !== null, heads: true, windows: about.windows.length > 0, regions: true, ground: true };
   LAYERS.forEach(([layer, title, full], index) => {
     state.layers[layer] = { there: there[layer], on: there[layer] && !["windows", "ground"].includes(layer), opacity: full };
     const label = document.createElement("label");
@@ -96,10 +96,10 @@ function makeLayers() {
   if (!about.audit) document.querySelector("[data-mode=audit]").disabled = true;
 }
 
-const opacity = (layer) => (state.layers[layer].on && !(state.mode === "audit" && layer !== "picture" && layer !== "regions") ? state.layers[layer].opacity : 0);
+const opacity = (layer) => (state.layers[layer].on && !(state.mode === "audit" && layer !== "image" && layer !== "regions") ? state.layers[layer].opacity : 0);
 
 function fade(layer) {
-  const image = layer === "picture" ? state.picture : state.layers[layer].image;
+  const image = layer === "image" ? state.image : state.layers[layer].image;
   if (image) image.setOpacity(opacity(layer));
   redraw();
 }
@@ -107,8 +107,8 @@ function fade(layer) {
 // ---- places
 
 function affine() { // screen = at + scale * pixel
-  const a = state.picture.imageToViewerElementCoordinates(new OpenSeadragon.Point(0, 0));
-  const b = state.picture.imageToViewerElementCoordinates(new OpenSeadragon.Point(1000, 1000));
+  const a = state.image.imageToViewerElementCoordinates(new OpenSeadragon.Point(0, 0));
+  const b = state.image.imageToViewerElementCoordinates(new OpenSeadragon.Point(1000, 1000));
   return { x: a.x, y: a.y, scale: (b.x - a.x) / 1000 };
 }
 
@@ -117,14 +117,14 @@ function at(position) {
   return [(position.x - x) / scale, (position.y - y) / scale];
 }
 
-function seen() { // left, top, right, bottom of the picture that is in view
+function seen() { // left, top, right, bottom of the image that is in view
   const { x, y, scale } = affine();
   const [width, height] = state.about.size;
   const box = element("view").getBoundingClientRect();
   return [Math.max(-x / scale, 0), Math.max(-y / scale, 0), Math.min((box.width - x) / scale, width), Math.min((box.height - y) / scale, height)];
 }
 
-const inPicture = ([x, y]) => x >= 0 && y >= 0 && x < state.about.size[0] && y < state.about.size[1];
+const inImage = ([x, y]) => x >= 0 && y >= 0 && x < state.about.size[0] && y < state.about.size[1];
 const key = ([x, y]) => `${Math.round(x * 100)},${Math.round(y * 100)}`;
 const of = (kind) => state.drawings.corrections.filter((one) => one.properties.correction === kind);
 
@@ -142,7 +142,7 @@ function fresh() { // heads that a person placed, with what placed them
 function visibleTiles() {
   const { scale } = affine();
   const { tile, levels } = state.about;
-  // Tiles of about half a screen: a level coarser than the picture's.
+  // Tiles of about half a screen: a level coarser than the image's.
   const level = Math.min(Math.max(Math.floor(levels + Math.log2(Math.max(scale, 1e-9)) - 1), 0), levels);
   const side = tile * 2 ** (levels - level);
   const [left, top, right, bottom] = seen();
@@ -206,7 +206,7 @@ async function tapped(place) {
     if (head && head.feature && head.feature.properties.correction === "added") await change("corrections", [], [head.feature.id]);
     else if (head && head.feature) await change("corrections", [point(head.feature.properties.from, { correction: "removed" })], [head.feature.id]);
     else if (head) await change("corrections", [point(head.place, { correction: "removed" })]);
-    else if (inPicture(place)) await change("corrections", [point(place, { correction: "added" })]);
+    else if (inImage(place)) await change("corrections", [point(place, { correction: "added" })]);
     say(`${of("added").length} added, ${of("removed").length} removed, ${of("moved").length} moved; saved`);
   } else if (state.mode === "audit") {
     const { scale } = affine();
@@ -228,7 +228,7 @@ async function moved(event) {
   state.drag = null;
   if (!drag || !drag.to) return;
   event.preventDefaultAction = true;
-  if (!inPicture(drag.to)) return redraw();
+  if (!inImage(drag.to)) return redraw();
   const feature = drag.feature;
   if (feature && feature.properties.correction === "added") await change("corrections", [point(drag.to, { correction: "added" })], [feature.id]);
   else await change("corrections", [point(drag.to, { correction: "moved", from: feature ? feature.properties.from : drag.place })], feature ? [feature.id] : []);
@@ -267,7 +267,7 @@ async function showPatch() {
   if (!state.audit.window) { say(`All ${state.audit.patches} patches are counted. ${state.audit.said}`); return setMode(null); }
   const [left, top, width, height] = state.audit.window;
   const margin = 0.08 * Math.max(width, height);
-  state.viewer.viewport.fitBounds(state.picture.imageToViewportRectangle(left - margin, top - margin, width + 2 * margin, height + 2 * margin));
+  state.viewer.viewport.fitBounds(state.image.imageToViewportRectangle(left - margin, top - margin, width + 2 * margin, height + 2 * margin));
   sayAudit();
   redraw();
 }
@@ -310,7 +310,7 @@ async function countHere() {
 
 let waiting = false;
 function redraw() {
-  if (waiting || !state.picture) return;
+  if (waiting || !state.image) return;
   waiting = true;
   requestAnimationFrame(() => { waiting = false; draw(); });
 }

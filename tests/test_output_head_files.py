@@ -24,7 +24,7 @@ from gigacount.errors import DataError, OutputError, UnknownNameError, UsageErro
 from gigacount.geometry import Size, View, Window
 from gigacount.image.georeference import Georeference
 from gigacount.options import CountOptions, RegionOptions
-from gigacount.output.points import (
+from gigacount.output.head_files import (
     POINT_WRITERS,
     coordinates_note,
     find_writer,
@@ -189,7 +189,7 @@ def test_coordinates_of_a_system_that_nobody_knows(crs: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("wanted", ["map", "wgs84"])
 def test_coordinates_that_a_picture_does_not_have_are_refused(wanted: str) -> None:
-    with pytest.raises(DataError, match="needs a georeferenced picture"):
+    with pytest.raises(DataError, match="needs a georeferenced image"):
         require_coordinates(wanted, None)
     require_coordinates("map", replace(UTM, crs=None))
     with pytest.raises(DataError, match="names its coordinate system"):
@@ -210,7 +210,7 @@ def test_geopackage_is_what_gdal_reads(place: Georeference | None, tmp_path: Pat
 
 
 def test_geopackage_without_pyogrio(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gigacount.output.points.find_spec", lambda name: None)
+    monkeypatch.setattr("gigacount.output.head_files.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="gigacount"):
         find_writer(Path("heads.gpkg"))
 
@@ -258,7 +258,7 @@ def test_nobody_is_a_file_too(suffix: str, tmp_path: Path) -> None:
 
 
 def test_rows_of_several_fillings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gigacount.output.points.ROWS", 2)
+    monkeypatch.setattr("gigacount.output.head_files.ROWS", 2)
     assert "".join(rows("%d", [np.arange(5)], between=",")) == "0,1,2,3,4"
 
 

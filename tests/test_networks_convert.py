@@ -18,10 +18,10 @@ from torch import Tensor
 from gigacount.cli import app
 from gigacount.errors import OutputError, UnknownNameError, UsageError, WeightsError
 from gigacount.networks import NETWORKS, build, find_record, load
+from gigacount.networks.convert import read_published, read_tensors, write_converted
 from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.mcnn import MCNN
 from gigacount.networks.mudiknn import MudIknn
-from gigacount.networks.published import read_published, read_tensors, write_converted
 from gigacount.networks.record import NetworkRecord, hash_file, write_record
 from gigacount.networks.weights import belonging, blank, recognise, save_weights
 
@@ -255,6 +255,6 @@ def test_a_file_that_unpacks_to_more_than_weights_are_is_refused(tmp_path: Path,
         archive.writestr("x.npy", bytes(64_000_000))
     assert bomb.stat().st_size < 100_000
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gigacount.networks.published.MAX_BYTES", 10_000_000)
+        patch.setattr("gigacount.networks.convert.MAX_BYTES", 10_000_000)
         with pytest.raises(WeightsError, match=r"0\.1 GB of weights; at most 0\.01 are read"):
             read_tensors(bomb)

@@ -56,12 +56,10 @@ def require_coordinates(wanted: str, place: Georeference | None) -> None:
     if wanted in ("auto", PIXEL):
         return
     if place is None:
-        raise DataError(f"--coordinates {wanted} needs a georeferenced picture, which this is not; use pixel")
+        raise DataError(f"--coordinates {wanted} needs a georeferenced image, which this is not; use pixel")
     if wanted == LONLAT:
         if place.crs is None:
-            raise DataError(
-                f"--coordinates {wanted} needs a picture that names its coordinate system; use map or pixel"
-            )
+            raise DataError(f"--coordinates {wanted} needs an image that names its coordinate system; use map or pixel")
         transform(np.zeros((0, 2)), place.crs, WGS84)  # says what is missing
 
 
@@ -84,7 +82,7 @@ def _obstacle(place: Georeference) -> str:
     try:
         transform(np.zeros((0, 2)), str(place.crs), WGS84)
     except DataError:
-        return f"pyproj does not know the picture's coordinate system ({place.name:.60})"
+        return f"pyproj does not know the image's coordinate system ({place.name:.60})"
     return ""
 
 
@@ -192,7 +190,7 @@ def heads_geopackage(result: CountResult) -> Iterator[bytes]:
             pyogrio.raw.write(made, points_wkb, list(fields.values()), list(fields), **about)
         except (pyogrio.errors.CRSError, ValueError) as error:
             raise DataError(
-                f"a GeoPackage cannot be in the picture's coordinate system ({there.crs!s:.60}), which GDAL does not"
+                f"a GeoPackage cannot be in the image's coordinate system ({there.crs!s:.60}), which GDAL does not"
                 " know; choose another format, or --coordinates pixel"
             ) from error
     yield made.getvalue()

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gigacount.geometry import Size
-from gigacount.labels.distance import nearest_heads
-from gigacount.labels.maps import checked_boxes, checked_points, pixels_of
+from gigacount.labels.maps import checked_boxes, checked_points, nearest_heads, pixels_of
 
 Floats = NDArray[np.float64]
 Spans = NDArray[np.int64]

@@ -11,7 +11,7 @@ from typing import Any
 
 from gigacount.ablate.measure import Measurement
 from gigacount.ablate.run import Ablation, Cell
-from gigacount.ablate.tables import TABLES
+from gigacount.ablate.variants import TABLES
 from gigacount.atomic import replacing, write_whole
 from gigacount.evaluate.reports import image_row
 from gigacount.metrics.counting import counting_metrics
@@ -50,7 +50,7 @@ MEANING = (
 
 
 def write_tables(ablation: Ablation) -> list[Path]:
-    """Write tables.md, tables.csv, tables.json, pictures.csv and, where matplotlib is installed, a PNG for each table.
+    """Write tables.md, tables.csv, tables.json, images.csv and, where matplotlib is installed, a PNG for each table.
 
     Raises OutputError.
     """
@@ -59,7 +59,7 @@ def write_tables(ablation: Ablation) -> list[Path]:
         "tables.md": markdown(ablation, cells),
         "tables.csv": _csv([_flat(row_values(cell)) for cell in cells]),
         "tables.json": json.dumps(report(ablation, cells), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "pictures.csv": _csv([line for cell in cells for line in image_rows(cell)]),
+        "images.csv": _csv([line for cell in cells for line in image_rows(cell)]),
     }
     for name, text in texts.items():
         write_whole(out / name, text.encode())
@@ -80,7 +80,7 @@ def report(ablation: Ablation, cells: Sequence[Cell]) -> Values:
     return {
         "data": options.data,
         "split": options.split,
-        "pictures": [sample.image.name for sample in ablation.samples],
+        "images": [sample.image.name for sample in ablation.samples],
         "networks": networks,
         "device": predictor.device,
         "precision": predictor.precision,
@@ -101,7 +101,7 @@ def row_values(cell: Cell) -> Values:
         "row": cell.variant.label,
         "network": cell.networks[0],
         "coarse_network": cell.networks[1],
-        "pictures": len(measured),
+        "images": len(measured),
         "left_out": cell.left_out,
         "mae": metrics and metrics.mae,
         "mae_interval": metrics and metrics.mae_interval,
@@ -147,7 +147,7 @@ def markdown(ablation: Ablation, cells: Sequence[Cell]) -> str:
     parts = [f"# Ablation on {ablation.options.data}, {images} image{'s' if images != 1 else ''}", MEANING]
     for name, rows in by_table(cells):
         headings = [heading for heading, _ in NUMBERS.values()]
-        lines = [_markdown_row(["row", "network", "pictures", *headings])]
+        lines = [_markdown_row(["row", "network", "images", *headings])]
         lines.append(_markdown_row(["---", "---", "---:", *["---:"] * len(NUMBERS)]))
         parts += [f"## {TABLES[name][0]}", "\n".join([*lines, *(_markdown_cell(cell) for cell in rows)])]
         if len({len(cell.measured) for cell in rows if cell.measured}) > 1:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gigacount.options import PeakOptions
-from gigacount.strategies.peaks import box_sums, densest_box, find_peaks, zoom_centres
+from gigacount.strategies.zoom_centres import box_sums, densest_box, find_peaks, zoom_centres
 
 
 @settings(max_examples=50)

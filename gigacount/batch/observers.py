@@ -88,13 +88,13 @@ class EventLog(Observer):
             path.touch()
 
     def began(self, tally: Tally) -> None:
-        self._write("begin", pictures=tally.total)
+        self._write("begin", images=tally.total)
 
     def started(self, item: Item) -> None:
         self._write("start", path=str(item.path))
 
     def finished(self, item: Item, row: Row, reused: bool) -> None:
-        self._write("picture", **asdict(row), reused=reused, folder=str(item.folder))
+        self._write("image", **asdict(row), reused=reused, folder=str(item.folder))
 
     def said(self, message: str) -> None:
         self._write("message", message=message)
