@@ -16,7 +16,7 @@ from gigacount.datasets import Sample
 from gigacount.geometry import Window
 from gigacount.train.crops import CropHeads, CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
 from gigacount.train.feed import ahead
-from gigacount.train.recipes import Augmentation, PeopleFree, Recipe
+from gigacount.train.recipes import RECIPES, Augmentation, PeopleFree, Recipe
 from gigacount.train.sources import KEPT, TrainingPicture, TrainingSet, open_sources
 from gigacount.train.validate import heads_in, views_of
 
@@ -155,6 +155,14 @@ def test_a_crop_around_a_head_holds_it_anywhere(tmp_path: Path) -> None:
     assert min(w.top for w in windows) < 110
     assert max(w.top for w in windows) > 190
     assert {around(5, 8, 10, rng) for _ in range(100)} == {0, -1, -2}
+
+
+def test_head_sizes_are_learned_from_crops_with_heads(tmp_path: Path) -> None:
+    lone = TrainingPicture(Sample(sized(tmp_path, 1000, 400).sample.image, np.array([[970.5, 200.2]])))
+    recipe = replace(RECIPES["head-sizes"].recipe, crop_wh=(64, 64))
+    rng = np.random.default_rng(0)
+    windows = [choose(lone, recipe, rng)[0] for _ in range(100)]
+    assert all(w.left <= 970 < w.right and w.top <= 200 < w.bottom for w in windows)
 
 
 def test_the_grid_is_that_of_deepcounts_inference() -> None:

@@ -225,7 +225,8 @@ IIM = Recipe(
     select="f1",
 )
 
-# The authors published its layers alone. Learning rates are those of SASNet's recipe, crops those of NWPU-Crowd's.
+# The authors published its layers alone. Learning rates are those of SASNet's recipe, crops those of NWPU-Crowd's, laid
+# around heads: others teach it nothing (of drawn scenes 20 of 25 crops of 64 px held nobody).
 HEAD_SIZES = Recipe(
     lr=1e-4,
     backbone_lr=1e-5,
@@ -233,7 +234,7 @@ HEAD_SIZES = Recipe(
     batch=8,
     epochs=100,
     schedule="cosine",
-    augmentation=Augmentation(flip=0.5, scale=(0.5, 2.0)),
+    augmentation=Augmentation(flip=0.5, scale=(0.5, 2.0), crowd=1.0),
 )
 
 MUD_IKNN = Recipe(
