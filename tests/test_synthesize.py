@@ -27,7 +27,7 @@ from gigacount.synthesize import (
     SceneOptions,
     Truth,
     compose_scene,
-    draw_picture,
+    draw_image,
     draw_scene,
     write_panda,
     write_scene,
@@ -508,14 +508,14 @@ def test_absurd_options(change: dict[str, object]) -> None:
 
 def test_pictures_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gigacount.synthesize.drawn.MAX_PIXELS", 1.3e6)  # no zoom: quick
-    several = [draw_picture(seed) for seed in range(2)]
+    several = [draw_image(seed) for seed in range(2)]
     for pixels, points in several:
         height, width, bands = pixels.shape
         assert (bands, pixels.dtype) == (3, np.uint8)
         assert 500 <= width < 1300
         assert 500 <= height < 1000
         assert ((points > 0) & (points < (width, height))).all()
-    again = draw_picture(1)
+    again = draw_image(1)
     assert np.array_equal(again[0], several[1][0])
     assert np.array_equal(again[1], several[1][1])
     assert len({points.size for _, points in several}) > 1

@@ -5,7 +5,7 @@
     write_truth(scene.truth, Path("scene.tif"))
 
 scene      what a scene is; options; perspective
-drawn      figures on a ground plane: crowd (who stands where), wardrobe (looks), props, ground; small ones to train on
+drawn      figures on a ground_plane: crowd (who stands where), wardrobe (looks), props; small ones to train on
 above      the same from straight above: who stands where; overhead (looks, things, shadows)
 painting   paints any window of drawn figures
 composed   photographs on a people-free ground
@@ -13,7 +13,7 @@ write      the image, band by band; the truth as CSV, GeoJSON, PANDA
 """
 
 from gigacount.synthesize.composed import compose_scene
-from gigacount.synthesize.drawn import draw_picture, draw_scene
+from gigacount.synthesize.drawn import draw_image, draw_scene
 from gigacount.synthesize.scene import Scene, SceneOptions, Truth
 from gigacount.synthesize.write import write_panda, write_scene, write_truth
 
@@ -22,7 +22,7 @@ __all__ = [
     "SceneOptions",
     "Truth",
     "compose_scene",
-    "draw_picture",
+    "draw_image",
     "draw_scene",
     "write_panda",
     "write_scene",

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from gigacount.errors import UsageError
 from gigacount.geometry import Size
 from gigacount.synthesize.crowd import FORMATIONS, CrowdStyle, Doubles, make_build, make_style, pick
-from gigacount.synthesize.ground import make_ground
+from gigacount.synthesize.ground_plane import make_ground
 from gigacount.synthesize.overhead import (
     HEAD_WH,
     THINGS,

@@ -12,7 +12,7 @@ from gigacount.geometry import Size, whole
 from gigacount.image.vips import library
 from gigacount.synthesize.above import draw_from_above
 from gigacount.synthesize.crowd import HEAD_WH, CrowdStyle, Person, make_build, make_style, populate
-from gigacount.synthesize.ground import make_ground
+from gigacount.synthesize.ground_plane import make_ground
 from gigacount.synthesize.painting import PERSON, Drawing, Figure, draw_figures, make_lens
 from gigacount.synthesize.props import ON_GROUND, ON_HORIZON, PROPS
 from gigacount.synthesize.scene import Perspective, Scene, SceneOptions, Truth, make_perspective
@@ -91,7 +91,7 @@ MAX_PIXELS = 3e7
 """Of the drawing that an image is shrunk from."""
 
 
-def draw_picture(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def draw_image(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """An image (height, width, 3) and its head centres (N, 2), in its pixels; the same for the same seed.
 
     Drawn up to six times as large and shrunk, as a look at a large image is; every fourth is compressed as JPEG.
@@ -104,11 +104,11 @@ def draw_picture(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     scene = _scene(rng, size_wh, zoom)
     drawing = library().Image.new_from_array(scene.paint(whole(scene.size_wh)))
     scale = np.array(size_wh) / scene.size_wh
-    picture = drawing.resize(scale[0], vscale=scale[1]) if zoom > 1 else drawing
+    image = drawing.resize(scale[0], vscale=scale[1]) if zoom > 1 else drawing
     if rng.random() < 0.25:
-        picture = library().Image.jpegload_buffer(picture.jpegsave_buffer(Q=int(rng.integers(40, 92))))
-    points: NDArray[np.float64] = scene.truth.points_xy * (picture.width, picture.height) / scene.size_wh
-    pixels: NDArray[np.uint8] = picture.numpy()
+        image = library().Image.jpegload_buffer(image.jpegsave_buffer(Q=int(rng.integers(40, 92))))
+    points: NDArray[np.float64] = scene.truth.points_xy * (image.width, image.height) / scene.size_wh
+    pixels: NDArray[np.uint8] = image.numpy()
     return pixels, points
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gigacount.geometry import Size, Window, tile
 from gigacount.image.vips import VipsImage, library, load_drawing, to_array
 from gigacount.synthesize.crowd import Bounds
-from gigacount.synthesize.ground import GroundPlane
+from gigacount.synthesize.ground_plane import GroundPlane
 from gigacount.synthesize.scene import overlap
 
 BLOCK = 1024
@@ -107,8 +107,8 @@ class Drawing:
                             del sprites[next(iter(sprites))]  # the oldest
                         sprites[i, part] = self._sprite(self.figures[i], part)
                     _lay_over(canvas, around, sprites[i, part], part, lit)
-        picture = library().Image.new_from_array(canvas).maplut(self.lens.curve)
-        soft = picture.gaussblur(self.lens.blur, precision="integer", min_ampl=0.05).numpy()
+        image = library().Image.new_from_array(canvas).maplut(self.lens.curve)
+        soft = image.gaussblur(self.lens.blur, precision="integer", min_ampl=0.05).numpy()
         x, y = window.left % GRAIN_WH[0], window.top % GRAIN_WH[1]
         grained = self.grain[y : y + window.height, x : x + window.width] + soft[HALO:-HALO, HALO:-HALO]
         out: Image = np.clip(grained, 0, 255).astype(np.uint8)

@@ -80,11 +80,11 @@ def _save(path: Path, tiff: bool, feed: queue.Queue[bytes]) -> None:
 
     source = library().SourceCustom()
     source.on_read(read)
-    picture = library().Image.pngload_source(source, access="sequential", fail_on="truncated")
+    image = library().Image.pngload_source(source, access="sequential", fail_on="truncated")
     if tiff:
-        picture.tiffsave(str(path), **TILED, Q=QUALITY, bigtiff=picture.width * picture.height * 3 >= 2**32)
+        image.tiffsave(str(path), **TILED, Q=QUALITY, bigtiff=image.width * image.height * 3 >= 2**32)
     else:
-        picture.jpegsave(str(path), Q=QUALITY)
+        image.jpegsave(str(path), Q=QUALITY)
 
 
 def _put(feed: queue.Queue[bytes], chunk: bytes, job: Future[None]) -> bool:
@@ -162,7 +162,7 @@ def panda_json(truths: Mapping[str, Truth]) -> str:
     Coordinates are shares of the image's sides.
     """
     boxed = has_boxes(truths.values())
-    pictures = {
+    images = {
         name: {
             "image id": number,
             "image size": {"height": truth.size_wh[1], "width": truth.size_wh[0]},
@@ -170,17 +170,17 @@ def panda_json(truths: Mapping[str, Truth]) -> str:
         }
         for number, (name, truth) in enumerate(truths.items(), 1)
     }
-    return json.dumps(pictures, indent=1) + "\n"
+    return json.dumps(images, indent=1) + "\n"
 
 
 def has_boxes(truths: Iterable[Truth]) -> bool:
     return all(truth.boxes_xyxy is not None for truth in truths)
 
 
-def write_truth(truth: Truth, picture: Path, overwrite: bool = True) -> list[Path]:
+def write_truth(truth: Truth, image: Path, overwrite: bool = True) -> list[Path]:
     """Write `<stem>.csv` and `<stem>.geojson` beside an image; return their paths. Raises OutputError."""
-    texts = {".csv": csv_text([(picture.name, truth.points_xy, truth.boxes_xyxy)]), ".geojson": points_geojson(truth)}
-    return [_write(picture.with_suffix(suffix), text, overwrite) for suffix, text in texts.items()]
+    texts = {".csv": csv_text([(image.name, truth.points_xy, truth.boxes_xyxy)]), ".geojson": points_geojson(truth)}
+    return [_write(image.with_suffix(suffix), text, overwrite) for suffix, text in texts.items()]
 
 
 def write_panda(truths: Mapping[str, Truth], folder: Path, overwrite: bool = True) -> Path:
