@@ -54,7 +54,7 @@ def test_each_picture_follows_from_seed_prompt_and_number_and_is_made_once(noise
     told: list[str] = []
     assert list(generate(options, ["a crowd", "a square"], told.append)) == paths[:1]
     assert np.array_equal(pixels(paths[0]), first)
-    assert "3 of 4 pictures are there already" in told[0]
+    assert "3 of 4 images are there already" in told[0]
 
 
 def test_the_command_makes_pictures_of_a_file_of_prompts(noise: Noise, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_set_without_labelled_pictures_is_refused(photos: Path, tmp_path: Path
 
 
 def test_a_set_of_which_all_is_held_out_is_refused(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no picture is left to train on"):
+    with pytest.raises(DataError, match="no image is left to train on"):
         train(options(photos, tmp_path / "run", validation=0.99))
 
 
@@ -284,8 +284,8 @@ def test_a_teacher_labels_the_generated_pictures(photos: Path, tmp_path: Path) -
         "a",
         "b",
     ]
-    assert any("light: " in line and "2 pictures" in line for line in told)
-    with pytest.raises(DataError, match="no pictures to mix in"):
+    assert any("light: " in line and "2 images" in line for line in told)
+    with pytest.raises(DataError, match="no images to mix in"):
         train(options(photos, tmp_path / "other", mix=MixOptions(str(tmp_path / "run"), 0.5, ("light",))))
 
 

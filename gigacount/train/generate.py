@@ -63,7 +63,7 @@ def generate(options: GenerateOptions, prompts: list[str], notify: Notify = lamb
     due = [(n, k, options.out / f"{n:05d}-{k}.png") for n in range(len(prompts)) for k in range(options.each)]
     missing = [one for one in due if not one[2].exists()]
     if len(missing) < len(due):
-        notify(f"{options.out}: {len(due) - len(missing)} of {len(due)} pictures are there already")
+        notify(f"{options.out}: {len(due) - len(missing)} of {len(due)} images are there already")
     pipeline = load_pipeline(options) if missing else None
     size = {} if options.size_wh is None else dict(zip(("width", "height"), options.size_wh, strict=True))
     for n, k, path in missing:

@@ -153,7 +153,7 @@ class Trainer:
         return over
 
     def _stage_recipe(self) -> Recipe:
-        """The recipe, for whole pictures where the stage learns from those."""
+        """The recipe, for whole images where the stage learns from those."""
         return replace(self.recipe, crop_wh=None, batch=1) if self.network.whole_images else self.recipe
 
     @property
@@ -164,7 +164,7 @@ class Trainer:
         return self._steps_of(self.recipe.crops) if self.recipe.schedule == "plateau" else VALIDATE_EVERY
 
     def _steps_of(self, crops: int) -> int:
-        """Steps in which so many crops are taken of each training picture."""
+        """Steps in which so many crops are taken of each training image."""
         pictures = sum(len(source.train) for source in self.sources)
         return math.ceil(crops * pictures / (self.recipe.batch * self.team.world))
 
@@ -286,7 +286,7 @@ class Trainer:
                 mean.copy_(counter)
 
     def _judge(self) -> None:
-        """Keep the averaged weights when they are the best of their stage on held-out pictures."""
+        """Keep the averaged weights when they are the best of their stage on held-out images."""
         if not any(source.held_out for source in self.sources):
             return
         score = self.team.agree(self._score() if self.log else math.inf)

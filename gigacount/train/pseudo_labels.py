@@ -65,7 +65,7 @@ def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample
     folder = Path(mix.folder)
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not pictures:
-        raise DataError(f"{folder}: no pictures to mix in")
+        raise DataError(f"{folder}: no images to mix in")
     counted = CountOptions("downsample", device=options.device, precision=options.precision)
     teachers = [Counter(replace(counted, network=name), locate=True, preview=False) for name in mix.teachers]
     samples = []
@@ -75,9 +75,9 @@ def teach(mix: MixOptions, options: TrainOptions, notify: Notify) -> list[Sample
             samples.append(Sample(path.resolve(), heads))
     seen, names = sum(len(sample.points_xy) for sample in samples), " and ".join(mix.teachers)
     without = f"; {len(pictures) - len(samples)} left out, on which they disagree" if len(teachers) > 1 else ""
-    notify(f"{folder}: {names}: {seen} people in {len(samples)} pictures{without}")
+    notify(f"{folder}: {names}: {seen} people in {len(samples)} images{without}")
     if not samples:
-        raise DataError(f"{folder}: the teachers agree on no picture; raise --mix-agree, or take one of them")
+        raise DataError(f"{folder}: the teachers agree on no image; raise --mix-agree, or take one of them")
     return samples
 
 

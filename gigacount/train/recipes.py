@@ -342,9 +342,9 @@ RECIPES: dict[str, Published] = {
         "the light network from trained weights (--init): half the rates, its first layers kept (ours, not tuned)",
         LIGHT_FINE_TUNE,
     ),
-    "csrnet": Published("CSRNet's paper: quarters of the picture, SGD at 1e-6", CSRNET),
+    "csrnet": Published("CSRNet's paper: quarters of the image, SGD at 1e-6", CSRNET),
     "csrnet-code": Published(
-        "CSRNet's public code: whole pictures, SGD at 1e-7, no mirroring",
+        "CSRNet's public code: whole images, SGD at 1e-7, no mirroring",
         replace(CSRNET, lr=1e-7, crop_wh=None, augmentation=Augmentation(flip=0.0)),
     ),
     "csrnet-nwpu": Published("CSRNet in NWPU-Crowd's public code: Adam, crops of 768x576", CSRNET_NWPU),
@@ -352,10 +352,10 @@ RECIPES: dict[str, Published] = {
         "CSRNet taught as the light network: --set batch_norm=true --set loss=likelihood --hints-from light (ours)",
         CSRNET_LIGHT,
     ),
-    "mcnn": Published("MCNN: quarters of the picture, Adam as later reproductions", MCNN),
+    "mcnn": Published("MCNN: quarters of the image, Adam as later reproductions", MCNN),
     "sasnet": Published("SASNet: the authors published no training, so ours, not tuned", SASNET),
     "sasnet-panda": Published(
-        "SASNet fine-tuned (--init) on gigapixel pictures shrunk to 2560x1440 (GigaZoom IV-A)",
+        "SASNet fine-tuned (--init) on gigapixel images shrunk to 2560x1440 (GigaZoom IV-A)",
         replace(SASNET, fit_wh=(2560, 1440)),
     ),
     "deepcount": Published("DeepCount: tiles of 512x384, random ones and those of the grid", DEEPCOUNT),
@@ -369,7 +369,7 @@ RECIPES: dict[str, Published] = {
     "head-sizes": Published("IIM's network that tells how large heads are (ours, not tuned)", HEAD_SIZES),
     "mud-iknn": Published("MUD-ikNN: windows of 224x224, Adam at 1e-4", MUD_IKNN),
     "promptmix": Published(
-        "GigaZoom's first network: CSRNet on pictures shrunk to 2560x1440, with --mix", PROMPTMIX, BOXES
+        "GigaZoom's first network: CSRNet on images shrunk to 2560x1440, with --mix", PROMPTMIX, BOXES
     ),
     "gigazoom": Published("GigaZoom's second network: patches at the scales of its zoom levels", GIGAZOOM, BOXES),
     "gigapixel-csrnet": Published(
@@ -418,5 +418,5 @@ def adapted(recipe: Recipe, options: TrainOptions, network: Network, start: Netw
         ema=recipe.ema if options.ema is None else options.ema,
     )
     if fitted.crop_wh is None and fitted.batch > 1:
-        raise UsageError("this recipe takes whole pictures, which differ in size; use --batch 1, or --crop")
+        raise UsageError("this recipe takes whole images, which differ in size; use --batch 1, or --crop")
     return fitted if start is None else replace(fitted, mean=start.mean, std=start.std)

@@ -124,7 +124,7 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
     total = sum(bad + bad_held for _, _, _, bad, _, bad_held in sets)
     if total and not options.skip_bad:
         raise DataError(
-            f"{total} of the problems listed above must be put right before training; or leave those pictures out with "
+            f"{total} of the problems listed above must be put right before training; or leave those images out with "
             "--skip-bad"
         )
     sources: list[TrainingSet] = []
@@ -140,7 +140,7 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
             held = {i for i, picture in enumerate(pictures) if listed.holds(name, picture.sample.image)}
         train = [picture for i, picture in enumerate(pictures) if i not in held]
         if not train:
-            raise DataError(f"{spec}: no picture is left to train on; lower --validation")
+            raise DataError(f"{spec}: no image is left to train on; lower --validation")
         held_out = [picture for i, picture in enumerate(pictures) if i in held]
         share = float(len(train)) if weight is None else weight
         above = len(sources) >= len(options.data)
