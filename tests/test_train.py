@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def test_losses_are_logged_with_the_time_left_and_validations_with_errors(photos
     assert 0 <= end["waiting"] <= 1
     assert end["steps_per_second"] > 0
     assert set(entries[0]["csv"]) >= {"mae", "rmse", "bias"}
+
+
+def test_two_sets_in_one_form_are_logged_and_recorded_apart(photos: Path, tmp_path: Path) -> None:
+    more = shutil.copytree(photos, tmp_path / "more")
+    sets = f"csv:{photos}", f"csv:{more}"
+    run = options(photos, tmp_path / "run", steps=2, validate_every=2)
+    record = train(replace(run, data=(f"{sets[0]}@0.5", sets[1])))
+    assert set(log(tmp_path / "run")[-1]) == {"step", "score", *sets}
+    assert [row["kind"] for row in tomllib.loads(record.read_text())["errors"]] == [*sets]
 
 
 def test_an_epoch_is_as_many_crops_as_there_are_pictures(photos: Path, tmp_path: Path) -> None:

@@ -149,10 +149,10 @@ class CropMaker:
         """Any image of a source as likely, or, where crops lie everywhere, as it has positions for one."""
         if recipe.crop_wh is None or not recipe.augmentation.everywhere:
             return int(rng.integers(len(source.train)))
-        if source.name not in self._positions:
+        if source.title not in self._positions:
             rooms = (np.subtract(picture.size_wh, recipe.crop_wh) + 1 for picture in source.train)
-            self._positions[source.name] = np.cumsum([max(room[0], 1) * max(room[1], 1) for room in rooms])
-        positions = self._positions[source.name]
+            self._positions[source.title] = np.cumsum([max(room[0], 1) * max(room[1], 1) for room in rooms])
+        positions = self._positions[source.title]
         return int(np.searchsorted(positions, rng.integers(positions[-1]), side="right"))
 
 

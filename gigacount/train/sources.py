@@ -100,7 +100,8 @@ class TrainingPicture:
 class TrainingSet:
     """One data set of a training: its share of the crops, and its images for training and for validation.
 
-    from_above: whether they are taken straight down, and so may be turned by any angle.
+    from_above: whether they are taken straight down, and so may be turned by any angle. spec: of which several sets
+    have the name, what tells them apart.
     """
 
     name: str
@@ -108,6 +109,12 @@ class TrainingSet:
     train: list[TrainingPicture]
     held_out: list[TrainingPicture]
     from_above: bool = False
+    spec: str = ""
+
+    @property
+    def title(self) -> str:
+        """The set's own name in logs and records."""
+        return self.spec or self.name
 
 
 def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> list[TrainingSet]:
@@ -128,8 +135,8 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
             "--skip-bad"
         )
     sources: list[TrainingSet] = []
-    for spec, weight, samples, _, validation, _ in sets:
-        name = spec.split(":")[0]
+    names = [spec.split(":")[0] for spec, *_ in sets]
+    for name, (spec, weight, samples, _, validation, _) in zip(names, sets, strict=True):
         pictures = [TrainingPicture(sample) for sample in samples + validation]
         if validation:
             held = set(range(len(samples), len(pictures)))
@@ -144,7 +151,7 @@ def open_sources(options: TrainOptions, notify: Notify = lambda line: None) -> l
         held_out = [picture for i, picture in enumerate(pictures) if i in held]
         share = float(len(train)) if weight is None else weight
         above = len(sources) >= len(options.data)
-        sources.append(TrainingSet(name, share, train, held_out, above))
+        sources.append(TrainingSet(name, share, train, held_out, above, spec if names.count(name) > 1 else ""))
     return sources
 
 

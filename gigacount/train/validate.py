@@ -85,7 +85,7 @@ def validate(network: Network, sources: Sequence[TrainingSet], recipe: Recipe, d
                 truths.append(heads_in(picture, view.window))
                 if seen.points is not None:
                     pairs.append(pair_of(picture, seen.points[0], view))
-        results.append(errors_of(source.name, truths, counts, f1_of(pairs)))
+        results.append(errors_of(source.title, truths, counts, f1_of(pairs)))
     return results
 
 
