@@ -59,7 +59,7 @@ docs: $(STAMP) ## rewrite the reference of commands and options from the code
 	$(PY) docs/make_commands.py
 	$(PY) docs/make_options.py
 
-images: demo ## rewrite the README's image from the demonstration's overlay
+images: demo ## rewrite the pages' images: the demonstration's overlay, drawn images that are counted worst
 	$(PY) docs/make_images.py demo
 
 format: $(STAMP) ## rewrite the source in the house style

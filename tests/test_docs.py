@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from command_line import gigacount
 from test_imports import ROWS
 from test_reproduce import parameters
 
 from gigacount.cli import UsageProblem, usage_message
+from gigacount.density import DensityMap
 from gigacount.networks.record import NetworkRecord
 from gigacount.output.writers import WRITERS
+from gigacount.synthesize import Truth
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +38,28 @@ def test_generated_pages_have_not_drifted(page: str) -> None:
         check=True,
     ).stdout
     assert made == (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_the_sheet_of_worst_errors_shows_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest errors first, two of a kind at most; a head that was missed is ringed."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    make_images = importlib.import_module("make_images")
+    head = np.array([[700.0, 500.0]])
+    truth = Truth((1500, 1000), head, np.concatenate([head - 10, head + 10], 1))
+    counted = []
+    for kind, off in (("night", 60), ("night", 50), ("night", 40), *((kind, 5) for kind in make_images.KINDS)):
+        result = SimpleNamespace(
+            count=1.0 + off, density=DensityMap.empty((1500, 1000)), points=SimpleNamespace(xy=np.zeros((0, 2)))
+        )
+        result.networks = {"network": {"sha256": "0" * 64}}
+        counted.append(make_images.Counted(kind, np.zeros((1000, 1500, 3), np.uint8), truth, result))
+    worst = make_images.choose_worst(counted)
+    assert [one.off for one in worst] == [60, 50, *[5] * 6]
+    assert worst[0].error == 6.0  # of one person, against ten
+    assert "night" not in [one.kind for one in worst[2:]]
+    ringed = np.asarray(make_images.tile(worst[0]))
+    assert (ringed == make_images.TRUE).all(2).any()
+    assert make_images.sheet(worst, counted).width == 4 * (330 + 6)
 
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
