@@ -14,7 +14,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -62,6 +65,17 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_deaf(process: BaseProcess) -> None:
+    """Start a process that no stop signal reaches: who has started it ends it."""
+    from multiprocessing import resource_tracker
+
+    with blocked():
+        # Started first, as its own start ends the block; and a closed terminal must not end it.
+        resource_tracker.ensure_running()
+    with blocked():
+        process.start()
 
 
 def ignore() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gigacount.networks.base import Network
+from gigacount.networks.base import Network, stack_targets
 from gigacount.networks.csrnet import CSRNet
 from gigacount.networks.deepcount import DeepCount
 from gigacount.networks.mcnn import MCNN
@@ -86,7 +86,7 @@ def batch(
     """Painted pictures of so many heads each (B, 3, side, side), and the network's targets for them."""
     scenes = [paint(n, side, seed) for seed, n in enumerate(heads)]
     targets = [made.targets(points, (side, side)) for _, points in scenes]
-    stacked = {key: torch.stack([torch.from_numpy(one[key]) for one in targets]) for key in targets[0]}
+    stacked = {key: torch.from_numpy(value) for key, value in stack_targets(targets).items()}
     return torch.stack([picture for picture, _ in scenes]), stacked
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gigacount.networks.base import stack_targets
 from gigacount.networks.density_network import MIN_PEOPLE_PER_CELL
-from gigacount.networks.light import MIN_HEAD_PROBABILITY, MIN_PEOPLE, Light, focal_loss, heat_map, in_sight
+from gigacount.networks.light import MIN_HEAD_PROBABILITY, MIN_PEOPLE, Light, focal_loss, head_maps, in_sight
 
 LOGIT = math.log(MIN_HEAD_PROBABILITY / (1 - MIN_HEAD_PROBABILITY))
 
@@ -71,17 +72,42 @@ def test_somebody_is_in_sight_from_all_sides_and_in_their_own_picture() -> None:
     assert near[1].sum() == 20 * 20
 
 
-def test_a_head_is_a_summit() -> None:
-    heat = heat_map(np.array([[18.0, 10.0], [40.5, 50.0]]), (64, 63))
-    assert heat.shape == (16, 16)
-    assert np.argwhere(heat == 1).tolist() == [[2, 4], [12, 10]]
-    assert heat[12, 11] == pytest.approx(math.exp(-(5.5**2) / (2 * 6.0**2)))  # far apart: sigma of 1.5 cells
+def maps(size_wh: tuple[int, int], *crops: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:
+    targets = [Light.targets(Light, np.array(heads, float).reshape(-1, 2), size_wh) for heads in crops]  # type: ignore[arg-type]
+    return head_maps(torch.from_numpy(stack_targets(targets)["heads"]), size_wh[::-1])
+
+
+def test_a_head_is_a_summit_of_its_own_crop() -> None:
+    counts, heat = maps((64, 63), [(18.0, 10.0), (40.5, 50.0)], [(63.9, 0.0)])
+    assert counts.shape == (2, 8, 8)
+    assert heat.shape == (2, 16, 16)
+    assert counts.nonzero().tolist() == [[0, 1, 2], [0, 6, 5], [1, 0, 7]]
+    assert (heat == 1).nonzero().tolist() == [[0, 2, 4], [0, 12, 10], [1, 0, 15]]
+    assert heat[0, 12, 11] == pytest.approx(math.exp(-(5.5**2) / (2 * 6.0**2)))  # far apart: sigma of 1.5 cells
+
+
+def test_a_crowd_of_heads_is_the_distance_to_the_nearest() -> None:
+    """Against the definition, cell by cell; two share a place, some lie on the borders."""
+    size_wh = (212, 150)
+    heads = np.random.default_rng(0).uniform(0, size_wh, (120, 2))
+    heads[0], heads[1], heads[2] = heads[3], (0, 0), np.nextafter(size_wh, 0)
+    counts, heat = maps(size_wh, heads.tolist())
+    assert counts.sum() == 120
+    spacing = np.sort(np.hypot(*(heads[:, None] - heads).T), axis=0)[1]
+    for row, col in np.ndindex(heat.shape[1:]):
+        distance = np.hypot(*(heads - (np.array([col, row]) + 0.5) * 4).T)
+        sigma = np.clip(spacing[distance.argmin()] / 4, 2, 6)
+        holds = (heads // 4 == (col, row)).all(axis=1).any()
+        wanted = 1 if holds else min(math.exp(-(distance.min() ** 2) / (2 * sigma**2)), 0.99)
+        assert heat[0, row, col].item() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_nobody_is_nowhere() -> None:
-    heat = heat_map(np.empty((0, 2)), (64, 32))
-    assert heat.shape == (8, 16)
-    assert not heat.any()
+    for crops in ([[]], [[], []], [[], [(5.0, 5.0)]]):
+        counts, heat = maps((64, 32), *crops)
+        assert heat.shape == (len(crops), 8, 16)
+        assert not heat[0].any()
+        assert not counts[0].any()
 
 
 def test_heads_are_learnt_by_how_far_they_are_missed() -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
 import torch
 from numpy.typing import NDArray
-from train_fakes import RECIPE, Tiny, options, same, write_photos
+from train_fakes import RECIPE, Tiny, batch, options, same, write_photos
 
 from gigacount.datasets import Sample
 from gigacount.geometry import Window
-from gigacount.train.crops import CropHeads, CropMaker, around, choose, cut, draw_scale, grid_cell, place, recolour
-from gigacount.train.feed import ahead
+from gigacount.train.crops import Colours, CropHeads, CropMaker, around, choose, cut, draw_scale, grid_cell, place
 from gigacount.train.recipes import RECIPES, Augmentation, PeopleFree, Recipe
-from gigacount.train.sources import KEPT, TrainingPicture, TrainingSet, open_sources
+from gigacount.train.sources import TrainingPicture, TrainingSet, open_sources
 from gigacount.train.validate import heads_in, views_of
 
 
@@ -68,7 +68,7 @@ def test_crops_keep_heads_where_they_are(photos: Path, augmentation: Augmentatio
     recipe = Recipe(crop_wh=(128, 96), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     seen = 0
     for step in range(60):
-        images, targets = CropMaker([source], HeadsOnly(), recipe, seed=1).batch(step)
+        images, targets = batch(CropMaker([source], HeadsOnly(), recipe, seed=1), step)
         assert images.shape == (1, 3, 96, 128)
         for x, y in targets["heads"][0].tolist():
             assert images[0, 0, int(y), int(x)] > 0.5
@@ -87,48 +87,19 @@ def test_the_crops_of_a_step_follow_from_its_number_alone(photos: Path) -> None:
     sources = open_sources(options(photos, photos / "none"))
     one, other = (CropMaker(sources, Tiny(), RECIPE, seed=3) for _ in range(2))
     for step in (5, 2):
-        images, targets = one.batch(step)
-        again, targets_again = other.batch(step)
+        images, targets = batch(one, step)
+        again, targets_again = batch(other, step)
         assert torch.equal(images, again)
         assert same(targets, targets_again)
-    assert not torch.equal(one.batch(0)[0], one.batch(1)[0])
-    assert not torch.equal(one.batch(0, rank=0)[0], one.batch(0, rank=1)[0])
-
-
-def test_many_workers_give_the_batches_of_one_in_order(photos: Path) -> None:
-    maker = CropMaker(open_sources(options(photos, photos / "none")), Tiny(), RECIPE, seed=3)
-    alone, together = (list(ahead(maker.batch, range(9), workers)) for workers in (1, 4))
-    assert len(alone) == len(together) == 9
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(alone, together, strict=True))
-
-
-def test_an_error_in_a_worker_is_raised_where_its_batch_is_due() -> None:
-    def make(step: int) -> int:
-        if step == 2:
-            raise ValueError("no picture")
-        return step
-
-    batches = ahead(make, range(5), 3)
-    assert [next(batches), next(batches)] == [0, 1]
-    with pytest.raises(ValueError, match="no picture"):
-        next(batches)
-
-
-def test_pictures_beyond_the_memory_for_them_are_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = Window(0, 0, 200, 160)
-    kept = picture(photos, []).read(everything, (200, 160))
-    monkeypatch.setattr("gigacount.train.sources.KEEP_BYTES", 0)
-    assert not KEPT.room_for(picture(photos, []), kept)
-    dropped = picture(photos, [])
-    assert np.array_equal(dropped.read(everything, (200, 160)), kept)
-    assert dropped._pixels is None
+    assert not torch.equal(batch(one, 0)[0], batch(one, 1)[0])
+    assert not torch.equal(batch(one, 0, rank=0)[0], batch(one, 0, rank=1)[0])
 
 
 def test_a_window_past_the_edge_is_grey_there(photos: Path) -> None:
     pixels = cut(picture(photos, []), Window(-50, 0, 100, 100), (100, 100))
     assert pixels.shape == (3, 100, 100)
-    assert torch.allclose(pixels[:, :, :50], torch.tensor(127 / 255))
-    assert not torch.allclose(pixels[:, :, 60:], torch.tensor(127 / 255))
+    assert pixels[:, :, :50].eq(127).all()
+    assert not pixels[:, :, 60:].eq(127).all()
 
 
 def test_large_pictures_are_read_where_the_crop_falls(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +108,7 @@ def test_large_pictures_are_read_where_the_crop_falls(photos: Path, monkeypatch:
     windowed = picture(photos, [])
     part = cut(windowed, Window(20, 10, 100, 80), (50, 40))
     assert not windowed.small
-    assert (whole - part).abs().mean() < 0.02
+    assert (whole.float() - part.float()).abs().mean() < 5
 
 
 def test_places_lie_inside_or_hang_over() -> None:
@@ -204,13 +175,31 @@ def test_resized_crops_are_stretched_and_native_ones_are_not(tmp_path: Path) -> 
     assert shapes.prod(1) == pytest.approx(400 * 200, rel=0.01)
 
 
+def recoloured(pixels: torch.Tensor, seed: int = 0, **wanted: Any) -> torch.Tensor:
+    changed = pixels.clone()
+    Colours.draw(Augmentation(**wanted), np.random.default_rng(seed)).change(changed)
+    return changed
+
+
 def test_a_tint_changes_colours_each_by_itself() -> None:
     grey = torch.full((3, 2, 2), 0.5)
-    tinted = recolour(grey, Augmentation(tint=0.2, gamma_probability=1.0), np.random.default_rng(0))
-    gains = tinted[:, 0, 0] / 0.5
+    gains = recoloured(grey, tint=0.2, gamma_probability=1.0)[:, 0, 0] / 0.5
     assert len(set(gains.tolist())) == 3
     assert ((gains.log().abs() > 0) & (gains.log().abs() < 0.2)).all()
-    assert torch.equal(recolour(grey, Augmentation(tint=0.2, gamma_probability=0.0), np.random.default_rng(0)), grey)
+    assert torch.equal(recoloured(grey, tint=0.2, gamma_probability=0.0), grey)
+
+
+def test_colours_go_the_brightness_changes_and_noise_follows_from_its_seed() -> None:
+    pixels = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(recoloured(pixels, grey=1.0), pixels.mean(0).expand(3, -1, -1))
+    assert torch.allclose(recoloured(pixels, gamma=(2.0, 2.0), gamma_probability=1.0), pixels**2)
+    soft = recoloured(pixels, soft=1.0)
+    assert soft.shape == pixels.shape
+    assert soft.std() < 0.7 * pixels.std()
+    noisy = recoloured(torch.full((3, 40, 40), 0.5), noise=1.0)
+    assert 2 / 255 < noisy.std() < 12 / 255
+    assert torch.equal(noisy, recoloured(torch.full((3, 40, 40), 0.5), noise=1.0))
+    assert not torch.equal(noisy, recoloured(torch.full((3, 40, 40), 0.5), 1, noise=1.0))
 
 
 def test_small_pictures_are_enlarged_to_fill_a_crop_or_lie_in_grey(tmp_path: Path) -> None:
@@ -224,7 +213,7 @@ def test_small_pictures_are_enlarged_to_fill_a_crop_or_lie_in_grey(tmp_path: Pat
 def test_crops_are_resampled_by_the_kernels_of_the_recipe(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, window, size = picture(photos, []), Window(20, 10, 50, 40), (150, 120)
     one, other = (cut(shown, window, size, kernel) for kernel in ("bilinear", "bicubic"))
-    assert (one - other).abs().max() > 0.01
+    assert (one.float() - other.float()).abs().max() > 2
     used: set[str] = set()
 
     def told(picture: TrainingPicture, window: Window, size_wh: tuple[int, int], kernel: str) -> torch.Tensor:
@@ -237,7 +226,7 @@ def test_crops_are_resampled_by_the_kernels_of_the_recipe(photos: Path, monkeypa
         augmentation = replace(RECIPE.augmentation, kernels=kernels)
         maker = CropMaker(sources, Tiny(), replace(RECIPE, augmentation=augmentation), seed=3)
         for step in range(8):
-            maker.batch(step)
+            maker.crops(step)
         assert used == set(kernels)
 
 
@@ -271,7 +260,7 @@ def test_people_free_crops_are_turned_by_quarters(tmp_path: Path) -> None:
     recipe = Recipe(crop_wh=(64, 64), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     ends = set()
     for step in range(20):
-        made = CropMaker([nobody], HeadsOnly(), recipe, seed=0).batch(step)[0][0, 0]
+        made = batch(CropMaker([nobody], HeadsOnly(), recipe, seed=0), step)[0][0, 0]
         ends.add(tuple(bool(grey > 0.6) for grey in (made[0, 0], made[0, -1], made[-1, -1], made[-1, 0])))
     turned_once, half, thrice = (True, True, False, False), (True, False, False, True), (False, False, True, True)
     assert ends == {turned_once, half, thrice}
@@ -288,7 +277,7 @@ def test_a_mosaic_has_the_heads_of_its_tiles(tmp_path: Path) -> None:
     )
     maker, black = CropMaker(black_and_grey(tmp_path), HeadsOnly(), recipe, seed=0), 0
     for step in range(12):
-        images, targets = maker.batch(step)
+        images, targets = batch(maker, step)
         heads = {(round(x / 32), round(y / 32)) for x, y in targets["heads"][0].tolist()}
         middles = {(x, y) for x in (1, 3) for y in (1, 3) if images[0, 0, 32 * y, 32 * x] < 0.1}
         assert heads == middles
@@ -301,7 +290,7 @@ def test_a_head_on_the_edge_of_a_mosaic_stays_inside(tmp_path: Path) -> None:
     edge = sized(tmp_path, 112, 112)
     edge = TrainingPicture(Sample(edge.sample.image, np.array([[0.0, 0.0], [0.0, 56.0]])))
     recipe = Recipe(crop_wh=(448, 448), batch=1, augmentation=Augmentation(flip=1.0, mosaic=(0, 0, 0, 1.0)))
-    _, targets = CropMaker([TrainingSet("csv", 1.0, [edge], [])], HeadsOnly(), recipe, seed=0).batch(0)
+    _, targets = batch(CropMaker([TrainingSet("csv", 1.0, [edge], [])], HeadsOnly(), recipe, seed=0), 0)
     assert targets["heads"].shape[1] == 32  # `targets` itself refuses any outside
 
 
@@ -316,7 +305,7 @@ def test_pictures_from_above_are_turned_by_any_angle(tmp_path: Path) -> None:
     recipe = Recipe(crop_wh=(192, 128), batch=1, augmentation=augmentation, mean=(0, 0, 0), std=(1, 1, 1))
     corners, sides = 0, set()
     for step in range(80):
-        images, targets = CropMaker([source], HeadsOnly(), recipe, seed=1).batch(step)
+        images, targets = batch(CropMaker([source], HeadsOnly(), recipe, seed=1), step)
         for x, y in targets["heads"][0].tolist():
             assert images[0, 0, int(y), int(x)] > 0.6
             sides.add((x > 96, y > 64))

@@ -17,6 +17,7 @@ from gigacount.errors import UnknownNameError
 from gigacount.networks import NETWORKS
 from gigacount.networks.base import Network, Prediction, crop_cells, pad_to_multiple
 from gigacount.options import TrainOptions
+from gigacount.train.crops import Batch, CropMaker
 from gigacount.train.recipes import RECIPES, Augmentation, Published, Recipe
 
 RECIPE = Recipe(
@@ -110,6 +111,11 @@ def options(photos: Path, out: Path, network: str = "tiny", **more: Any) -> Trai
     settings: dict[str, Any] = {"steps": 4, "validation": 0.25, "validate_every": 2, "save_every": 2}
     settings["precision"] = "fp32"
     return TrainOptions((f"csv:{photos}",), out, network, **(settings | more))
+
+
+def batch(maker: CropMaker, step: int, rank: int = 0) -> Batch:
+    """The crops of a step as a network takes them."""
+    return maker.batch(maker.crops(step, rank), torch.device("cpu"))
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:

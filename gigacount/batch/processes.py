@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from gigacount import signals
@@ -87,11 +86,7 @@ class ProcessWorker:
         self.process = context.Process(
             target=serve, args=(os.getpid(), child_end, work, threads, environment), daemon=True
         )
-        with signals.blocked():
-            # Started first, as its own start ends the block; and a closed terminal must not end it.
-            resource_tracker.ensure_running()
-        with signals.blocked():
-            self.process.start()
+        signals.start_deaf(self.process)
         child_end.close()
 
     def give(self, task: Task) -> None:

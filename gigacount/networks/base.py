@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from gigacount.text import listed
 
 Floats = NDArray[np.float64]
 Targets = dict[str, NDArray[np.float32]]
-"""Training targets by name."""
+"""Training targets by name: maps, or a row for each head of which the loss makes maps where the network is."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -94,6 +94,7 @@ class Network(nn.Module):
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
         """Training targets for one image of `size_wh` pixels with heads at `points_xy` (N, 2) in pixels.
 
+        Made on the processor by the processes that cut crops; the network's parameters are not at hand there.
         boxes_xyxy: (N, 4), their boxes, rows of NaN where one is not known; None where none is.
         """
 
@@ -128,6 +129,17 @@ class Network(nn.Module):
     def rename_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict as the authors published it, under this class's parameter names; here they are the same."""
         return dict(state)
+
+
+def stack_targets(targets: Sequence[Targets]) -> Targets:
+    """The targets of several images as one; rows of NaN stand where one has fewer heads than another."""
+    stacked: Targets = {}
+    for name in targets[0]:
+        arrays = [one[name] for one in targets]
+        most = max(len(array) for array in arrays)
+        filled = [np.pad(a, [(0, most - len(a))] + [(0, 0)] * (a.ndim - 1), constant_values=np.nan) for a in arrays]
+        stacked[name] = np.stack(filled)
+    return stacked
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -12,10 +12,10 @@ focal loss for the heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +30,7 @@ from gigacount.networks.peaks import summits
 STRIDE = 8
 POINT_STRIDE = 4
 SQUARE = 32  # px
+REACH = 9  # cells: six sigmas of the widest Gaussian
 MIN_HEAD_PROBABILITY = 0.15
 """How sure of a head the heat map must be somewhere near for anybody to be counted: enlarged texture with a trace of
 density everywhere and heads nowhere counted as a person or two."""
@@ -96,13 +97,15 @@ class Light(Network):
         return Prediction(cells, summits(heat, images, POINT_STRIDE))
 
     def targets(self, points_xy: Floats, size_wh: Size, boxes_xyxy: Floats | None = None) -> Targets:
-        """`counts` (ceil(H / 8), ceil(W / 8)) heads per cell, `heat` (ceil(H / 4), ceil(W / 4))."""
-        return {**self.teaching.targets(points_xy, size_wh, STRIDE), "heat": heat_map(points_xy, size_wh)}
+        """`heads` (N, 3): x, y and the distance to the nearest other head, in pixels; infinite for a single one."""
+        nearest = np.asarray(cKDTree(points_xy).query(points_xy, 2)[0])[:, 1:] if len(points_xy) else np.zeros((0, 1))
+        return {"heads": np.hstack([points_xy, nearest]).astype(np.float32)}
 
     def loss(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        counts, heat = head_maps(targets["heads"], images.shape[-2:])
         density, heads = self(pad_to_multiple(images, SQUARE))
-        counted = self.teaching.loss(crop_cells(density, images, STRIDE), targets)
-        return counted + 0.25 * focal_loss(crop_cells(heads, images, POINT_STRIDE), targets["heat"])
+        counted = self.teaching.loss(crop_cells(density, images, STRIDE), {"counts": counts})
+        return counted + 0.25 * focal_loss(crop_cells(heads, images, POINT_STRIDE), heat)
 
 
 def in_sight(heat: Tensor, cells: Tensor) -> Tensor:
@@ -137,23 +140,43 @@ def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
     return (hit.sum() + miss.sum()) / (heat == 1).sum().clamp(min=16)
 
 
-def heat_map(points_xy: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.float32]:
-    """Where heads (N, 2) are: (ceil(H / 4), ceil(W / 4)), 1 in the cell that holds one.
+@torch.no_grad()
+def head_maps(heads: Tensor, size_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Of heads (B, N, 3), x, y and distance to the next, rows of NaN for nobody: how many there are in each cell
+    (B, ceil(H / 8), ceil(W / 8)), and where (B, ceil(H / 4), ceil(W / 4)), 1 in the cell that holds one.
 
-    Elsewhere a Gaussian of the distance to the nearest head whose sigma is a quarter of that head's spacing to its own
-    neighbour, between 0.5 and 1.5 cells, so that neighbours stay apart.
+    Elsewhere the latter is a Gaussian of the distance to the nearest head whose sigma is a quarter of that head's
+    distance to its own neighbour, between 0.5 and 1.5 cells, so that neighbours stay apart; nothing beyond six sigmas.
     """
-    rows, cols = -(-size_wh[1] // POINT_STRIDE), -(-size_wh[0] // POINT_STRIDE)
-    heat = np.zeros((rows, cols), np.float32)
-    if len(points_xy) == 0:
-        return heat
-    tree = cKDTree(points_xy)
-    y, x = np.mgrid[0:rows, 0:cols]
-    centres = (np.stack([x, y], -1).reshape(-1, 2) + 0.5) * POINT_STRIDE
-    distance, nearest = (np.asarray(found) for found in tree.query(centres))
-    spacing = np.asarray(tree.query(points_xy, 2)[0])[:, 1]  # inf for a single head
-    sigma = np.clip(spacing / 4, 0.5 * POINT_STRIDE, 1.5 * POINT_STRIDE)[nearest]
-    heat[:] = np.minimum(np.exp(-(distance**2) / (2 * sigma**2)), 0.99).reshape(rows, cols)
-    cells = (points_xy / POINT_STRIDE).astype(int)
-    heat[cells[:, 1], cells[:, 0]] = 1
-    return heat
+    there = ~heads[..., :1].isnan()  # (B, N, 1)
+    xy = heads[..., :2].nan_to_num()
+    sigma = (heads[..., 2:] / 4).nan_to_num().clamp(0.5 * POINT_STRIDE, 1.5 * POINT_STRIDE)  # (B, N, 1)
+    shapes = [[-(-side // stride) for side in size_hw] for stride in (STRIDE, POINT_STRIDE)]
+
+    def places(cells: Tensor, shape: list[int]) -> Tensor:
+        """Where cells (B, ..., 2) of x and y, all inside, lie in a flat array of B maps."""
+        first = torch.arange(len(cells), device=cells.device) * shape[0] * shape[1]
+        return first.view(-1, *(1,) * (cells.ndim - 2)) + cells[..., 1] * shape[1] + cells[..., 0]
+
+    def limit(shape: list[int]) -> Tensor:
+        return torch.tensor(shape[::-1], device=heads.device) - 1
+
+    def flat(shape: list[int], value: float = 0.0) -> Tensor:
+        return heads.new_full((len(heads) * shape[0] * shape[1],), value)
+
+    coarse, fine = (
+        (xy / stride).long().minimum(limit(shape)) for stride, shape in zip((STRIDE, POINT_STRIDE), shapes, strict=True)
+    )
+    counts = flat(shapes[0]).index_add_(0, places(coarse, shapes[0]).flatten(), there.flatten().float())
+
+    reach = torch.arange(-REACH, REACH + 1, device=heads.device)
+    cells = fine[:, :, None] + torch.cartesian_prod(reach, reach)  # (B, N, 361, 2): the cells around each head
+    squares = ((cells + 0.5) * POINT_STRIDE - xy[:, :, None]).square().sum(-1)  # (B, N, 361)
+    inside = there & (cells >= 0).all(-1) & (cells <= limit(shapes[1])).all(-1)
+    squares = squares.where(inside, math.inf)
+    at = places(cells.clamp(min=0).minimum(limit(shapes[1])), shapes[1])
+    nearest = flat(shapes[1], math.inf).scatter_reduce_(0, at.flatten(), squares.flatten(), "amin")
+    heat = torch.exp(-squares / (2 * sigma**2)).clamp(max=0.99).where(squares == nearest[at], 0)
+    around = flat(shapes[1]).scatter_reduce_(0, at.flatten(), heat.flatten(), "amax")
+    around.scatter_reduce_(0, places(fine, shapes[1]).flatten(), there.flatten().float(), "amax")
+    return counts.view(-1, *shapes[0]), around.view(-1, *shapes[1])

@@ -164,7 +164,9 @@ class TrainOptions:
     device: Device = "auto"
     precision: str = option("auto", "auto, fp32 or bf16.", panel=NETWORK)
     workers: int | None = option(
-        None, "Threads that make crops. Default: 1 on a CPU, up to 8 for a GPU.", panel=EXPERTS
+        None,
+        "Processes that cut crops; 0 cuts them between the steps. Default: 0 on a CPU, up to 14 for a GPU.",
+        panel=EXPERTS,
     )
     seed: int = option(0, "Seed of the held-out split, the crops and the fresh weights.", panel=EXPERTS)
     resume: bool = option(False, "Continue from the last checkpoint in --out.", panel=OUTPUT)
@@ -184,7 +186,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         require(len(self.data) > 0, "training needs at least one --data NAME:PATH")
         require(self.steps is None or self.epochs is None, "give --steps or --epochs, not both")
-        for name in ("steps", "epochs", "batch", "workers", "validate_every"):
+        for name in ("steps", "epochs", "batch", "validate_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name.replace('_', '-')} must be at least 1, not {value}")
         for side in self.crop or ():
@@ -193,6 +195,7 @@ class TrainOptions:
             value = getattr(self, name)
             require(value is None or value > 0, f"{name} must be above 0, not {value}")
         require(0 <= self.validation < 1, f"validation must be at least 0 and below 1, not {self.validation}")
+        require(self.workers is None or self.workers >= 0, f"workers must be at least 0, not {self.workers}")
         require(self.save_every >= 1, f"save-every must be at least 1, not {self.save_every}")
         require_pairs(self.settings)
         require(self.ema is None or 0 <= self.ema < 1, f"ema must be at least 0 and below 1, not {self.ema}")

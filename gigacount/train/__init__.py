@@ -21,7 +21,7 @@ from gigacount.train.loop import Trainer
 from gigacount.train.processes import team
 from gigacount.train.pseudo_labels import mixed_source
 from gigacount.train.recipes import settings_of
-from gigacount.train.sources import Notify, TrainingSet, open_sources
+from gigacount.train.sources import Notify, TrainingSet, decoded_once, open_sources
 from gigacount.train.validate import Errors
 
 __all__ = ["TrainOptions", "train"]
@@ -44,12 +44,13 @@ def train(
         ours.wait()
         sources = open_sources(options, tell)
         trained_on = sources if options.mix is None else [*sources, mixed_source(options, sources, ours, tell)]
-        trainer = Trainer(options, trained_on, ours, report)
-        tell(f"{options.network} by the recipe {trainer.recipe_name}, {length(trainer)}")
-        if ours.first:
-            with explained(options.out):
-                write_held_out(options.out / "validation.txt", sources)
-        network, errors = trainer.run()
+        with decoded_once([picture for one in trained_on for picture in one.train + one.held_out], tell):
+            trainer = Trainer(options, trained_on, ours, report)
+            tell(f"{options.network} by the recipe {trainer.recipe_name}, {length(trainer)}")
+            if ours.first:
+                with explained(options.out):
+                    write_held_out(options.out / "validation.txt", sources)
+            network, errors = trainer.run()
         if not ours.first:
             return None
         if left := trainer.network.stages[trainer.position.stage + 1 :]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 
 from gigacount.datasets import Sample
 from gigacount.geometry import Size, Window, fit
-from gigacount.networks.base import Network
+from gigacount.networks.base import Network, Targets, stack_targets
 from gigacount.train.recipes import Augmentation, Recipe
 from gigacount.train.sources import TrainingPicture, TrainingSet
 
@@ -83,11 +85,66 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 """Normalised images (B, 3, H, W) and the network's stacked targets."""
 
 Crop = tuple[Tensor, CropHeads]
-"""RGB 0..1 (3, H, W) and the heads inside, in its pixels."""
+"""uint8 RGB (3, H, W) and the heads inside, in its pixels."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What a crop's colours become. gains: (3,) factors. noise: seed and standard deviation of what is added."""
+
+    grey: bool = False
+    gamma: float = 1.0
+    gains: Floats | None = None
+    soft: bool = False
+    noise: tuple[int, float] | None = None
+
+    @classmethod
+    def draw(cls, augmentation: Augmentation, rng: np.random.Generator) -> Colours:
+        """With the recipe's probabilities."""
+        grey, gamma, gains = rng.random() < augmentation.grey, 1.0, None
+        if augmentation.gamma is not None and rng.random() < augmentation.gamma_probability:
+            gamma = rng.uniform(*augmentation.gamma)
+        if augmentation.tint and rng.random() < augmentation.gamma_probability:
+            gains = np.exp(rng.uniform(-augmentation.tint, augmentation.tint, 3))
+        soft = bool(augmentation.soft) and rng.random() < augmentation.soft
+        noisy = bool(augmentation.noise) and rng.random() < augmentation.noise
+        return cls(grey, gamma, gains, soft, (int(rng.integers(2**62)), rng.uniform(*NOISE)) if noisy else None)
+
+    def change(self, pixels: Tensor) -> None:
+        """RGB 0..1 (3, H, W), in place, wherever it is."""
+        if self.grey:
+            pixels.copy_(pixels.mean(0, keepdim=True).expand_as(pixels))
+        if self.gamma != 1:
+            pixels.pow_(self.gamma)
+        if self.gains is not None:
+            pixels.mul_(torch.tensor(self.gains, dtype=pixels.dtype, device=pixels.device)[:, None, None]).clamp_(0, 1)
+        if self.soft:
+            halved = F.avg_pool2d(pixels[None], 2)
+            pixels.copy_(F.interpolate(halved, pixels.shape[1:], mode="bilinear", align_corners=False)[0])
+        if self.noise is not None:
+            seed, sigma = self.noise
+            random = torch.Generator(pixels.device).manual_seed(seed)
+            noise = torch.randn(pixels.shape, generator=random, device=pixels.device)
+            pixels.add_(noise, alpha=sigma).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crops of one step, as a process cuts them: uint8 RGB (B, H, W, 3), and what their colours become.
+
+    targets: the network's, stacked.
+    """
+
+    pixels: NDArray[np.uint8]
+    colours: Sequence[Colours]
+    targets: Targets
 
 
 class CropMaker:
-    """Makes the batch of any step, by that step's own random numbers: a resumed run sees what an unbroken one sees."""
+    """Makes the batch of any step, by that step's own random numbers: a resumed run sees what an unbroken one sees.
+
+    A process that is spawned with it gets no more of the network than its targets need.
+    """
 
     def __init__(self, sources: Sequence[TrainingSet], network: Network, recipe: Recipe, seed: int) -> None:
         self.sources, self.network, self.recipe, self.seed = sources, network, recipe, seed
@@ -95,18 +152,27 @@ class CropMaker:
         self._shares = weights / weights.sum()
         self._positions: dict[str, NDArray[np.int64]] = {}
 
-    def batch(self, step: int, rank: int = 0) -> Batch:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "network": copy.deepcopy(self.network).to("meta")}
+
+    def crops(self, step: int, rank: int = 0) -> Crops:
         """The crops of one step in one process: they follow from the seed, the step and the process's rank alone."""
         rng = np.random.default_rng((self.seed, step, rank))
-        pictures, targets = [], []
+        pixels, colours, targets = [], [], []
         for _ in range(self.recipe.batch):
-            pixels, heads = self._mosaic(rng)
-            pictures.append(recolour(pixels, self.recipe.augmentation, rng))
-            size_wh = pixels.shape[2], pixels.shape[1]
-            targets.append(self.network.targets(heads.points_xy, size_wh, heads.boxes_xyxy))
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.recipe.mean, self.recipe.std))
-        images = ((torch.stack(pictures) - mean) / std).contiguous(memory_format=torch.channels_last)
-        return images, {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
+            crop, heads = self._mosaic(rng)
+            pixels.append(crop.permute(1, 2, 0).numpy())
+            colours.append(Colours.draw(self.recipe.augmentation, rng))
+            targets.append(self.network.targets(heads.points_xy, (crop.shape[2], crop.shape[1]), heads.boxes_xyxy))
+        return Crops(np.stack(pixels), colours, stack_targets(targets))
+
+    def batch(self, crops: Crops, device: torch.device) -> Batch:
+        """Crops as a network takes them; their colours are changed where it is."""
+        images = unit(torch.from_numpy(crops.pixels), device)
+        for image, colours in zip(images, crops.colours, strict=True):
+            colours.change(image)
+        targets = {name: uploaded(torch.from_numpy(target), device) for name, target in crops.targets.items()}
+        return normalised(images, self.recipe), targets
 
     def _mosaic(self, rng: np.random.Generator) -> Crop:
         """A crop, or several smaller ones of different images side by side."""
@@ -116,7 +182,7 @@ class CropMaker:
             return self._crop(self.recipe, rng)
         width, height = self.recipe.crop_wh
         lefts, tops = ([side * n // tiles for n in range(tiles + 1)] for side in (width, height))
-        pixels, parts = torch.empty(3, height, width), []
+        pixels, parts = torch.empty(height, width, 3, dtype=torch.uint8).permute(2, 0, 1), []
         for left, right in pairwise(lefts):
             for top, bottom in pairwise(tops):
                 tile = replace(self.recipe, crop_wh=(right - left, bottom - top))
@@ -236,7 +302,7 @@ def around(head: float, side: int, need: int, rng: np.random.Generator) -> int:
 
 
 def cut(picture: TrainingPicture, window: Window, size_wh: Size, kernel: str = "bilinear") -> Tensor:
-    """The window, which may reach past the image, as RGB 0..1 (3, H, W) of `size_wh`, resampled by `kernel`."""
+    """The window, which may reach past the image, as uint8 RGB (3, H, W) of `size_wh`, resampled by `kernel`."""
     width, height = picture.size_wh
     left, top = max(window.left, 0), max(window.top, 0)
     right, bottom = min(window.right, width), min(window.bottom, height)
@@ -245,16 +311,17 @@ def cut(picture: TrainingPicture, window: Window, size_wh: Size, kernel: str = "
     if picture.small:
         scale_x = scale_y = 1.0
     reduced = max(round(inside.width * scale_x), 1), max(round(inside.height * scale_y), 1)
-    seen = torch.from_numpy(picture.read(inside, reduced).copy()).permute(2, 0, 1)
+    seen = picture.read(inside, reduced)
     full = max(round(window.width * scale_x), 1), max(round(window.height * scale_y), 1)
-    canvas = torch.full((3, full[1], full[0]), GREY, dtype=torch.uint8)
+    canvas = np.full((full[1], full[0], 3), GREY, np.uint8)
     x, y = round((left - window.left) * scale_x), round((top - window.top) * scale_y)
-    patch = canvas[:, y : y + seen.shape[1], x : x + seen.shape[2]]
-    patch.copy_(seen[:, : patch.shape[1], : patch.shape[2]])
+    patch = canvas[y : y + seen.shape[0], x : x + seen.shape[1]]
+    patch[:] = seen[: patch.shape[0], : patch.shape[1]]
+    pixels = torch.from_numpy(canvas).permute(2, 0, 1)
     if full != size_wh:
         shape = size_wh[1], size_wh[0]
-        canvas = F.interpolate(canvas[None], shape, mode=kernel, antialias=True, align_corners=False)[0]
-    return canvas.float() / 255
+        pixels = F.interpolate(pixels[None], shape, mode=kernel, antialias=True, align_corners=False)[0]
+    return pixels
 
 
 def turned(picture: TrainingPicture, size_wh: Size, kernel: str, rng: np.random.Generator) -> Crop:
@@ -277,24 +344,23 @@ def turned(picture: TrainingPicture, size_wh: Size, kernel: str, rng: np.random.
     fx, fy = size_wh[0] / side, size_wh[1] / side
     matrix = torch.tensor([[[cos * fx, -sin * fy, 0.0], [sin * fx, cos * fy, 0.0]]])
     grid = F.affine_grid(matrix, [1, 3, size_wh[1], size_wh[0]], align_corners=False)
-    pixels = F.grid_sample(square[None], grid, kernel, "border", align_corners=False)[0].clamp(0, 1)
+    pixels = F.grid_sample(square[None].float(), grid, kernel, "border", align_corners=False)[0]
     centred = CropHeads.of(picture.sample).moved((-left, -top), (side / need,) * 2).moved((-side / 2,) * 2)
-    return pixels, centred.turned(np.array([[cos, -sin], [sin, cos]])).moved(np.divide(size_wh, 2))
+    heads = centred.turned(np.array([[cos, -sin], [sin, cos]])).moved(np.divide(size_wh, 2))
+    return pixels.round().clamp(0, 255).byte(), heads
 
 
-def recolour(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Drop the colours, change the gamma and the tint, blur, add noise, with the recipe's probabilities."""
-    if rng.random() < augmentation.grey:
-        pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
-    if augmentation.gamma is not None and rng.random() < augmentation.gamma_probability:
-        pixels = pixels ** rng.uniform(*augmentation.gamma)
-    if augmentation.tint and rng.random() < augmentation.gamma_probability:
-        gains = torch.from_numpy(np.exp(rng.uniform(-augmentation.tint, augmentation.tint, (3, 1, 1)))).float()
-        pixels = (pixels * gains).clamp(0, 1)
-    if augmentation.soft and rng.random() < augmentation.soft:
-        size = pixels.shape[1:]
-        pixels = F.interpolate(F.avg_pool2d(pixels[None], 2), size, mode="bilinear", align_corners=False)[0]
-    if augmentation.noise and rng.random() < augmentation.noise:
-        noise = torch.from_numpy(rng.standard_normal(pixels.shape, np.float32)) * rng.uniform(*NOISE)
-        pixels = (pixels + noise).clamp(0, 1)
-    return pixels
+def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on the device; on its way to a GPU while the host goes on, which takes page-locked memory."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def unit(pixels: Tensor, device: torch.device) -> Tensor:
+    """uint8 (B, H, W, 3) as 0..1 (B, 3, H, W) on the device, channels last in memory."""
+    return uploaded(pixels, device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def normalised(images: Tensor, recipe: Recipe) -> Tensor:
+    """RGB 0..1 (B, 3, H, W) by the recipe's mean and deviation, in place."""
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
+    return images.sub_(mean).div_(std)

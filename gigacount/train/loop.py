@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,6 @@ class LossModule(nn.Module):
     def forward(self, images: Tensor, targets: dict[str, Tensor]) -> Tensor:
         loss = self.network.loss(images, targets)
         return loss if self.hints is None else loss + self.hints.loss(images)
-
-
-def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on the device; on its way to a GPU while the host goes on, which takes page-locked memory."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 @contextmanager
@@ -130,10 +125,12 @@ class Trainer:
 
     def _feed(self) -> Generator[Batch, None, None]:
         """The batches from the present step on, as the present stage wants them."""
-        steps = range(self.position.step, self.steps) if self.steps else count(self.position.step)
-        workers = self.options.workers or default_workers(self.team.device)
-        crops = CropMaker(self.sources, self.network, self._stage_recipe(), self.options.seed)
-        return ahead(lambda step: crops.batch(step, self.team.rank), steps, workers)
+        steps, workers = range(self.position.step, self.steps or sys.maxsize), self.options.workers
+        maker = CropMaker(self.sources, self.average, self._stage_recipe(), self.options.seed)
+        workers = default_workers(self.team.device) if workers is None else workers
+        with closing(ahead(maker, steps, self.team.rank, workers)) as crops:
+            for made in crops:
+                yield maker.batch(made, self.team.device)
 
     def _advance(self, batch: Batch, began: float) -> bool:
         """One step, and what is due after it; whether the stage, or the whole run, is over."""
@@ -255,8 +252,7 @@ class Trainer:
             for module in self.module.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        images = uploaded(batch[0], device)
-        targets = {name: uploaded(target, device) for name, target in batch[1].items()}
+        images, targets = batch
         with compiling(), torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
             loss: Tensor = self.module(images, targets)
         self.optimiser.zero_grad(set_to_none=True)
@@ -308,7 +304,8 @@ class Trainer:
             recipe = self._stage_recipe()
             crops = CropMaker(held, self.average, recipe, self.options.seed)
             needed = math.ceil(sum(len(source.held_out) for source in held) / recipe.batch)
-            score = mean_loss(self.average, map(crops.batch, range(min(needed, CHECKS))), self.dtype)
+            batches = (crops.batch(crops.crops(check), self.team.device) for check in range(min(needed, CHECKS)))
+            score = mean_loss(self.average, batches, self.dtype)
             self.log.write({"step": step, "stage": stages[self.position.stage], "score": score})
             return score
         errors = validate(self.average, self.sources, self.recipe, self.dtype)

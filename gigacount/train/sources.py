@@ -1,16 +1,16 @@
-"""Labelled images to cut crops from: small ones are kept in memory, large ones are read where a crop falls."""
+"""Labelled images to cut crops from: small ones are decoded once, large ones are read where a crop falls."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from threading import Lock, RLock
-from weakref import finalize
+from tempfile import gettempdir
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gigacount.datasets import Sample, read, stands_apart
 from gigacount.datasets.check import OUTSIDE, check
@@ -20,65 +20,41 @@ from gigacount.errors import DataError, EntryError, UsageError
 from gigacount.geometry import Size, Window, whole
 from gigacount.image import GigaImage
 from gigacount.options import TrainOptions
+from gigacount.train.decoded import Decoded, Pixels
 
-SMALL_PX = 16_000_000  # images up to this are decoded whole
-KEEP_BYTES = 4 << 30  # of decoded small images; those beyond are decoded anew for each crop
+SMALL_PX = 16_000_000  # images up to this are decoded as a whole
 EXAMPLES = 3  # problems of a kind that are shown
 
 Notify = Callable[[str], None]
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.bytes, self._lock = 0, RLock()  # a collection of garbage gives back from within
-
-    def room_for(self, picture: TrainingPicture, pixels: NDArray[np.uint8]) -> bool:
-        """Whether there is room; if so it is taken, until `picture` is gone."""
-        with self._lock:
-            if self.bytes + pixels.nbytes > KEEP_BYTES:
-                return False
-            self.bytes += pixels.nbytes
-        finalize(picture, self._give_back, pixels.nbytes)
-        return True
-
-    def _give_back(self, count: int) -> None:
-        with self._lock:
-            self.bytes -= count
-
-
-KEPT = Kept()
-
-
 @dataclass
 class TrainingPicture:
-    """One labelled image; its pixels are decoded on first use and kept where they are few. Threads may share it."""
+    """One labelled image. `decoded_once` has its pixels kept where they are few; else each crop decodes it.
+
+    A process that is spawned with it opens the file itself.
+    """
 
     sample: Sample
-    _pixels: NDArray[np.uint8] | None = None
+    decoded: Decoded | None = None
+    number: int = 0  # in `decoded`
     _large: GigaImage | None = None
     _size_wh: Size | None = None
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
-    def read(self, window: Window, size_wh: Size) -> NDArray[np.uint8]:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_large": None, "_size_wh": None}
+
+    def read(self, window: Window, size_wh: Size) -> Pixels:
         """uint8 (H, W, 3) of a window at `size_wh`; a window of a small image must be read at its own size."""
-        with self._lock:
-            self._open()
-            if self._large is not None:
-                return self._large.read(window, size_wh)
-            pixels = self._decoded() if self._pixels is None else self._pixels
+        width, height = self.size_wh
+        if self._large is not None:
+            return self._large.read(window, size_wh)
+        shape = height, width, 3
+        pixels = self._decode() if self.decoded is None else self.decoded.image(self.number, shape, self._decode)
         return pixels[window.top : window.bottom, window.left : window.right]
 
     @property
     def size_wh(self) -> Size:
-        with self._lock:
-            return self._open()
-
-    @property
-    def small(self) -> bool:
-        width, height = self.size_wh
-        return width * height <= SMALL_PX
-
-    def _open(self) -> Size:
         if self._size_wh is None:
             image = GigaImage.open(self.sample.image)
             width, height = self._size_wh = image.size_wh
@@ -88,12 +64,35 @@ class TrainingPicture:
                 image.close()
         return self._size_wh
 
-    def _decoded(self) -> NDArray[np.uint8]:
+    @property
+    def small(self) -> bool:
+        width, height = self.size_wh
+        return width * height <= SMALL_PX
+
+    def _decode(self) -> Pixels:
         with GigaImage.open(self.sample.image) as image:
-            pixels = image.read(whole(image.size_wh), image.size_wh)
-        if KEPT.room_for(self, pixels):
-            self._pixels = pixels
-        return pixels
+            return image.read(whole(image.size_wh), image.size_wh)
+
+
+@contextmanager
+def decoded_once(pictures: Sequence[TrainingPicture], notify: Notify) -> Iterator[None]:
+    """All processes of a training share what any of them has decoded of these images, as long as the block lasts."""
+    try:
+        decoded = Decoded(len(pictures))
+    except OSError as error:
+        notify(
+            f"no scratch file in {gettempdir()} ({error.strerror}): each crop decodes its image; TMPDIR is its folder"
+        )
+        yield
+        return
+    for number, picture in enumerate(pictures, 1):
+        picture.decoded, picture.number = decoded, number
+    try:
+        yield
+    finally:
+        for picture in pictures:
+            picture.decoded = None
+        decoded.close()
 
 
 @dataclass(frozen=True)

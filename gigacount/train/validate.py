@@ -20,7 +20,7 @@ from gigacount.metrics.localization import fixed_radii, nwpu
 from gigacount.networks.base import Network
 from gigacount.options import StrategyOptions
 from gigacount.strategies.gigazoom import gigazoom
-from gigacount.train.crops import Batch, cut, shrunk_wh
+from gigacount.train.crops import Batch, cut, normalised, shrunk_wh, unit
 from gigacount.train.recipes import Recipe
 from gigacount.train.sources import TrainingPicture, TrainingSet
 
@@ -103,7 +103,7 @@ def mean_loss(network: Network, batches: Iterator[Batch], dtype: torch.dtype) ->
     losses = []
     for images, targets in batches:
         with torch.autocast(device.type, dtype, dtype != torch.float32):
-            loss = network.loss(images.to(device), {name: target.to(device) for name, target in targets.items()})
+            loss = network.loss(images, targets)
         losses.append(loss.item())
     return float(np.mean(losses))
 
@@ -161,9 +161,8 @@ def whole_view(picture: TrainingPicture, recipe: Recipe) -> View:
 
 
 def tensor(picture: TrainingPicture, view: View, recipe: Recipe, device: torch.device) -> Tensor:
-    pixels = cut(picture, view.window, view.size_wh)[None].to(device)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
-    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+    pixels = cut(picture, view.window, view.size_wh).permute(1, 2, 0)
+    return normalised(unit(pixels[None], device), recipe)
 
 
 def labelled(
