@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from train_fakes import RECIPE, Tiny, batch, options, same, write_photos
 
 from gigacount.errors import GigacountError
+from gigacount.networks import HELPERS, NETWORKS, build
 from gigacount.train.crops import CropMaker
 from gigacount.train.decoded import NO_ROOM, NOWHERE, Decoded
 from gigacount.train.feed import ahead, default_workers, serve
@@ -51,6 +54,16 @@ def test_two_workers_cut_the_crops_of_none_and_decode_each_image_once(maker: Cro
     start, size = 5 * 8, 200 * 160 * 3
     assert sorted(places) == [start + n * size for n in range(5)]  # the last is where the file ends
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *HELPERS])
+def test_workers_make_the_targets_of_any_network_without_its_parameters(maker: CropMaker, name: str) -> None:
+    with torch.device("meta"):
+        maker.network = build(name)
+    sent = ForkingPickler.dumps(maker)
+    assert len(sent) < 500_000
+    for key, targets in maker.crops(0).targets.items():
+        assert np.array_equal(pickle.loads(sent).crops(0).targets[key], targets, equal_nan=True)
 
 
 def test_an_image_that_fails_in_a_worker_ends_all_with_one_line(maker: CropMaker) -> None:

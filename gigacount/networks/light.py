@@ -30,7 +30,7 @@ from gigacount.networks.peaks import summits
 STRIDE = 8
 POINT_STRIDE = 4
 SQUARE = 32  # px
-REACH = 9  # cells: six sigmas of the widest Gaussian
+REACH = 7  # cells, 4.7 sigmas of the widest Gaussian: there it is 2e-5
 MIN_HEAD_PROBABILITY = 0.15
 """How sure of a head the heat map must be somewhere near for anybody to be counted: enlarged texture with a trace of
 density everywhere and heads nowhere counted as a person or two."""
@@ -146,37 +146,40 @@ def head_maps(heads: Tensor, size_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
     (B, ceil(H / 8), ceil(W / 8)), and where (B, ceil(H / 4), ceil(W / 4)), 1 in the cell that holds one.
 
     Elsewhere the latter is a Gaussian of the distance to the nearest head whose sigma is a quarter of that head's
-    distance to its own neighbour, between 0.5 and 1.5 cells, so that neighbours stay apart; nothing beyond six sigmas.
+    distance to its own neighbour, between 0.5 and 1.5 cells, so that neighbours stay apart; nothing beyond `REACH`.
     """
-    there = ~heads[..., :1].isnan()  # (B, N, 1)
-    xy = heads[..., :2].nan_to_num()
-    sigma = (heads[..., 2:] / 4).nan_to_num().clamp(0.5 * POINT_STRIDE, 1.5 * POINT_STRIDE)  # (B, N, 1)
-    shapes = [[-(-side // stride) for side in size_hw] for stride in (STRIDE, POINT_STRIDE)]
+    there = ~heads[..., 0].isnan()
+    image, found = there.nonzero()[:, 0], heads[there]  # (M,), (M, 3)
 
-    def places(cells: Tensor, shape: list[int]) -> Tensor:
-        """Where cells (B, ..., 2) of x and y, all inside, lie in a flat array of B maps."""
-        first = torch.arange(len(cells), device=cells.device) * shape[0] * shape[1]
-        return first.view(-1, *(1,) * (cells.ndim - 2)) + cells[..., 1] * shape[1] + cells[..., 0]
+    def empty(stride: int, value: float = 0.0) -> Tensor:
+        return heads.new_full((len(heads), *(-(-side // stride) for side in size_hw)), value)
 
-    def limit(shape: list[int]) -> Tensor:
-        return torch.tensor(shape[::-1], device=heads.device) - 1
+    def cells(maps: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        """Rows and columns (M, 1) of the cells that hold the heads; rounding may put one beyond the last."""
+        rows, cols = maps.shape[1:]
+        col, row = (found[:, :2] / stride).long().split(1, 1)
+        return row.clamp(max=rows - 1), col.clamp(max=cols - 1)
 
-    def flat(shape: list[int], value: float = 0.0) -> Tensor:
-        return heads.new_full((len(heads) * shape[0] * shape[1],), value)
+    def places(maps: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """Where rows (M, n) and columns (M, m) meet in the flattened maps: (M, n, m); outside of them at the border."""
+        rows, cols = maps.shape[1:]
+        first = (image[:, None] * rows + row.clamp(0, rows - 1)) * cols
+        return first[:, :, None] + col.clamp(0, cols - 1)[:, None]
 
-    coarse, fine = (
-        (xy / stride).long().minimum(limit(shape)) for stride, shape in zip((STRIDE, POINT_STRIDE), shapes, strict=True)
-    )
-    counts = flat(shapes[0]).index_add_(0, places(coarse, shapes[0]).flatten(), there.flatten().float())
+    def squares(cell: Tensor, length: int, at: Tensor) -> Tensor:
+        """Squared distances from heads to the middles of cells (M, n) along a side; infinite outside."""
+        return ((cell + 0.5) * POINT_STRIDE - at).square().where((cell >= 0) & (cell < length), math.inf)
 
-    reach = torch.arange(-REACH, REACH + 1, device=heads.device)
-    cells = fine[:, :, None] + torch.cartesian_prod(reach, reach)  # (B, N, 361, 2): the cells around each head
-    squares = ((cells + 0.5) * POINT_STRIDE - xy[:, :, None]).square().sum(-1)  # (B, N, 361)
-    inside = there & (cells >= 0).all(-1) & (cells <= limit(shapes[1])).all(-1)
-    squares = squares.where(inside, math.inf)
-    at = places(cells.clamp(min=0).minimum(limit(shapes[1])), shapes[1])
-    nearest = flat(shapes[1], math.inf).scatter_reduce_(0, at.flatten(), squares.flatten(), "amin")
-    heat = torch.exp(-squares / (2 * sigma**2)).clamp(max=0.99).where(squares == nearest[at], 0)
-    around = flat(shapes[1]).scatter_reduce_(0, at.flatten(), heat.flatten(), "amax")
-    around.scatter_reduce_(0, places(fine, shapes[1]).flatten(), there.flatten().float(), "amax")
-    return counts.view(-1, *shapes[0]), around.view(-1, *shapes[1])
+    counts, heat, nearest = empty(STRIDE), empty(POINT_STRIDE), empty(POINT_STRIDE, math.inf)
+    ones = heads.new_ones(len(found))
+    counts.view(-1).index_add_(0, places(counts, *cells(counts, STRIDE)).flatten(), ones)
+    row, col = cells(heat, POINT_STRIDE)
+    own, around = places(heat, row, col).flatten(), torch.arange(-REACH, REACH + 1, device=heads.device)
+    row, col = row + around, col + around
+    x, y = squares(col, heat.shape[2], found[:, :1]), squares(row, heat.shape[1], found[:, 1:2])
+    at, distance = places(heat, row, col).flatten(), (y[:, :, None] + x[:, None]).flatten()
+    nearest.view(-1).scatter_reduce_(0, at, distance, "amin")
+    sigma = (found[:, 2] / 4).clamp(0.5 * POINT_STRIDE, 1.5 * POINT_STRIDE).repeat_interleave(len(around) ** 2)
+    near = torch.exp(-distance / (2 * sigma**2)).clamp(max=0.99).where(distance == nearest.view(-1)[at], 0)
+    heat.view(-1).scatter_reduce_(0, at, near, "amax").scatter_reduce_(0, own, ones, "amax")
+    return counts, heat

@@ -357,7 +357,7 @@ def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
 
 def unit(pixels: Tensor, device: torch.device) -> Tensor:
     """uint8 (B, H, W, 3) as 0..1 (B, 3, H, W) on the device, channels last in memory."""
-    return uploaded(pixels, device).permute(0, 3, 1, 2).float().div_(255)
+    return uploaded(pixels.contiguous(), device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def normalised(images: Tensor, recipe: Recipe) -> Tensor:

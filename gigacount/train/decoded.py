@@ -34,8 +34,12 @@ class Decoded:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed by close()
         self._count, room = count + 1, int(shutil.disk_usage(tempfile.gettempdir()).free * SHARE)
         self._size = self._count * 8 + room
-        os.ftruncate(self._file.fileno(), self._size)  # takes no room before it is written
-        self._map()
+        try:
+            os.ftruncate(self._file.fileno(), self._size)  # takes no room before it is written
+            self._map()
+        except OSError:
+            self._file.close()
+            raise
         self._places[END] = self._places.nbytes
 
     def __getstate__(self) -> dict[str, Any]:
