@@ -157,7 +157,7 @@ def head_maps(heads: Tensor, size_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
     def cells(maps: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         """Rows and columns (M, 1) of the cells that hold the heads; rounding may put one beyond the last."""
         rows, cols = maps.shape[1:]
-        col, row = (found[:, :2] / stride).long().split(1, 1)
+        col, row = ((found[:, axis, None] / stride).long() for axis in (0, 1))
         return row.clamp(max=rows - 1), col.clamp(max=cols - 1)
 
     def places(maps: Tensor, row: Tensor, col: Tensor) -> Tensor:
