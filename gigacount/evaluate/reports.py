@@ -147,7 +147,7 @@ def evaluate_points(
 ) -> PointsReport:
     """Measure the points of one file against those of another; formats as in `pointfiles`.
 
-    notify: gets a line where points were passed over. Raises DataError, naming file and line, for files that cannot be
+    notify: gets a line where points were left out. Raises DataError, naming file and line, for files that cannot be
     used or do not hold the same images, and UnknownNameError for a metric or format that does not exist.
     """
     chosen_metrics(options)
