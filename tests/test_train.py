@@ -243,12 +243,22 @@ def test_a_run_from_trained_weights_keeps_their_settings_and_normalisation(photo
     folder.mkdir()
     save_weights(Tiny(width=6), folder / "wide.safetensors")
     digest = hash_file(folder / "wide.safetensors")
-    record = NetworkRecord("wide", "tiny", "wide.safetensors", digest, mean=(0.1, 0.2, 0.3), settings={"width": 6})
+    record = NetworkRecord(
+        "wide",
+        "tiny",
+        "wide.safetensors",
+        digest,
+        mean=(0.1, 0.2, 0.3),
+        settings={"width": 6},
+        enlarge=2.0,
+        density_divisor=0.9,
+    )
     write_record(record, folder / "wide.toml")
     made = train(options(photos, tmp_path / "run", init=str(folder / "wide.toml"), steps=1))
     ours = find_record(str(made))
     assert ours.settings == {"width": 6}
     assert ours.mean == (0.1, 0.2, 0.3)
+    assert (ours.enlarge, ours.density_divisor) == (2.0, 1.0)
     assert load(ours).get_parameter("density.weight").shape[1] == 6
 
 

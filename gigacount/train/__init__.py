@@ -59,6 +59,11 @@ def train(
             return write_result(trainer, network, errors)
 
 
+INHERITED = ("head_px", "enlarge", "min_score")
+"""What a record keeps of the one that training started from, until `networks calibrate` settles it anew. Not the
+divisor: training is for people as they are."""
+
+
 def check_names(options: TrainOptions) -> None:
     """Refuse, by UsageError, wrong names and settings before anything is made or read."""
     network = build(options.network, **settings_of(options))
@@ -115,9 +120,12 @@ def describe_run(trainer: Trainer, weights: Path, errors: list[Errors]) -> Netwo
         "mix_ratio": mix and mix.ratio,
         "pseudo_labels_from": mix and list(mix.teachers),
     }
+    start = trainer.start
+    inherited = {} if start is None else {name: getattr(start, name) for name in INHERITED}
     return NetworkRecord(
         name=options.network,
         network=options.network,
+        **inherited,
         weights=weights.name,
         sha256=hash_file(weights),
         mean=recipe.mean,
