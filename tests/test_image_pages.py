@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from image_files import Pixels, save, scene, shared_tiles, vips_image
 from gigacount.errors import ImageError, UsageError
 from gigacount.geometry import Window, whole
 from gigacount.image import GigaImage, source, vips
+from gigacount.image.tags import read_directories
 from gigacount.options import ReadOptions
 
 TILES = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
@@ -197,6 +201,23 @@ class TestOddTiffs:
         tifffile.imwrite(path, pixels, photometric="rgb", metadata=None, extratags=tags, **layout)
         self.change(path, tag, value, to)
         assert np.array_equal(look(path)[0], pixels)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -1e30, 1e30])
+    @pytest.mark.parametrize("tag", [279, 330, 34735])  # StripByteCounts, SubIFDs, GeoKeyDirectory
+    def test_whole_numbers_that_are_none(self, tmp_path: Path, pixels: Pixels, tag: int, value: float) -> None:
+        path = tmp_path / "a.tif"
+        tags = [(330, 4, 1, 8, True), (34735, 4, 1, 1, True)]
+        tifffile.imwrite(path, pixels, photometric="rgb", metadata=None, rowsperstrip=768, extratags=tags)
+        content = bytearray(path.read_bytes())
+        first = struct.unpack_from("<I", content, 4)[0] + 2
+        entry = next(at for at in range(first, len(content), 12) if struct.unpack_from("<H", content, at)[0] == tag)
+        content[entry : entry + 12] = struct.pack("<HHIf", tag, 11, 1, value)
+        path.write_bytes(content)
+        with warnings.catch_warnings(), suppress(ImageError):
+            warnings.simplefilter("error")
+            look(path)
+        numbers = [one.whole_numbers(tag) for one in read_directories(path)]
+        assert numbers[0].tolist() == [0]
 
     def test_four_bands_that_are_not_explained(self, tmp_path: Path, pixels: Pixels) -> None:
         path = tmp_path / "four.tif"

@@ -141,7 +141,7 @@ def _from_tags(path: Path) -> Placement:
         if place is None and not said:
             continue
         keys = GeoKeys(
-            tuple(directory.numbers(GEO_KEYS).astype(np.int64).tolist()),
+            tuple(directory.whole_numbers(GEO_KEYS).tolist()),
             tuple(directory.numbers(GEO_DOUBLES).astype(np.float64).tolist()),
             directory.numbers(GEO_TEXT).tobytes(),
         )

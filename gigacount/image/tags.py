@@ -81,6 +81,14 @@ class Directory:
         except OSError:
             return np.empty(0, np.int64)
 
+    def whole_numbers(self, tag: int) -> NDArray[np.int64]:
+        """The same, where whole numbers are meant: from 0 to 2^63 - 1, and what is none (-3, 1e300, nan) as 0."""
+        values = self.numbers(tag)
+        if values.dtype.kind not in "iuf":
+            return np.zeros(len(values), np.int64)
+        fine = (values >= 0) & (values < 2.0**63)  # nan is neither
+        return np.where(fine, values, 0).astype(np.int64)
+
     def number(self, tag: int, default: int = 0) -> int:
         """The first value of a tag as a whole number; `default` when there is none."""
         values = self.small.get(tag)
@@ -136,7 +144,7 @@ class Directory:
 
     def segment_bytes(self) -> NDArray[np.int64]:
         """Compressed bytes of all tiles or strips, in the file's order."""
-        return self.numbers(TILE_BYTES if self.tiled else STRIP_BYTES).astype(np.int64)
+        return self.whole_numbers(TILE_BYTES if self.tiled else STRIP_BYTES)
 
 
 def directories(path: Path) -> list[Directory]:
@@ -171,10 +179,11 @@ def read_directories(path: Path, most: int = MAX_PAGES) -> list[Directory]:
                 break
             directory = _directory(path, file, page, None, tags, in_order)
             found.append(directory)
-            for inner, place in enumerate(directory.small.get(SUB_IFDS, ())[:MAX_PAGES]):
-                inside, _, in_order = _tags(file, int(place), order, big)
-                if inside and int(place) not in seen:
-                    seen.add(int(place))
+            places = directory.whole_numbers(SUB_IFDS) if SUB_IFDS in directory.small else ()
+            for inner, place in enumerate(map(int, places[:MAX_PAGES])):
+                inside, _, in_order = _tags(file, place, order, big)
+                if inside and place not in seen:
+                    seen.add(place)
                     found.append(_directory(path, file, page, inner, inside, in_order))
             page, offset = page + 1, following
     return found
